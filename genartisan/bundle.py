@@ -1,0 +1,226 @@
+"""Bundle: the frozen networks and the StyleNet start, from one folder.
+
+A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg and stylenet. All bundles, the
+small one in this package as much as the converted official one, take the one path in this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from genartisan.errors import BundleError
+from genartisan.networks import Clip, OpenClip, build
+from genartisan.stylenet import StyleNet
+
+MANIFEST = "bundle.json"
+FORMAT = 1
+EMBEDDED = Path(__file__).parent / "embedded"
+ROLES = ("clip", "fcn", "vgg", "stylenet")
+
+
+class NetworkEntry(BaseModel):
+    """One network of a manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    sha256: str
+    architecture: dict[str, Any]
+    source: str
+    licence: str
+    figures: dict[str, Any] = {}  # what its training measured, if it was trained here
+
+
+class Manifest(BaseModel):
+    """The content of ``bundle.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1]
+    name: str
+    description: str
+    networks: dict[Literal["clip", "fcn", "vgg", "stylenet"], NetworkEntry]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Frozen networks, shared by every run, in evaluation mode and without gradients for their weights.
+
+    Attributes:
+        manifest: what ``bundle.json`` says.
+        clip, fcn, vgg: the networks.
+        start: the StyleNet that the start ``bundle`` begins from; never trained itself, always copied.
+    """
+
+    manifest: Manifest
+    clip: Clip
+    fcn: nn.Module
+    vgg: nn.Module
+    start: StyleNet
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @classmethod
+    def load(cls, name: str | Path = "embedded") -> Bundle:
+        """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder, on the CPU, memory-mapped.
+
+        Raises:
+            BundleError: a file is missing, truncated or not the one that the manifest describes; it is named.
+        """
+        folder = resolve(name)
+        manifest = read_manifest(folder)
+        networks = {role: _load_network(folder, role, manifest.networks[role]) for role in ROLES}  # type: ignore[index]
+        return cls(
+            manifest,
+            cast(Clip, networks["clip"]),
+            networks["fcn"],
+            networks["vgg"],
+            cast(StyleNet, networks["stylenet"]),
+        )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Bundle:
+        """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
+
+        FCN runs once a photo and StyleNet holds the weights that are optimised: both are float32.
+        """
+        return Bundle(
+            self.manifest,
+            cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, dtype)),
+            self._placed("fcn", self.fcn, device, torch.float32),
+            self._placed("vgg", self.vgg, device, dtype).to(memory_format=torch.channels_last),
+            cast(StyleNet, self._placed("stylenet", self.start, device, torch.float32)),
+        )
+
+    def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """A second module of the same architecture, over converted weights; nothing is initialised or copied twice."""
+        weights = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in network.state_dict().items()
+        }
+        entry = self.manifest.networks[role]  # type: ignore[index]
+        return _assembled(role, entry.architecture, weights).to(device)
+
+
+def home() -> Path:
+    """Where bundles that were made on this machine live: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``."""
+    return Path(os.environ.get("GENARTISAN_HOME") or Path.home() / ".cache" / "genartisan")
+
+
+def resolve(name: str | Path) -> Path:
+    """The folder of a bundle's name, or the folder itself.
+
+    Raises:
+        BundleError: there is no such folder or no manifest in it.
+    """
+    folder = {"embedded": EMBEDDED, "official": home() / "official"}.get(str(name), Path(name))
+    if (folder / MANIFEST).is_file():
+        return folder
+    remedy = (
+        "run `genartisan weights fetch`"
+        if str(name) == "official"
+        else "give embedded, official or a folder that holds a bundle.json"
+    )
+    raise BundleError(f"bundle {str(name)!r} has no {MANIFEST} in {folder}: {remedy}.", "bundle")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The checked manifest of the bundle in ``folder``.
+
+    Raises:
+        BundleError: it cannot be read or lacks a network.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.", "bundle") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{path} is no manifest of format {FORMAT}: {where}: {first['msg']}.", "bundle") from error
+    missing = [role for role in ROLES if role not in manifest.networks]
+    if missing:
+        raise BundleError(f"{path} lacks the networks {', '.join(missing)}.", "bundle")
+    for role, entry in manifest.networks.items():
+        if Path(entry.file).name != entry.file:
+            raise BundleError(f"{path}: {role}.file is {entry.file!r}; it must be a plain file name.", "bundle")
+    return manifest
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    description: str,
+    networks: Mapping[str, tuple[Mapping[str, Tensor] | None, dict[str, Any]]],
+) -> Manifest:
+    """Writes a bundle: for each role its tensors (None: the file is there already) and its entry without file and hash.
+
+    The manifest is written last and at once, so a bundle that has one is whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    entries = {}
+    for role, (tensors, entry) in networks.items():
+        path = folder / f"{role}.safetensors"
+        if tensors is not None:
+            partial = path.with_suffix(".partial")
+            safetensors.torch.save_file({key: t.contiguous() for key, t in tensors.items()}, partial)
+            partial.replace(path)
+        entries[role] = {"file": path.name, "sha256": sha256(path), **entry}
+    manifest = Manifest.model_validate(
+        {"format": FORMAT, "name": name, "description": description, "networks": entries}
+    )
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest.model_dump(), indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
+    path = folder / entry.file
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; the bundle's manifest lists it. Make or fetch the bundle again.", role)
+    if sha256(path) != entry.sha256:
+        raise BundleError(
+            f"{path} is truncated or was changed: its SHA-256 is not the manifest's. Make or fetch the bundle again.",
+            role,
+        )
+    try:
+        weights = safetensors.torch.load_file(path)  # memory-mapped
+        return _assembled(role, entry.architecture, weights)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"{path} does not fit its architecture {entry.architecture['kind']}: {reason}", role
+        ) from error
+
+
+def _assembled(role: str, architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+    network = build(role, architecture)
+    network.load_state_dict(weights, assign=True)
+    if isinstance(network, OpenClip):
+        network.materialize_buffers()
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise RuntimeError("a tensor is in no file")
+    return network.eval().requires_grad_(False)

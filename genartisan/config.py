@@ -1,0 +1,264 @@
+"""StyleConfig: every setting of a run once, with its default, unit, range and source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from genartisan.errors import InputError
+
+MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
+MAX_SEED = 2**63 - 1  # what torch.Generator takes
+
+M = TypeVar("M", bound=BaseModel)
+Int = Annotated[int, Field(strict=True)]  # "12" and true are mistakes in JSON, not numbers
+Float = Annotated[float, Field(strict=True)]
+Share = Annotated[Float, Field(ge=0, le=1)]
+Weight = Annotated[Float, Field(ge=0, le=10)]
+Threshold = Annotated[Float, Field(ge=0, le=2)]  # a patch's loss is 1 - cos, so within [0, 2]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class RegionConfig(_Frozen):
+    """How strongly one region is styled, in artisan mode."""
+
+    share: Share = 1.0  # of the patches, 0-1, METHOD: eq 17
+    """At most this fraction of a step's patches may lie in the region (eq 17)."""
+    weight: Weight = 1.0  # factor on the patch's loss, 0-10, eq 16
+    """Multiplies the loss of the region's patches (eq 16): less is less style."""
+    threshold: Threshold = 0.7  # 1 - cos, 0-2, paper §5.2
+    """Patches whose loss is at most this are rejected (eq 14, 15): higher is less style."""
+
+
+class PortraitConfig(RegionConfig):
+    """The people in the photo."""
+
+    share: Share = 0.2  # ours; the paper gives no number
+    weight: Weight = 0.3  # ours; the paper wants less style on people
+    threshold: Threshold = 0.8  # ours; the paper wants it above the background's
+
+
+class RegionsConfig(_Frozen):
+    """One entry for each region of the photo."""
+
+    portrait: PortraitConfig = PortraitConfig()
+    background: RegionConfig = RegionConfig()
+
+    @model_validator(mode="after")
+    def _shares_suffice(self) -> RegionsConfig:
+        if self.portrait.share + self.background.share < 1:
+            raise ValueError("must have shares that add up to at least 1, so that every patch has a region")
+        return self
+
+
+class StyleConfig(_Frozen):
+    """The settings of one run. The defaults are the preset ``paper``."""
+
+    mode: Literal["artisan", "clipstyler"] = "artisan"
+    """artisan: people-preserving (eq 10-23). clipstyler: the baseline (eq 1-9), which sees no regions."""
+    size: Int = Field(512, ge=32, le=2048)  # pixels, paper §5.2
+    """Long side of the picture in pixels; the aspect ratio is kept."""
+    steps: Int = Field(400, ge=1, le=5000)  # optimiser steps, paper §5.2
+    """Optimiser steps."""
+    start: Literal["random", "bundle"] = "random"  # paper §3.2
+    """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
+    learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
+    """Adam's learning rate in the first steps."""
+    halve_every: Int = Field(100, ge=1)  # steps, paper §5.2
+    """The learning rate is halved every so many steps."""
+    patches: Int = Field(64, ge=1, le=256)  # crops a step, paper §5.2
+    """Random crops in each step (N in eq 8 and 13)."""
+    patch_size: Int = Field(128, ge=16, le=512)  # pixels, paper §5.2
+    """Side of a crop in pixels; never more than the picture's short side."""
+    distortion: Float = Field(0.5, ge=0, le=0.9)  # of half the patch, paper §3.2
+    """How far a patch's corners may move inwards in the random perspective, as a fraction of half its side."""
+    decision: Float = Field(0.2, gt=0, le=1)  # of the patch's side, eq 18, ours
+    """Side of the window of a patch that decides its region, as a fraction of the patch's side (eq 18)."""
+    decision_window: Literal["center", "bottom"] = "center"  # ours
+    """Where that window lies: in the patch's centre, or along its whole bottom edge."""
+    decision_rule: Literal["any", "coverage"] = "any"  # ours
+    """any: one portrait pixel in the window makes a patch portrait. coverage: the patch's share of portrait pixels
+    interpolates weight and threshold."""
+    threshold: Threshold = 0.7  # 1 - cos, paper §5.2
+    """Patches whose loss is at most this are rejected, in clipstyler mode (eq 9)."""
+    regions: RegionsConfig = RegionsConfig()
+    """What each region gets, in artisan mode."""
+    lambda_direction: Float = Field(500.0, ge=0, le=1e6)  # paper §5.2
+    """Weight of the global directional loss."""
+    lambda_patch: Float = Field(9000.0, ge=0, le=1e6)  # paper §5.2
+    """Weight of the patch loss."""
+    lambda_content: Float = Field(150.0, ge=0, le=1e6)  # paper §5.2
+    """Weight of the content loss."""
+    lambda_tv: Float = Field(2e-3, ge=0, le=1e3)  # paper §5.2, misprinted there as 2x10^3
+    """Weight of the total variation."""
+    contrast: Float = Field(1.5, ge=0, le=4)  # factor, CLIPstyler's code
+    """Contrast of the picture, applied after the last step; 1 leaves it as it is."""
+    source_text: str = Field("a Photo", min_length=1, max_length=MAX_PROMPT)  # CLIPstyler's code
+    """What the photo is, in words: the text direction leads from here to the prompt."""
+    timeout_s: Float | None = Field(None, gt=0, le=86_400)  # seconds, ours
+    """Deadline in seconds: the best picture so far is returned with a warning. Null: none."""
+
+    def updated(self, changes: Mapping[str, Any]) -> StyleConfig:
+        """A copy with ``changes`` (nested, as in JSON) applied and checked.
+
+        Raises:
+            InputError: a field is unknown, of the wrong type or out of its range; the message names all of that.
+        """
+        return validated(StyleConfig, merged(self.model_dump(), changes))
+
+
+# What a preset changes of the paper's settings.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "fast": {"size": 384, "steps": 60, "start": "bundle", "learning_rate": 2e-3, "halve_every": 30, "patches": 16},
+    "draft": {
+        "size": 256, "steps": 30, "start": "bundle", "learning_rate": 2e-3, "halve_every": 15, "patches": 16,
+        "patch_size": 96,
+    },
+}  # fmt: skip
+DEFAULT_PRESET = "paper"
+
+
+def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None) -> StyleConfig:
+    """The preset's settings with ``changes`` (nested, as in JSON) on top.
+
+    Raises:
+        InputError: there is no such preset, or a change is refused.
+    """
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"preset is {shown(name)}; choose one of {', '.join(PRESETS)}.", "preset")
+    return StyleConfig().updated(merged(PRESETS[name], changes or {}))
+
+
+def preset_name(config: StyleConfig) -> str:
+    """The preset whose settings these are, or ``custom``; mode and deadline are no part of a preset."""
+    chosen = {"mode": config.mode, "timeout_s": config.timeout_s}
+    return next((name for name in PRESETS if preset(name, chosen) == config), "custom")
+
+
+def from_params(params: object) -> tuple[StyleConfig, int]:
+    """Settings and seed from a request's ``params``: any field of StyleConfig, plus ``preset`` and ``seed``.
+
+    Raises:
+        InputError: as `preset` and `check_seed`, or ``params`` is no object.
+    """
+    if not isinstance(params, Mapping):
+        raise InputError(f'params is {shown(params)}; it must be a JSON object such as {{"steps": 60}}.', "params")
+    changes = dict(params)
+    name, seed = changes.pop("preset", DEFAULT_PRESET), check_seed(changes.pop("seed", 0))
+    return preset(name, changes), seed
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["regions.portrait.weight=0.1"]`` as nested settings; a value is JSON, or else a string.
+
+    Raises:
+        InputError: a pair has no ``=`` or no name.
+    """
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise InputError(f"--set got {shown(pair)}; write NAME=VALUE, as in regions.portrait.weight=0.1.", "set")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        for key in reversed(keys):
+            value = {key: value}
+        changes = merged(changes, value)
+    return changes
+
+
+def validated(model: type[M], data: Any, field: str | None = None) -> M:
+    """``model`` made from ``data``, or an InputError in our own words."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"]) or field or "params"
+        raise InputError(_explanation(path, first, model), path) from error
+
+
+def check_prompt(prompt: object) -> str:
+    """The prompt, stripped.
+
+    Raises:
+        InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds control characters.
+    """
+    if not isinstance(prompt, str):
+        raise InputError(f"prompt must be text, got {type(prompt).__name__}.", "prompt")
+    if not prompt.strip():
+        raise InputError('prompt is empty; describe a style, such as "Watercolor painting".', "prompt")
+    if len(prompt) > MAX_PROMPT:
+        raise InputError(
+            f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are allowed. Shorten it.", "prompt"
+        )
+    if not prompt.replace("\n", " ").replace("\t", " ").isprintable():
+        raise InputError("prompt holds control characters; send plain text.", "prompt")
+    return prompt.strip()
+
+
+def check_seed(seed: object) -> int:
+    """The seed as an integer in [0, 2^63 - 1].
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed is {shown(seed)}; it must be a whole number from 0 to {MAX_SEED}.", "seed")
+    return seed
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """``value`` as it may stand in a message: short, however long it is."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top, level by level."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _explanation(path: str, error: Any, model: type[BaseModel]) -> str:
+    """One sentence for a pydantic error: the field, the value, what is allowed."""
+    owner = _owner(model, error["loc"])
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        return f"{path} is no setting; known are {', '.join(owner.model_fields)}."
+    if error["type"] == "missing":
+        return f"{path} is missing."
+    expected = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    allowed = _allowed(owner, name)
+    return f"{path} is {shown(error['input'])}; it {expected}{f' (allowed: {allowed})' if allowed else ''}."
+
+
+def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel]:
+    """The model whose field the last part of ``location`` is, or should be."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model
+
+
+def _allowed(model: type[BaseModel], name: str) -> str:
+    """The range of a number field in words, such as "from 1 to 5000"."""
+    schema = model.model_json_schema()["properties"].get(name, {})
+    schema = next((s for s in schema.get("anyOf", []) if "type" in s and s["type"] != "null"), schema)
+    low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+    parts = [f"from {low}" if low is not None else "", f"above {above}" if above is not None else ""]
+    return " ".join(part for part in (*parts, f"to {high}" if high is not None else "") if part)

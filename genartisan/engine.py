@@ -1,0 +1,229 @@
+"""The optimisation of one StyleNet for one photo and one sentence; progress is a value, a `Step` at a time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import adjust_contrast
+
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig
+from genartisan.errors import GenartisanError
+from genartisan.images import Photo, to_image
+from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.patches import PatchPlan, warp
+from genartisan.regions import NAMES, RegionMap
+from genartisan.stylenet import StyleNet, random_stylenet
+
+LOSSES = ("total", "direction", "patch", "content", "tv")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        index: of the step, from 1 to ``total``.
+        total: steps that the run will take.
+        seconds: since the run began.
+    """
+
+    index: int
+    total: int
+    seconds: float
+    _losses: Tensor  # (5,), still on the device: reading it waits for the device
+    _picture: Tensor  # (1, 3, H, W)
+    _photo: Photo
+    _contrast: float
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The loss before this step's update: the weighted ``total``, and each term without its weight."""
+        return dict(zip(LOSSES, self._losses.tolist(), strict=True))
+
+    def preview(self) -> Image.Image:
+        """The picture as this step saw it."""
+        return finished(self._picture, self._photo, self._contrast)
+
+
+@dataclass
+class Run:
+    """The state of one request, and an iterator of its steps; nothing of it outlives the request.
+
+    Closing it, or a deadline, ends it early; the picture so far can be had at any time.
+
+    Args:
+        bundle: the frozen networks, on their device and in the precision to compute in.
+        photo: the photo at the size of the picture.
+        regions: its region map in artisan mode; None in clipstyler mode.
+        direction: ΔT, ``(D,)``.
+        plan: the patches of all steps.
+    """
+
+    bundle: Bundle
+    photo: Photo
+    regions: RegionMap | None
+    direction: Tensor
+    plan: PatchPlan
+    config: StyleConfig
+    seed: int
+    device: torch.device
+    dtype: torch.dtype
+    history: list[Tensor] = field(default_factory=list, init=False)
+    rejected: Tensor = field(init=False)
+    warnings: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.began = time.perf_counter()
+        self.content = self.photo.pixels[None].to(self.device)  # (1, 3, H, W)
+        self.direction = self.direction.to(self.device)
+        self.stylenet = self._fresh_stylenet()
+        self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.device)
+        self.background = self._background()
+        self.sees_background = self.background is None or bool(self.background.any())
+        with torch.no_grad():
+            self.content_features = self.bundle.vgg(self._for_vgg(self.content))
+            self.source = F.normalize(self._embed(self.content), dim=-1)  # (1, D)
+            masked = self.source if self.background is None else self._embed(self.content * self.background)
+            self.global_source = F.normalize(masked, dim=-1)  # (1, D)
+        self.warnings += self.plan.warnings
+        self._steps = self._optimise()
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """Ends the run here; the picture so far stays."""
+        self._steps.close()  # type: ignore[attr-defined]
+
+    def picture(self) -> Image.Image:
+        """The picture that the network gives now.
+
+        Raises:
+            GenartisanError: the optimisation diverged.
+        """
+        if self.history and not bool(torch.isfinite(self.history[-1]).all()):
+            raise GenartisanError(
+                f"the losses were no longer finite at step {self.diverged_at()} of {self.config.steps}; "
+                f"lower learning_rate, which is {self.config.learning_rate:g}.",
+                "learning_rate",
+            )
+        with torch.no_grad():
+            return finished(self._stylised(), self.photo, self.config.contrast)
+
+    def losses(self) -> list[dict[str, float]]:
+        """The losses of every step so far, read back at once."""
+        if not self.history:
+            return []
+        rows: list[list[float]] = torch.stack(self.history).tolist()
+        return [dict(zip(LOSSES, row, strict=True)) for row in rows]
+
+    def diverged_at(self) -> int:
+        """The first step, from 1, whose losses are not finite."""
+        return int(torch.isfinite(torch.stack(self.history)).all(dim=1).logical_not().int().argmax()) + 1
+
+    def _optimise(self) -> Iterator[Step]:
+        config = self.config
+        optimizer = torch.optim.Adam(
+            self.stylenet.parameters(), lr=config.learning_rate, fused=self.device.type == "cuda" or None
+        )
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
+        for index in range(config.steps):
+            if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:
+                self.warnings.append(
+                    f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
+                )
+                return
+            picture = self._stylised()
+            losses = self._losses(picture, index)  # (5,)
+            optimizer.zero_grad(set_to_none=True)
+            losses[0].backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            scheduler.step()  # after the optimiser: step 100 is the first at half the rate
+            self.history.append(losses.detach())
+            seconds = time.perf_counter() - self.began
+            yield Step(index + 1, config.steps, seconds, losses.detach(), picture.detach(), self.photo, config.contrast)
+
+    def _losses(self, picture: Tensor, step: int) -> Tensor:
+        """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
+        config, batch = self.config, self.plan.batch(step, self.device)
+        patches = self._clip_sized(warp(picture, batch.boxes, batch.homographies, self.plan.side))  # (N, 3, S, S)
+        view = picture if self.background is None else picture * self.background  # (1, 3, H, W), eq 20
+        views = self._for_clip(torch.cat((patches, self._clip_view(view))))  # (N + 1, 3, S, S)
+        embeddings = self.bundle.clip.encode_image(views)  # (N + 1, D)
+        distances = directional_distances(embeddings[:-1], self.source, self.direction)  # (N,)
+        self.rejected.scatter_add_(0, batch.regions, (distances.detach() <= batch.thresholds).long())
+
+        patch = patch_loss(distances, batch.weights, batch.thresholds)
+        direction = directional_distances(embeddings[-1:], self.global_source, self.direction).mean()
+        if not self.sees_background:  # nothing but a person: two black pictures have no direction, only rounding errors
+            direction = torch.zeros_like(direction)
+        content = content_loss(self.bundle.vgg(self._for_vgg(picture)), self.content_features)
+        tv = total_variation(picture)
+        total = (
+            config.lambda_direction * direction
+            + config.lambda_patch * patch
+            + config.lambda_content * content
+            + config.lambda_tv * tv
+        )
+        return torch.stack((total, direction, patch, content, tv))
+
+    def _stylised(self) -> Tensor:
+        with self._autocast():
+            picture: Tensor = self.stylenet(self.content)
+        return picture.float()  # (1, 3, H, W)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _fresh_stylenet(self) -> StyleNet:
+        """This run's own network: nothing of an earlier request may be left in it."""
+        net = copy.deepcopy(self.bundle.start) if self.config.start == "bundle" else random_stylenet(self.seed)
+        return net.to(self.device).requires_grad_(True).train()
+
+    def _background(self) -> Tensor | None:
+        """The global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks nothing."""
+        if self.regions is None or not bool(self.regions.portrait.any()):
+            return None
+        return (~self.regions.portrait)[None, None].to(self.device, torch.float32)
+
+    def _clip_view(self, picture: Tensor) -> Tensor:
+        """A whole picture as CLIP sees it: squeezed to a square, bicubic without antialiasing, as in CLIPstyler."""
+        side = self.bundle.clip.image_size
+        return F.interpolate(picture, size=(side, side), mode="bicubic")  # (1, 3, S, S)
+
+    def _clip_sized(self, patches: Tensor) -> Tensor:
+        side = self.bundle.clip.image_size
+        smaller = patches.shape[-1] > side  # antialiasing does nothing, slowly, where patches grow
+        return F.interpolate(patches, size=(side, side), mode="bilinear", antialias=smaller)  # (N, 3, S, S)
+
+    def _embed(self, picture: Tensor) -> Tensor:
+        embedding = self.bundle.clip.encode_image(self._for_clip(self._clip_view(picture)))
+        return embedding.float()  # (1, D)
+
+    def _for_clip(self, images: Tensor) -> Tensor:
+        return standardized(images, self.bundle.clip.mean, self.bundle.clip.std).to(self.dtype)
+
+    def _for_vgg(self, images: Tensor) -> Tensor:
+        return standardized(images, IMAGENET_MEAN, IMAGENET_STD).to(self.dtype)
+
+
+def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:
+    """``picture``, ``(1, 3, H, W)``, with its contrast raised and the photo's alpha put back.
+
+    CLIPstyler's code also stretches each picture to its own extremes when it saves it; its brightness would then depend
+    on single pixels, so that is left out.
+    """
+    return to_image(adjust_contrast(picture[0].clamp(0, 1), contrast), photo.alpha)

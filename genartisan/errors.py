@@ -1,0 +1,67 @@
+"""What can go wrong, in words a user can act on.
+
+Every error carries an HTTP status, so that the command line, HTTP and gRPC report one and the same mistake alike.
+"""
+
+from __future__ import annotations
+
+
+class GenartisanError(Exception):
+    """An error with the field it concerns and what to do about it.
+
+    Attributes:
+        message: one sentence or two: the field, the value received, the allowed range, the remedy.
+        field: the input that is at fault, such as ``photo`` or ``regions.portrait.weight``; None where there is none.
+        status: the HTTP status that says the same (400, 413, 415, 500, 503).
+    """
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+    def as_dict(self) -> dict[str, dict[str, str | None]]:
+        """The body of an error answer: ``{"error": {"code", "message", "field"}}``."""
+        return {"error": {"code": self.code, "message": self.message, "field": self.field}}
+
+
+class InputError(GenartisanError):
+    """Input that cannot be read or is out of range (HTTP 400)."""
+
+    status = 400
+    code = "bad_input"
+
+
+class TooLargeError(InputError):
+    """Too many pixels or bytes (HTTP 413)."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedImageError(InputError):
+    """Not one of the image formats we take (HTTP 415)."""
+
+    status = 415
+    code = "unsupported_image"
+
+
+class BundleError(GenartisanError):
+    """A bundle that is missing, truncated, tampered with or of an unknown kind; the message names the file."""
+
+    code = "bundle"
+
+
+class WeightsError(GenartisanError):
+    """An official weight file that could not be fetched, verified or converted."""
+
+    code = "weights"
+
+
+class ServeError(GenartisanError):
+    """The server could not be started, stopped or reached."""
+
+    code = "serve"

@@ -1,0 +1,136 @@
+"""The kinds of network that a bundle may name, and how each is built before its weights arrive.
+
+`build` takes the ``architecture`` of a bundle's network, for instance ``{"kind": "vgg19", "width": 0.125}``, and gives
+a module on the meta device, which costs neither time nor memory; `Bundle` then assigns the memory-mapped weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import open_clip
+import torch
+from torch import Tensor, nn
+from torchvision.models.segmentation import fcn_resnet101
+from torchvision.models.vgg import make_layers
+from torchvision.transforms.functional import normalize
+
+from genartisan.compact_clip import CompactClip
+from genartisan.compact_fcn import CompactFcn
+from genartisan.errors import BundleError
+from genartisan.stylenet import StyleNet
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VOC_CLASSES = (
+    "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+class Clip(Protocol):
+    """What the losses need of a CLIP: two encoders and what the image encoder expects."""
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embeddings ``(N, D)`` of ``(N, 3, image_size, image_size)``, normalised by ``mean`` and ``std``."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings ``(N, D)`` of N sentences."""
+
+
+class OpenClip(nn.Module):
+    """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__()
+        config = open_clip.get_model_config(model)
+        if config is None:
+            raise BundleError(f"architecture.model is {model!r}, which open_clip does not know.")
+        self.model = open_clip.CLIP(**config)
+        self.image_size = int(config["vision_cfg"]["image_size"])
+        self.mean = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_MEAN)
+        self.std = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_STD)
+        self.tokenizer = open_clip.get_tokenizer(model)
+
+    def materialize_buffers(self) -> None:
+        """Rebuilds the causal mask, which is no weight and so is in no file."""
+        length = self.model.context_length
+        mask = torch.full((length, length), float("-inf"), device="cpu").triu_(1)
+        self.model.register_buffer("attn_mask", mask, persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.model.encode_image(images))  # (N, 512)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        tokens = self.tokenizer(list(texts)).to(self.model.text_projection.device)  # (N, 77)
+        return cast(Tensor, self.model.encode_text(tokens))  # (N, 512)
+
+
+class Vgg19(nn.Module):
+    """VGG-19's ``features`` up to the ReLU after conv5_2, every layer ``width`` times as wide as the original.
+
+    CLIPstyler's "conv4_2" and "conv5_2" are the *rectified* maps, because torchvision's ReLUs work in place: the maps
+    returned here are rectified on purpose. Layers after relu5_2 are never run.
+    """
+
+    LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512)
+    RELU4_2, RELU5_2 = 22, 31  # positions in `features`
+
+    def __init__(self, *, width: float = 1.0) -> None:
+        super().__init__()
+        self.features = make_layers([n if isinstance(n, str) else round(n * width) for n in self.LAYERS])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """``[relu4_2, relu5_2]`` of ``images``, ``(N, 3, H, W)``, normalised by ImageNet's mean and deviation."""
+        middle = self.features[: self.RELU4_2 + 1](images)  # (N, 512 width, H/8, W/8)
+        return [middle, self.features[self.RELU4_2 + 1 :](middle)]  # the second: (N, 512 width, H/16, W/16)
+
+
+class FcnResnet101(nn.Module):
+    """torchvision's FCN-ResNet101 with ``classes`` in the order of its output channels."""
+
+    image_size = 520  # short side, as in FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1
+
+    def __init__(self, *, classes: Sequence[str] = VOC_CLASSES) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.model = fcn_resnet101(weights=None, weights_backbone=None, num_classes=len(self.classes))
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """``{"out": logits}``, ``(N, classes, h, w)``, of ``images``, ``(N, 3, h, w)``, ImageNet-normalised."""
+        return cast(dict[str, Tensor], self.model(images))
+
+
+def standardized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """RGB in [0, 1], ``(N, 3, H, W)``, less a channel's ``mean`` and over its ``std``."""
+    return cast(Tensor, normalize(images, list(mean), list(std)))
+
+
+KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
+    "clip": {"open_clip": OpenClip, "compact_clip": CompactClip},
+    "fcn": {"fcn_resnet101": FcnResnet101, "compact_fcn": CompactFcn},
+    "vgg": {"vgg19": Vgg19},
+    "stylenet": {"stylenet": StyleNet},
+}
+
+
+def build(role: str, architecture: Mapping[str, Any]) -> nn.Module:
+    """A network for ``role`` (clip, fcn, vgg, stylenet), on the meta device, its weights still to come.
+
+    Raises:
+        BundleError: the architecture's kind or one of its arguments is unknown.
+    """
+    arguments = dict(architecture)
+    kind = arguments.pop("kind", None)
+    known = KINDS[role]
+    if kind not in known:
+        raise BundleError(f"{role}.architecture.kind is {kind!r}; this version knows {', '.join(sorted(known))}.", role)
+    try:
+        with torch.device("meta"):
+            return known[kind](**arguments)
+    except TypeError as error:
+        raise BundleError(f"{role}.architecture does not fit {kind}: {error}.", role) from error

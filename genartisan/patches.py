@@ -1,0 +1,226 @@
+"""The random crops of every step: where each lies, which region it belongs to, and one warp for all of them.
+
+A patch is one record (a row of `PATCH`): its box, region, weight, threshold and perspective travel together, whatever
+order patches are drawn or regrouped in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genartisan.config import StyleConfig
+from genartisan.regions import BACKGROUND, PORTRAIT, RegionMap
+
+PATCH = np.dtype([
+    ("x", np.int32),  # left edge, pixels
+    ("y", np.int32),  # upper edge, pixels
+    ("region", np.int32),  # position in regions.NAMES
+    ("weight", np.float32),  # alpha, eq 16
+    ("threshold", np.float32),  # tau, eq 15
+    ("homography", np.float64, 8),  # from a pixel of the warped patch to a pixel of the crop
+])  # fmt: skip
+Records = NDArray[np.void]
+
+
+class PatchBatch(NamedTuple):
+    """The records of one step as tensors on the device, a row a patch."""
+
+    boxes: Tensor  # (N, 2), x and y, float32
+    homographies: Tensor  # (N, 8), float32
+    regions: Tensor  # (N,), int64
+    weights: Tensor  # (N,), float32
+    thresholds: Tensor  # (N,), float32
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """Every patch of a run, drawn before the first step.
+
+    Attributes:
+        records: `PATCH` rows, ``(steps, N)``.
+        side: of a crop, in pixels.
+        warnings: what could not be met, in sentences.
+    """
+
+    records: Records
+    side: int
+    warnings: tuple[str, ...] = ()
+
+    def batch(self, step: int, device: torch.device) -> PatchBatch:
+        """The patches of a step, counted from 0."""
+        rows = self.records[step]
+        boxes = np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32)
+        columns = (
+            boxes,
+            rows["homography"].astype(np.float32),
+            rows["region"].astype(np.int64),
+            rows["weight"].copy(),
+            rows["threshold"].copy(),
+        )
+        return PatchBatch(*(torch.from_numpy(column).to(device) for column in columns))
+
+
+def plan(config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, seed: int) -> PatchPlan:
+    """Draws every patch of a run for a picture of (width, height).
+
+    Args:
+        regions: the picture's region map in artisan mode; None in clipstyler mode, where every patch is alike.
+    """
+    width, height = size
+    side = min(config.patch_size, width, height)
+    rng = np.random.default_rng(seed)
+    records = np.zeros((config.steps, config.patches), PATCH)
+    columns, rows = width - side + 1, height - side + 1
+    positions = rng.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
+    warnings = []
+    if side < config.patch_size:
+        warnings.append(f"patch_size was lowered from {config.patch_size} to {side}, the picture's short side")
+    if regions is None:
+        records["weight"], records["threshold"] = 1, config.threshold
+    else:
+        coverage = portrait_coverage(regions.portrait.cpu().numpy(), side, config)  # (rows, columns)
+        positions, unmet = within_budget(positions, in_portrait(coverage.ravel(), config), config, rng)
+        warnings += unmet
+        assign_controls(records, coverage.ravel()[positions], config)
+    records["y"], records["x"] = np.divmod(positions, columns)
+    records["homography"] = random_homographies(records.shape, side, config.distortion, rng)
+    return PatchPlan(records, side, tuple(warnings))
+
+
+def portrait_coverage(portrait: NDArray[np.bool_], side: int, config: StyleConfig) -> NDArray[np.float64]:
+    """For each position of a crop, the portrait's share, in [0, 1], of what decides the crop's region (eq 18).
+
+    That is the deciding window, or the whole crop under the rule ``coverage``. Taken from an integral image, so
+    that the cost does not depend on the crop's side.
+    """
+    window = max(1, round(config.decision * side))
+    top, left, height, width = {
+        "center": ((side - window) // 2, (side - window) // 2, window, window),
+        "bottom": (side - window, 0, window, side),
+    }[config.decision_window]
+    if config.decision_rule == "coverage":
+        top, left, height, width = 0, 0, side, side
+    rows, columns = portrait.shape[0] - side + 1, portrait.shape[1] - side + 1
+    total = np.pad(portrait.astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # (H + 1, W + 1)
+    y, x = slice(top, top + rows), slice(left, left + columns)
+    y_end, x_end = slice(top + height, top + height + rows), slice(left + width, left + width + columns)
+    count = total[y_end, x_end] - total[y, x_end] - total[y_end, x] + total[y, x]  # (rows, columns)
+    return np.asarray(count / (height * width), np.float64)
+
+
+def in_portrait(coverage: NDArray[np.float64], config: StyleConfig) -> NDArray[np.bool_]:
+    """Which crops count as portrait: those with any portrait pixel in the window, or with half of the crop covered."""
+    return coverage > 0 if config.decision_rule == "any" else coverage >= 0.5
+
+
+def within_budget(
+    positions: NDArray[np.int64], is_portrait: NDArray[np.bool_], config: StyleConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Redraws the patches that exceed a region's share of a step (eq 17), from the positions of the other region.
+
+    The earliest draws are kept, so the outcome is distributed as if patches were drawn and refused one by one; but each
+    is redrawn at most once, so a photo with no background ends as soon as any other.
+
+    Args:
+        positions: of the crops, ``(steps, N)``.
+        is_portrait: for each position, whether a crop there is portrait.
+    """
+    n, shares = positions.shape[1], config.regions
+    limits = {
+        PORTRAIT: math.floor(shares.portrait.share * n + 1e-9),
+        BACKGROUND: math.ceil(shares.background.share * n),
+    }
+    warnings = []
+    for region, other, name in ((PORTRAIT, BACKGROUND, "portrait"), (BACKGROUND, PORTRAIT, "background")):
+        drawn = is_portrait[positions] == (region == PORTRAIT)  # (steps, N)
+        excess = drawn & (drawn.cumsum(axis=1) > limits[region])
+        if not excess.any():
+            continue
+        candidates = np.flatnonzero(is_portrait == (other == PORTRAIT))
+        if candidates.size:
+            positions = positions.copy()
+            positions[excess] = rng.choice(candidates, size=int(excess.sum()))
+        else:
+            share = getattr(shares, name).share
+            warnings.append(
+                f"regions.{name}.share of {share:g} could not be kept: the photo has no other crop, so all are {name}"
+            )
+    return positions, warnings
+
+
+def assign_controls(records: Records, coverage: NDArray[np.float64], config: StyleConfig) -> None:
+    """Writes region, weight and threshold into each record, from its own coverage (eq 15, 16)."""
+    controls = config.regions
+    is_portrait = in_portrait(coverage, config)
+    mixture = coverage if config.decision_rule == "coverage" else is_portrait.astype(np.float64)  # 1: all portrait
+    records["region"] = np.where(is_portrait, PORTRAIT, BACKGROUND)
+    for name in ("weight", "threshold"):
+        portrait, background = getattr(controls.portrait, name), getattr(controls.background, name)
+        records[name] = mixture * portrait + (1 - mixture) * background
+
+
+def random_homographies(
+    shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """The coefficients of a random perspective for each patch, ``(*shape, 8)``.
+
+    As torchvision's RandomPerspective draws them: each corner moves inwards by up to ``distortion`` of half the side.
+    """
+    reach = int(distortion * (side // 2))
+    inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2)).astype(np.float64)
+    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (side - 1.0)  # (4, 2): x, y
+    moved = np.where(corners == 0, inwards, corners - inwards)  # (*shape, 4, 2)
+    return homographies(moved, corners)
+
+
+def homographies(moved: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to ``corners``, ``(4, 2)``.
+
+    (x, y) goes to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
+    """
+    x, y = moved[..., 0], moved[..., 1]  # (..., 4)
+    u, v = np.broadcast_to(corners, moved.shape)[..., 0], np.broadcast_to(corners, moved.shape)[..., 1]
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    first = np.stack((x, y, one, zero, zero, zero, -u * x, -u * y), axis=-1)  # (..., 4, 8)
+    second = np.stack((zero, zero, zero, x, y, one, -v * x, -v * y), axis=-1)
+    system = np.concatenate((first, second), axis=-2)  # (..., 8, 8)
+    return np.asarray(np.linalg.solve(system, np.concatenate((u, v), axis=-1)[..., None])[..., 0], np.float64)
+
+
+def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Tensor:
+    """All patches of a step, cropped and warped by one `grid_sample`.
+
+    Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: beyond a crop's
+    edge lies black, not the picture's next pixel.
+
+    Args:
+        picture: ``(1, 3, H, W)``.
+        boxes: (x, y) of the crops, ``(N, 2)``.
+        coefficients: of the homographies, ``(N, 8)``.
+
+    Returns:
+        ``(N, 3, side, side)``.
+    """
+    height, width = picture.shape[-2:]
+    centre = torch.arange(side, device=picture.device, dtype=coefficients.dtype) + 0.5  # of the pixels
+    x, y = centre[None, None, :], centre[None, :, None]
+    a, b, c, d, e, f, g, h = coefficients[:, :, None, None].unbind(1)  # each (N, 1, 1)
+    scale = 1 / (g * x + h * y + 1)  # (N, side, side)
+    place = torch.stack(((a * x + b * y + c) * scale, (d * x + e * y + f) * scale), dim=-1) - 0.5  # (N, side, side, 2)
+    inside = place.clamp(0, side - 1)
+    covered = (1 - (place - inside).abs()).clamp_min(0).prod(dim=-1)  # (N, side, side): 1 inside, 0 a pixel beyond
+    extent = torch.tensor((width, height), device=picture.device, dtype=place.dtype)
+    grid = (inside + boxes[:, None, None, :] + 0.5) * (2 / extent) - 1  # in [-1, 1]
+    tall = grid.reshape(1, -1, side, 2).to(picture.dtype)  # (1, N * side, side, 2): one batch for one picture
+    patches = F.grid_sample(picture, tall, mode="bilinear", align_corners=False)  # (1, 3, N * side, side)
+    patches = patches.reshape(3, -1, side, side).transpose(0, 1)  # (N, 3, side, side)
+    # Squared: torchvision samples a picture with black around it, then blends with the fill by the coverage once more.
+    return patches * covered.square().to(patches.dtype)[:, None]

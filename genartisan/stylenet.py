@@ -1,0 +1,81 @@
+"""StyleNet, the small U-Net that is optimised for one request (CLIPstyler's, 615,267 parameters)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MULTIPLE = 8  # three stride-2 convolutions: height and width are padded to a multiple of this
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each with instance norm and ReLU, and a 1x1 residual around both."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            nn.InstanceNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            nn.InstanceNorm2d(out_channels),
+            nn.ReLU(),
+        )
+        self.skip = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(x) + self.skip(x))
+
+
+class StyleNet(nn.Module):
+    """Maps a photo to its stylised picture.
+
+    Input and output are RGB in [0, 1], ``(N, 3, H, W)``, any H and W of at least 16 pixels: they are padded by
+    reflection to a multiple of 8 and cropped back, so the aspect ratio is kept.
+
+    Args:
+        base_channels: channels of the outermost blocks (CLIPstyler: 16).
+
+    Source: CLIPstyler (arXiv 2112.00374), figure 3 and its published code.
+    """
+
+    def __init__(self, base_channels: int = 16) -> None:
+        super().__init__()
+        c = base_channels
+        self.first = nn.Conv2d(3, c, 1)
+        self.entry = ResidualBlock(c, c)
+        self.encode = nn.ModuleList([ResidualBlock(c, c), ResidualBlock(c, 2 * c), ResidualBlock(2 * c, 4 * c)])
+        self.down = nn.ModuleList([nn.Conv2d(w, w, 4, stride=2, padding=1) for w in (c, 2 * c, 4 * c)])
+        self.middle = ResidualBlock(4 * c, 8 * c)
+        self.decode = nn.ModuleList(
+            [ResidualBlock(12 * c, 4 * c), ResidualBlock(6 * c, 2 * c), ResidualBlock(3 * c, c)]
+        )
+        self.exit = ResidualBlock(2 * c, c)
+        self.last = nn.Conv2d(c, 3, 1)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        height, width = photo.shape[-2:]
+        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+        x = F.pad(photo, padding, mode="reflect") if any(padding) else photo  # (N, 3, H', W')
+        entry = x = self.entry(self.first(x))  # (N, c, H', W')
+        skips = []
+        for encode, down in zip(self.encode, self.down, strict=True):
+            x = encode(x)
+            skips.append(x)
+            x = down(x)
+        x = self.middle(x)  # (N, 8c, H'/8, W'/8)
+        for decode, skip in zip(self.decode, reversed(skips), strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear")
+            x = decode(torch.cat((x, skip), dim=1))
+        x = self.exit(torch.cat((x, entry), dim=1))  # (N, c, H', W')
+        return torch.sigmoid(self.last(x))[..., :height, :width]  # (N, 3, H, W)
+
+
+def random_stylenet(seed: int, base_channels: int = 16) -> StyleNet:
+    """A StyleNet with PyTorch's default initialisation, drawn from ``seed`` without touching the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return StyleNet(base_channels)

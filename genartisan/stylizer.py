@@ -1,0 +1,245 @@
+"""Stylizer: the one call that a Python user makes."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name
+from genartisan.engine import Run, Step
+from genartisan.errors import InputError
+from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized
+from genartisan.patches import plan
+from genartisan.regions import NAMES, RegionMap, from_mask, segment
+from genartisan.text import text_direction
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PROMPTS_KEPT = 256  # text directions of the latest prompts, 2 kB each
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished picture.
+
+    Attributes:
+        image: RGB, or RGBA where the photo has alpha; its long side is ``config.size``.
+        report: what was done and measured, ready for JSON.
+    """
+
+    image: Image.Image
+    report: dict[str, Any]
+
+
+class Stylization(Iterator[Step]):
+    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time."""
+
+    def __init__(self, run: Run, facts: dict[str, Any], seconds: dict[str, float]) -> None:
+        self._run, self._facts, self._seconds = run, facts, seconds
+
+    def __next__(self) -> Step:
+        return next(self._run)
+
+    def close(self) -> None:
+        """Ends the optimisation here."""
+        self._run.close()
+
+    def result(self) -> Result:
+        """The picture as it is now, with its report.
+
+        Raises:
+            GenartisanError: the optimisation diverged.
+        """
+        image = self._run.picture()
+        return Result(image, self._report(image))
+
+    def _report(self, image: Image.Image) -> dict[str, Any]:
+        run = self._run
+        losses = run.losses()
+        seconds = {**self._seconds, "optimise": time.perf_counter() - run.began}
+        return {
+            **self._facts,
+            "mode": run.config.mode,
+            "preset": preset_name(run.config),
+            "seed": run.seed,
+            "steps": len(losses),
+            "size": list(image.size),
+            "device": str(run.device),
+            "seconds": {name: round(value, 3) for name, value in {"total": sum(seconds.values()), **seconds}.items()},
+            "losses": losses[-1] if losses else {},
+            "history": [{"step": step, **values} for step, values in enumerate(losses, start=1)],
+            "regions": region_report(run),
+            "warnings": list(run.warnings),
+            "config": run.config.model_dump(),
+        }
+
+
+class Stylizer:
+    """Turns photos into pictures in the style of a sentence; holds the frozen networks and nothing of any request.
+
+    Args:
+        bundle: the networks.
+        device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16``.
+
+    Raises:
+        InputError: no such device or precision here.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
+        self.device = find_device(device)
+        self.precision = find_precision(precision, self.device)
+        self.dtype = PRECISIONS[self.precision]
+        self.bundle = bundle.to(self.device, self.dtype)
+        self._directions: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def __call__(
+        self,
+        photo: PictureSource,
+        prompt: str,
+        *,
+        config: StyleConfig | None = None,
+        mask: PictureSource | None = None,
+        seed: int = 0,
+    ) -> Result:
+        """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
+
+        Args:
+            photo: a path, encoded bytes or a PIL image.
+            prompt: the style, such as "Watercolor painting".
+            config: the settings; by default the paper's.
+            mask: white where people are, of the photo's size; by default FCN finds them.
+            seed: of the crops and of a random start.
+
+        Raises:
+            InputError: an input that cannot be read or is out of range.
+        """
+        steps = self.steps(photo, prompt, config=config, mask=mask, seed=seed)
+        for _ in steps:
+            pass
+        return steps.result()
+
+    def steps(
+        self,
+        photo: PictureSource,
+        prompt: str,
+        *,
+        config: StyleConfig | None = None,
+        mask: PictureSource | None = None,
+        seed: int = 0,
+    ) -> Stylization:
+        """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``."""
+        prompt, seed = check_prompt(prompt), check_seed(seed)
+        config = config or StyleConfig()
+        seconds: dict[str, float] = {}
+        with timed(seconds, "decode"):
+            original = read_photo(photo)
+            small = resized(original, config.size)
+        with timed(seconds, "segment"):
+            regions = self.regions(original, mask).resized(small.size) if config.mode == "artisan" else None
+        with timed(seconds, "text"):
+            direction = self._direction(prompt, config.source_text)
+        run = Run(
+            bundle=self.bundle,
+            photo=small,
+            regions=regions,
+            direction=direction,
+            plan=plan(config, small.size, regions, seed),
+            config=config,
+            seed=seed,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return Stylization(run, {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}, seconds)
+
+    def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
+        """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""
+        return segment(self.bundle.fcn, photo) if mask is None else from_mask(read_mask(mask, photo.size))
+
+    def _direction(self, prompt: str, source_text: str) -> Tensor:
+        key = (prompt, source_text)
+        if key not in self._directions:
+            direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
+            if not bool(direction.any()):
+                raise InputError(
+                    f"prompt {prompt!r} means the same as source_text {source_text!r}; describe a style.", "prompt"
+                )
+            self._directions[key] = direction
+        self._directions.move_to_end(key)
+        while len(self._directions) > PROMPTS_KEPT:
+            self._directions.popitem(last=False)
+        return self._directions[key]
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Notes under ``phase`` how long its block took."""
+    began = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - began
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, or the best there is for ``auto``.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(best)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device is {name!r}; give auto, cpu, cuda, cuda:N or mps.", "device") from error
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= count.get(device.type, 0):
+        raise InputError(f"device is {name!r}, which this machine lacks; use auto or cpu.", "device")
+    return device
+
+
+def find_precision(name: str, device: torch.device) -> str:
+    """fp32 or bf16; ``auto`` is bf16 on a CUDA device that computes in it, and else fp32.
+
+    Raises:
+        InputError: another name, or the device cannot compute in it.
+    """
+    bf16_on_cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if name == "auto":
+        return "bf16" if bf16_on_cuda else "fp32"
+    if name not in PRECISIONS:
+        raise InputError(f"precision is {name!r}; choose auto, {' or '.join(PRECISIONS)}.", "precision")
+    if name == "bf16" and device.type == "cuda" and not bf16_on_cuda:
+        raise InputError("precision is 'bf16', which this GPU does not compute in; use fp32.", "precision")
+    return name
+
+
+def region_report(run: Run) -> list[dict[str, Any]]:
+    """For each region: its pixels, the patches drawn from it, those rejected, and the controls it got."""
+    done = run.plan.records[: len(run.history)]
+    if run.regions is None:
+        width, height = run.photo.size
+        names, pixels = ["photo"], [width * height]
+        controls: list[Any] = [{"weight": 1.0, "threshold": run.config.threshold}]
+    else:
+        names, pixels = list(NAMES), run.regions.pixels()
+        controls = [getattr(run.config.regions, name).model_dump(include={"weight", "threshold"}) for name in names]
+    rejected = run.rejected.tolist()
+    return [
+        {
+            "name": name,
+            "pixels": pixels[label],
+            "patches": int((done["region"] == label).sum()),
+            "rejected": rejected[label],
+            **controls[label],
+        }
+        for label, name in enumerate(names)
+    ]

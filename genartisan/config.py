@@ -183,7 +183,7 @@ def validated(model: type[M], data: Any, field: str | None = None) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"]) or field or "params"
+        path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # a caller's own name may be long
         raise InputError(_explanation(path, first, model), path) from error
 
 

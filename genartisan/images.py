@@ -113,16 +113,23 @@ def open_image(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) 
         raise UnsupportedImageError(
             f"{field} is not an image of a known format ({_start(data)}); send one of {', '.join(FORMATS)}.", field
         ) from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise InputError(f"{field} cannot be read: {error}. Save it again as PNG or JPEG.", field) from error
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        raise damaged(field, error) from error
     _check_pixels(image, field, max_pixels)
     try:
         image.load()
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise whatever they like on damaged files
-        raise InputError(f"{field} is damaged or truncated ({error}). Send the whole file.", field) from error
+    except Exception as error:
+        raise damaged(field, error) from error
     return image
+
+
+def damaged(field: str, error: Exception) -> InputError:
+    """The refusal of a file that begins like a picture and cannot be decoded."""
+    return InputError(
+        f"{field} is damaged or truncated ({error}). Save it again as PNG or JPEG and send it whole.", field
+    )
 
 
 def _bytes(source: str | Path | bytes | bytearray, field: str) -> bytes:

@@ -76,10 +76,11 @@ def plan(config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, 
     """
     width, height = size
     side = min(config.patch_size, width, height)
-    rng = np.random.default_rng(seed)
+    # Three streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
+    placing, redrawing, bending = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     records = np.zeros((config.steps, config.patches), PATCH)
     columns, rows = width - side + 1, height - side + 1
-    positions = rng.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
+    positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
     warnings = []
     if side < config.patch_size:
         warnings.append(f"patch_size was lowered from {config.patch_size} to {side}, the picture's short side")
@@ -87,11 +88,11 @@ def plan(config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, 
         records["weight"], records["threshold"] = 1, config.threshold
     else:
         coverage = portrait_coverage(regions.portrait.cpu().numpy(), side, config)  # (rows, columns)
-        positions, unmet = within_budget(positions, in_portrait(coverage.ravel(), config), config, rng)
+        positions, unmet = within_budget(positions, in_portrait(coverage.ravel(), config), config, redrawing)
         warnings += unmet
         assign_controls(records, coverage.ravel()[positions], config)
     records["y"], records["x"] = np.divmod(positions, columns)
-    records["homography"] = random_homographies(records.shape, side, config.distortion, rng)
+    records["homography"] = random_homographies(records.shape, side, config.distortion, bending)
     return PatchPlan(records, side, tuple(warnings))
 
 

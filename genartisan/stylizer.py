@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from genartisan.bundle import Bundle
-from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name
+from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Run, Step
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized
@@ -170,7 +170,7 @@ class Stylizer:
             direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
             if not bool(direction.any()):
                 raise InputError(
-                    f"prompt {prompt!r} means the same as source_text {source_text!r}; describe a style.", "prompt"
+                    f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.", "prompt"
                 )
             self._directions[key] = direction
         self._directions.move_to_end(key)

@@ -1,0 +1,37 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import serving
+import tiny
+
+from genartisan.bundle import Bundle
+from genartisan.serve import Server
+from genartisan.stylizer import Stylizer
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of tiny random networks on disk; copy it before changing it."""
+    return tiny.write_tiny_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_folder: Path) -> Bundle:
+    return Bundle.load(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_stylizer(tiny_bundle: Bundle) -> Stylizer:
+    return Stylizer(tiny_bundle, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running TorchServe with the tiny bundle."""
+    with serving.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -1,0 +1,93 @@
+"""One loading path for all bundles; a missing, truncated or tampered file is refused by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from genartisan.bundle import ROLES, Bundle, write_bundle
+from genartisan.errors import BundleError
+
+
+@pytest.fixture
+def folder(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "bundle"))
+
+
+def test_networks_come_back_with_their_weights_frozen_and_in_evaluation_mode(tiny_bundle: Bundle) -> None:
+    expected = tiny.network("vgg").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in tiny_bundle.vgg.state_dict().items())
+    for network in (tiny_bundle.clip, tiny_bundle.fcn, tiny_bundle.vgg, tiny_bundle.start):
+        assert isinstance(network, torch.nn.Module)
+        assert not network.training
+        assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_moving_a_bundle_casts_a_second_one_and_leaves_the_first(tiny_bundle: Bundle) -> None:
+    moved = tiny_bundle.to(torch.device("cpu"), torch.bfloat16)
+    assert {p.dtype for p in moved.vgg.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in moved.start.parameters()} == {torch.float32}
+    assert {p.dtype for p in tiny_bundle.vgg.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_missing_truncated_or_changed_file_is_named(folder: Path, role: str) -> None:
+    path = folder / f"{role}.safetensors"
+    whole = path.read_bytes()
+    for damage in (whole[:-10], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        path.write_bytes(damage)
+        with pytest.raises(BundleError, match=f"{role}.safetensors"):
+            Bundle.load(folder)
+    path.unlink()
+    with pytest.raises(BundleError, match=f"{role}.safetensors is missing"):
+        Bundle.load(folder)
+
+
+def edited(folder: Path, change: object) -> None:
+    path = folder / "bundle.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)  # type: ignore[operator]
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(("change", "hint"), [
+    (lambda m: m.update(format=2), "format"),
+    (lambda m: m["networks"].pop("vgg"), "vgg"),
+    (lambda m: m["networks"]["vgg"].pop("sha256"), "sha256"),
+    (lambda m: m["networks"]["vgg"].update(file="../vgg.safetensors"), "plain file name"),
+    (lambda m: m["networks"]["vgg"]["architecture"].update(kind="vgg99"), "vgg99"),
+    (lambda m: m["networks"]["vgg"]["architecture"].update(depth=3), "depth"),
+    (lambda m: m["networks"]["vgg"]["architecture"].update(width=0.125), "does not fit"),
+    (lambda m: m["networks"].update(extra={}), "extra"),
+])  # fmt: skip
+def test_a_manifest_that_does_not_fit_says_where(folder: Path, change: object, hint: str) -> None:
+    edited(folder, change)
+    with pytest.raises(BundleError, match=hint):
+        Bundle.load(folder)
+
+
+def test_a_manifest_that_is_no_json_is_named(folder: Path) -> None:
+    (folder / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        Bundle.load(folder)
+
+
+def test_a_folder_without_a_bundle_gets_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BundleError, match="embedded, official"):
+        Bundle.load(tmp_path)
+    monkeypatch.setenv("GENARTISAN_HOME", str(tmp_path))
+    with pytest.raises(BundleError, match="weights fetch"):
+        Bundle.load("official")
+
+
+def test_a_bundle_under_construction_has_no_manifest(folder: Path) -> None:
+    entries = {"vgg": ({}, {"architecture": {"kind": "vgg19"}, "source": "x", "licence": "x"})}
+    del entries["vgg"][1]["licence"]
+    with pytest.raises(ValueError, match="licence"):
+        write_bundle(folder, "broken", "", entries)
+    assert not (folder / "bundle.json").exists()

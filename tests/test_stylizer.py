@@ -1,0 +1,238 @@
+"""The call a Python user makes: pictures, reports, seeds, cancelling, deadlines, regions and modes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from genartisan import engine
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig
+from genartisan.errors import GenartisanError, InputError
+from genartisan.stylizer import Stylizer, find_device, find_precision
+
+QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
+
+
+def quick(**changes: object) -> StyleConfig:
+    return QUICK.updated(changes)
+
+
+def test_same_seed_same_picture_and_another_seed_another(tiny_stylizer: Stylizer) -> None:
+    first, second, third = (
+        tiny_stylizer(tiny.picture(), "fire", config=QUICK, mask=tiny.mask(), seed=seed).image.tobytes()
+        for seed in (1, 1, 2)
+    )
+    assert first == second
+    assert first != third
+
+
+def test_a_call_gives_what_it_gives_alone_whatever_came_before(tiny_bundle: Bundle) -> None:
+    alone = Stylizer(tiny_bundle, "cpu")(tiny.picture(seed=1), "fire", config=QUICK).image.tobytes()
+    stylizer = Stylizer(tiny_bundle, "cpu")
+    stylizer(tiny.picture(seed=2), "watercolor painting", config=quick(start="bundle", steps=3))
+    torch.manual_seed(99)  # nor does the global generator matter
+    assert stylizer(tiny.picture(seed=1), "fire", config=QUICK).image.tobytes() == alone
+
+
+def test_neither_bundle_nor_global_generator_is_touched(tiny_bundle: Bundle) -> None:
+    before = {name: value.clone() for name, value in tiny_bundle.start.state_dict().items()}
+    state = torch.get_rng_state()
+    Stylizer(tiny_bundle, "cpu")(tiny.picture(), "fire", config=quick(start="bundle"))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in tiny_bundle.start.state_dict().items())
+    assert all(p.grad is None for p in (*tiny_bundle.vgg.parameters(), *tiny_bundle.clip.parameters()))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (61, 43), (100, 17), (64, 64)])
+def test_any_aspect_ratio_is_kept(tiny_stylizer: Stylizer, size: tuple[int, int]) -> None:
+    result = tiny_stylizer(tiny.picture(*size), "fire", config=quick(steps=1, size=max(size)))
+    assert result.image.size == size
+    assert result.report["size"] == list(size)
+
+
+def test_alpha_is_put_back(tiny_stylizer: Stylizer) -> None:
+    photo = tiny.picture(mode="RGBA")
+    image = tiny_stylizer(photo, "fire", config=quick(steps=1)).image
+    assert image.mode == "RGBA"
+    assert np.array_equal(np.asarray(image)[..., 3], np.asarray(photo)[..., 3])
+
+
+def test_the_iterator_gives_the_same_picture_as_the_call(tiny_stylizer: Stylizer) -> None:
+    steps = tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, seed=3)
+    seen = [(step.index, step.total) for step in steps]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps.result().image.tobytes() == tiny_stylizer(tiny.picture(), "fire", config=QUICK, seed=3).image.tobytes()
+
+
+def test_interrupted_at_step_k_it_is_where_a_full_run_is_at_step_k(tiny_stylizer: Stylizer) -> None:
+    full = tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK)
+    losses = [step.losses for step in full]
+    cut = tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK)
+    next(cut)
+    second = next(cut)
+    cut.close()
+    assert second.losses == losses[1]
+    assert list(cut) == []
+    result = cut.result()
+    assert result.report["steps"] == 2
+    shorter = tiny_stylizer(tiny.picture(), "fire", config=quick(steps=2))
+    assert result.image.tobytes() == shorter.image.tobytes()
+
+
+def test_a_preview_is_a_picture_of_the_final_size(tiny_stylizer: Stylizer) -> None:
+    step = next(tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK))
+    assert step.preview().size == (64, 48)
+    assert step.seconds > 0
+
+
+def test_a_deadline_returns_the_picture_so_far_with_a_warning(tiny_stylizer: Stylizer) -> None:
+    result = tiny_stylizer(tiny.picture(), "fire", config=quick(steps=5000, timeout_s=0.3))
+    assert 1 <= result.report["steps"] < 5000
+    assert any("timeout_s" in warning for warning in result.report["warnings"])
+
+
+def test_the_report_says_what_was_done_in_json(tiny_stylizer: Stylizer) -> None:
+    config = quick(regions={"portrait": {"share": 0.5}})
+    report = tiny_stylizer(tiny.picture(), " fire ", config=config, mask=tiny.mask(), seed=5).report
+    assert json.loads(json.dumps(report)) == report
+    assert (report["prompt"], report["mode"], report["seed"], report["bundle"]) == ("fire", "artisan", 5, "tiny")
+    assert [entry["step"] for entry in report["history"]] == [1, 2, 3, 4]
+    assert {k: v for k, v in report["history"][-1].items() if k != "step"} == report["losses"]
+    c, last = StyleConfig(), report["losses"]
+    weighted = (
+        c.lambda_direction * last["direction"] + c.lambda_patch * last["patch"]
+        + c.lambda_content * last["content"] + c.lambda_tv * last["tv"]
+    )  # fmt: skip
+    assert last["total"] == pytest.approx(weighted, rel=1e-5)
+    background, portrait = report["regions"]
+    assert (background["name"], portrait["name"]) == ("background", "portrait")
+    assert background["pixels"] == portrait["pixels"] == 32 * 48
+    assert background["patches"] + portrait["patches"] == 4 * 4
+    assert portrait["patches"] <= 2 * 4
+    assert (portrait["weight"], portrait["threshold"]) == (0.3, 0.8)
+
+
+def test_every_patch_is_rejected_under_a_threshold_of_two(tiny_stylizer: Stylizer) -> None:
+    config = quick(regions={"portrait": {"threshold": 2.0}, "background": {"threshold": 2.0}})
+    report = tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask()).report
+    assert all(region["rejected"] == region["patches"] for region in report["regions"])
+    assert report["losses"]["patch"] == 0
+
+
+def test_no_person_is_clipstyler_mode(tiny_stylizer: Stylizer) -> None:
+    nobody = tiny.mask(box=(0, 0, 0, 0))
+    artisan = tiny_stylizer(tiny.picture(), "fire", config=QUICK, mask=nobody)
+    baseline = tiny_stylizer(tiny.picture(), "fire", config=quick(mode="clipstyler"))
+    assert artisan.image.tobytes() == baseline.image.tobytes()
+    changed = quick(regions={"background": {"threshold": 0.95}})
+    assert artisan.image.tobytes() != tiny_stylizer(tiny.picture(), "fire", config=changed, mask=nobody).image.tobytes()
+
+
+def test_nothing_but_a_person_leaves_only_the_portraits_controls(tiny_stylizer: Stylizer) -> None:
+    everyone = tiny.mask(box=(0, 0, 64, 48))
+
+    def styled(regions: dict[str, object], **changes: object) -> bytes:
+        config = quick(regions=regions, **changes)
+        return tiny_stylizer(tiny.picture(), "fire", config=config, mask=everyone).image.tobytes()
+
+    plain = styled({})
+    assert styled({"background": {"weight": 5.0, "threshold": 0.1}}) == plain
+    assert styled({}, lambda_direction=0.0) == plain
+    assert styled({"portrait": {"weight": 0.9}}) != plain
+
+
+def global_gradient(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """The gradient of the global loss alone for each pixel of the picture, ``(3, H, W)``."""
+    caught: list[torch.Tensor] = []
+    original = engine.Run._stylised
+
+    def kept(run: engine.Run) -> torch.Tensor:
+        picture = original(run)
+        if picture.requires_grad:
+            picture.register_hook(lambda gradient: caught.append(gradient.clone()))
+        return picture
+
+    monkeypatch.setattr(engine.Run, "_stylised", kept)
+    only_global = quick(lambda_patch=0.0, lambda_content=0.0, lambda_tv=0.0, steps=1)
+    stylizer(tiny.picture(), "fire", config=only_global, mask=tiny.mask())
+    return caught[0][0]
+
+
+def test_the_global_loss_reaches_no_masked_pixel(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient = global_gradient(tiny_stylizer, monkeypatch)
+    assert not gradient[:, :, :32].any()
+    assert gradient[:, :, 32:].any()
+
+
+def test_learning_rate_is_halved_after_every_interval(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def noted(optimizer: torch.optim.Adam, *args: object, **kwargs: object) -> object:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    tiny_stylizer(tiny.picture(), "fire", config=quick(steps=6, halve_every=2, learning_rate=8e-4))
+    assert rates == pytest.approx([8e-4, 8e-4, 4e-4, 4e-4, 2e-4, 2e-4])
+
+
+def test_contrast_of_one_leaves_the_picture_and_zero_makes_it_flat(tiny_stylizer: Stylizer) -> None:
+    plain, strong, flat = (
+        np.asarray(tiny_stylizer(tiny.picture(), "fire", config=quick(steps=1, contrast=c)).image, float)
+        for c in (1, 1.5, 0)
+    )
+    assert flat.std() < 1 < plain.std() < strong.std()
+
+
+def test_divergence_is_an_error_and_no_picture(tiny_stylizer: Stylizer) -> None:
+    config = quick(steps=6, learning_rate=0.1, lambda_tv=1e3, lambda_patch=1e6)
+    steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config)
+    next(steps)
+    steps._run.history[-1] = torch.full((5,), torch.nan)
+    with pytest.raises(GenartisanError, match="learning_rate"):
+        steps.result()
+
+
+def test_bf16_runs_and_stays_close_to_fp32(tiny_bundle: Bundle) -> None:
+    config = quick(steps=1, learning_rate=1e-5)
+    fp32 = Stylizer(tiny_bundle, "cpu", "fp32")(tiny.picture(), "fire", config=config)
+    bf16 = Stylizer(tiny_bundle, "cpu", "bf16")(tiny.picture(), "fire", config=config)
+    assert bf16.report["precision"] == "bf16"
+    difference = np.asarray(fp32.image, float) - np.asarray(bf16.image, float)
+    assert 0 < np.abs(difference).mean() < 6
+    assert bf16.report["losses"]["total"] == pytest.approx(fp32.report["losses"]["total"], rel=0.05)
+
+
+def test_the_same_words_as_the_source_text_are_refused(tiny_stylizer: Stylizer) -> None:
+    with pytest.raises(InputError) as caught:
+        tiny_stylizer(tiny.picture(), "a Photo", config=QUICK)
+    assert caught.value.field == "prompt"
+
+
+def test_photos_may_be_paths_bytes_and_images(tiny_stylizer: Stylizer, tmp_path: object) -> None:
+    path = f"{tmp_path}/photo.png"
+    tiny.picture().save(path)
+    with open(path, "rb") as file:
+        data = file.read()
+    pictures = {tiny_stylizer(p, "fire", config=quick(steps=1)).image.tobytes() for p in (path, data, Image.open(path))}
+    assert len(pictures) == 1
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "nothing", ""])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        find_device(name)
+    assert caught.value.field == "device"
+
+
+def test_precision_is_chosen_by_device_and_checked() -> None:
+    assert find_precision("auto", torch.device("cpu")) == "fp32"
+    with pytest.raises(InputError, match="fp32 or bf16"):
+        find_precision("fp16", torch.device("cpu"))

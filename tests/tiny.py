@@ -1,0 +1,65 @@
+"""Tiny seeded networks of every kind, and simple pictures: what the unit tests run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from genartisan.bundle import write_bundle
+from genartisan.compact_clip import CompactClip
+from genartisan.compact_fcn import CompactFcn
+from genartisan.networks import Vgg19
+from genartisan.stylenet import StyleNet
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "clip": {
+        "kind": "compact_clip",
+        "image_size": 32,
+        "widths": [8, 8],
+        "dim": 16,
+        "vocabulary": ["a", "photo", "fire", "watercolor", "painting", "of", "the"],
+    },
+    "fcn": {"kind": "compact_fcn", "classes": ["__background__", "person"], "widths": [8, 8, 8, 8], "image_size": 64},
+    "vgg": {"kind": "vgg19", "width": 0.0625},
+    "stylenet": {"kind": "stylenet", "base_channels": 4},
+}
+MAKERS = {"clip": CompactClip, "fcn": CompactFcn, "vgg": Vgg19, "stylenet": StyleNet}
+
+
+def network(role: str, seed: int = 0) -> nn.Module:
+    """A network of that role with seeded random weights."""
+    arguments = {key: value for key, value in ARCHITECTURES[role].items() if key != "kind"}
+    torch.manual_seed(seed)
+    return MAKERS[role](**arguments)
+
+
+def write_tiny_bundle(folder: Path) -> Path:
+    """Writes a bundle of tiny random networks."""
+    entries = {
+        role: (
+            network(role).state_dict(),
+            {"architecture": architecture, "source": "seeded random values", "licence": "Apache-2.0"},
+        )
+        for role, architecture in ARCHITECTURES.items()
+    }
+    write_bundle(folder, "tiny", "tiny random networks", entries)
+    return folder
+
+
+def picture(width: int = 64, height: int = 48, seed: int = 0, mode: str = "RGB") -> Image.Image:
+    """A smooth random picture."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 4, 6, 6, generator=generator)
+    planes = nn.functional.interpolate(coarse, size=(height, width), mode="bicubic")[0].clamp(0, 1).mul(255).byte()
+    return Image.fromarray(planes.permute(1, 2, 0).numpy()).convert(mode)
+
+
+def mask(width: int = 64, height: int = 48, box: tuple[int, int, int, int] = (0, 0, 32, 48)) -> Image.Image:
+    """A portrait mask: white in the box (left, top, right, bottom)."""
+    image = Image.new("L", (width, height))
+    image.paste(255, box)
+    return image

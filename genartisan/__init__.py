@@ -1,10 +1,16 @@
 """Text-driven, people-preserving picture stylisation: Generative Artisan (arXiv 2207.11598), in full and beyond."""
 
-from genartisan.bundle import Bundle
-from genartisan.config import PRESETS, StyleConfig, preset
-from genartisan.engine import Step
-from genartisan.errors import BundleError, GenartisanError, InputError
-from genartisan.stylizer import Result, Stylizer
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genartisan.bundle import Bundle
+    from genartisan.config import PRESETS, StyleConfig, preset
+    from genartisan.engine import Step
+    from genartisan.errors import BundleError, GenartisanError, InputError
+    from genartisan.stylizer import Result, Stylizer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,3 +25,18 @@ __all__ = [
     "Stylizer",
     "preset",
 ]
+_HOMES = {
+    "bundle": ("Bundle",),
+    "config": ("PRESETS", "StyleConfig", "preset"),
+    "engine": ("Step",),
+    "errors": ("BundleError", "GenartisanError", "InputError"),
+    "stylizer": ("Result", "Stylizer"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: the command line and the client need not wait for PyTorch."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"genartisan.{module}"), name)
+    raise AttributeError(f"module 'genartisan' has no attribute {name!r}")

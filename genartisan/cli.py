@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments, from_params, merged
-from genartisan.errors import GenartisanError, InputError
+from genartisan.errors import GenartisanError, InputError, WeightsError
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
@@ -83,7 +83,18 @@ def weights(options: argparse.Namespace) -> None:
     """fetch, verify or list the official weights."""
     from genartisan import weights as official
 
-    official.command(options)
+    if options.action == "fetch":
+        folder = official.fetch(from_dir=options.from_dir, dtype=options.dtype, out=options.out)
+        print(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
+    elif options.action == "verify":
+        checks = official.verify(options.out)
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'} {check.file}: {check.detail}")
+        if not all(check.ok for check in checks):
+            raise WeightsError("not every file is whole; `genartisan weights fetch` gets what is missing.", "weights")
+    else:
+        for row in official.table(options.out):
+            print("\n  ".join([f"{row['role']}: {row['name']}", *(f"{key}: {row[key]}" for key in list(row)[2:])]))
 
 
 def archive(options: argparse.Namespace) -> None:
@@ -97,14 +108,15 @@ def serve_(options: argparse.Namespace) -> None:
     """Starts TorchServe; returns when it is ready."""
     from genartisan import serve
 
-    serve.start(store=options.store)
+    serve.start(options.store, say=say)
 
 
 def stop(options: argparse.Namespace) -> None:
     """Stops TorchServe."""
     from genartisan import serve
 
-    serve.stop()
+    if not serve.stop(say=say):
+        say("there was no server to stop")
 
 
 def request(options: argparse.Namespace) -> None:
@@ -243,6 +255,11 @@ def check_writable(path: str | None) -> None:
         )
     if Path(path).is_dir():
         raise InputError(f"output {path!r} is a folder; give a file name.", "output")
+
+
+def say(line: str) -> None:
+    """Progress, apart from results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def write(path: str, content: bytes) -> None:

@@ -41,6 +41,9 @@ class Clip(Protocol):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings ``(N, D)`` of N sentences."""
 
+    def unknown(self, text: str) -> list[str]:
+        """The words of ``text`` that mean nothing to the text encoder."""
+
 
 class OpenClip(nn.Module):
     """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
@@ -68,6 +71,9 @@ class OpenClip(nn.Module):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         tokens = self.tokenizer(list(texts)).to(self.model.text_projection.device)  # (N, 77)
         return cast(Tensor, self.model.encode_text(tokens))  # (N, 512)
+
+    def unknown(self, text: str) -> list[str]:
+        return []  # its tokens are parts of words: it reads every word
 
 
 class Vgg19(nn.Module):

@@ -158,6 +158,10 @@ class Stylizer:
             device=self.device,
             dtype=self.dtype,
         )
+        if unknown := self.bundle.clip.unknown(prompt):
+            run.warnings.append(
+                f"the bundle {self.bundle.name} does not know {shown(unknown)}: these words change nothing"
+            )
         return Stylization(run, {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}, seconds)
 
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
@@ -170,7 +174,8 @@ class Stylizer:
             direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
             if not bool(direction.any()):
                 raise InputError(
-                    f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.", "prompt"
+                    f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.",
+                    "prompt",
                 )
             self._directions[key] = direction
         self._directions.move_to_end(key)

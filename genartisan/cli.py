@@ -16,6 +16,7 @@ from genartisan.errors import GenartisanError, InputError, WeightsError
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
 
+PORTS = {"inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071}
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -93,7 +94,7 @@ def weights(options: argparse.Namespace) -> None:
         if not all(check.ok for check in checks):
             raise WeightsError("not every file is whole; `genartisan weights fetch` gets what is missing.", "weights")
     else:
-        for row in official.table(options.out):
+        for row in official.table():
             print("\n  ".join([f"{row['role']}: {row['name']}", *(f"{key}: {row[key]}" for key in list(row)[2:])]))
 
 
@@ -108,14 +109,24 @@ def serve_(options: argparse.Namespace) -> None:
     """Starts TorchServe; returns when it is ready."""
     from genartisan import serve
 
-    serve.start(options.store, say=say)
+    ports = serve.Ports(*(getattr(options, name) for name in vars(serve.Ports())))
+    start = serve.run if options.foreground else serve.start
+    start(
+        options.store,
+        ports=ports,
+        host=options.host,
+        state=options.state,
+        config=options.config,
+        timeout=options.timeout,
+        say=say,
+    )
 
 
 def stop(options: argparse.Namespace) -> None:
     """Stops TorchServe."""
     from genartisan import serve
 
-    if not serve.stop(say=say):
+    if not serve.stop(options.state, say=say):
         say("there was no server to stop")
 
 
@@ -178,7 +189,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=Path("model_store"), help="the folder with genartisan.mar")
-    command("stop", stop)
+    sub.add_argument("--foreground", action="store_true", help="stay, and stop the server on Ctrl-C or SIGTERM")
+    sub.add_argument("--host", default="127.0.0.1", help="address of HTTP and gRPC (default: this machine only)")
+    for name, port in PORTS.items():
+        flag = f"--{name.replace('_', '-')}-port"
+        sub.add_argument(flag, dest=name, type=int, default=port, metavar="N", help=f"default: {port}")
+    sub.add_argument("--config", type=Path, metavar="FILE", help="another config.properties")
+    sub.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds until it has to be ready")
+    add_state_flag(sub)
+    add_state_flag(command("stop", stop))
 
     sub = command("request", request)
     add_request_flags(sub)
@@ -186,6 +205,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
     sub.add_argument("--timeout", type=float, default=600, help="seconds to wait for the picture")
     return parser
+
+
+def add_state_flag(parser: argparse.ArgumentParser) -> None:
+    """Where a server's notes and logs are; one folder, one server."""
+    parser.add_argument("--state", type=Path, default=Path(".serve"), metavar="DIR", help="notes and logs (.serve)")
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:

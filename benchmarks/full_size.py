@@ -1,0 +1,163 @@
+"""Memory and seconds a step of full-size networks on the CPU: random weights, the code that the official ones take.
+
+    python benchmarks/full_size.py --patches 64 --steps 3
+
+Without ``--bundle`` it first makes checkpoints of random numbers in the official formats (1.1 GB) and converts them, in
+a process of its own, so that the peak it reports is that of loading and stylising alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import multiprocessing
+import os
+import platform
+import resource
+import shlex
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
+from genartisan.config import StyleConfig
+from genartisan.stylizer import Stylizer
+
+HERE = Path(__file__).resolve().parent
+PROMPT = "Watercolor painting"
+
+
+def main() -> None:
+    arguments = parse()
+    load = os.getloadavg()
+    with ExitStack() as stack:
+        folder = arguments.bundle or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bundle"
+        if not arguments.bundle:
+            maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, arguments.dtype))
+            maker.start()
+            maker.join()
+            if maker.exitcode:
+                sys.exit(maker.exitcode)
+        measured = measure(folder, arguments)
+    result = {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "benchmarks/full_size.py", *sys.argv[1:]]),
+        "hardware": {
+            "cpu": cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+            "torch_threads": torch.get_num_threads(),
+            "load_average": {"before": [round(n, 2) for n in load], "after": [round(n, 2) for n in os.getloadavg()]},
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "open_clip_torch")},
+        },
+        **measured,
+    }
+    text = json.dumps(result, indent=2) + "\n"
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(text, encoding="utf-8")
+    print(text, end="")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patches", type=int, default=64, help="crops a step")
+    parser.add_argument("--steps", type=int, default=3, help="the first is a warm-up and is reported apart")
+    parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
+    parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="of the computation")
+    parser.add_argument("--bundle", type=Path, help="measure this bundle instead of one of random weights")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "full_size_cpu.json")
+    return parser.parse_args()
+
+
+def make_bundle(folder: Path, dtype: str) -> None:
+    """Official-format checkpoints of random numbers, converted as `genartisan weights fetch --from` does."""
+    sys.path.insert(0, str(HERE.parent / "tests"))
+    from official_files import make_official_files
+    from tiny import write_tiny_bundle
+
+    from genartisan import weights
+
+    carried = folder.parent / "carried"
+    files = make_official_files(carried)
+    start = EMBEDDED if (EMBEDDED / MANIFEST).exists() else write_tiny_bundle(folder.parent / "tiny")
+    weights.fetch(from_dir=carried, dtype=dtype, out=folder, files=files, start=start)
+
+
+def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Loads the bundle and stylises a photo of noise, noting the peak of memory after each phase."""
+    peaks = {"imports": peak_mb()}
+    began = time.perf_counter()
+    stylizer = Stylizer(Bundle.load(folder), device="cpu", precision=arguments.precision)
+    seconds = {"load": time.perf_counter() - began}
+    peaks["load"] = peak_mb()
+
+    config = StyleConfig(size=arguments.size, steps=arguments.steps, patches=arguments.patches)
+    photo = Image.effect_noise((arguments.size, arguments.size), 64).convert("RGB")
+    began = time.perf_counter()
+    run = stylizer.steps(photo, PROMPT, config=config, seed=0)
+    seconds["prepare"] = time.perf_counter() - began  # FCN, 158 prompts through CLIP, the photo through CLIP and VGG
+    peaks["prepare"] = peak_mb()
+
+    each: list[float] = []
+    worked: list[float] = []  # of all threads together: tells more than the clock where the cores are shared
+    began, began_work = time.perf_counter(), time.process_time()
+    for step in run:
+        if not all(map(math.isfinite, step.losses.values())):
+            sys.exit(f"step {step.index}: losses are not finite: {step.losses}")
+        each.append(time.perf_counter() - began)
+        worked.append(time.process_time() - began_work)
+        began, began_work = time.perf_counter(), time.process_time()
+    peaks["steps"] = peak_mb()
+    warm = each[1:] or each
+    report = run.result().report
+    return {
+        "settings": {
+            "mode": report["mode"],
+            "size": report["size"],
+            "patches": config.patches,
+            "patch_size": config.patch_size,
+            "steps": config.steps,
+            "precision": arguments.precision,
+            "bundle": "random weights" if arguments.bundle is None else arguments.bundle.name,
+            "bundle_dtype": arguments.dtype if arguments.bundle is None else None,
+        },
+        "seconds_a_step": round(sum(warm) / len(warm), 2),
+        "seconds_of_each_step": [round(value, 2) for value in each],
+        "cpu_seconds_of_each_step": [round(value, 2) for value in worked],
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "peak_memory_mb_after": peaks,
+        "losses": report["losses"],
+    }
+
+
+def peak_mb() -> int:
+    """The most memory this process has held, in MB of 10^6 bytes (ru_maxrss counts KiB on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def cpu_model() -> str:
+    """As Linux names it, or the next best."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

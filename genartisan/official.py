@@ -1,0 +1,75 @@
+"""The official weight files: what they are, where from, and the hashes that their authors publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """A weight file as its authors publish it.
+
+    Attributes:
+        role: the network of a bundle that it becomes.
+        sha256: the whole hash (OpenAI), or the first eight digits, which are all that torchvision publishes.
+        size: bytes.
+        architecture: of the bundle's network, see `networks.build`.
+    """
+
+    role: str
+    name: str
+    url: str
+    sha256: str
+    size: int | None
+    licence: str
+    source: str
+    architecture: Mapping[str, Any]
+
+    def source_line(self, digest: str, dtype: str) -> str:
+        """What a bundle says of the network that was made of this file."""
+        return f"{self.source}: {self.url}, SHA-256 {digest}, converted to {dtype}"
+
+    def is_source_of(self, line: str, dtype: str) -> bool:
+        """Whether a bundle's line, whatever digits follow a short ``sha256``, names this file and format."""
+        before, _, after = self.source_line("|", dtype).partition("|")
+        return line.startswith(before + self.sha256) and line.endswith(after)
+
+
+# The URLs and hashes are those of open_clip's entry ("ViT-B-32-quickgelu", "openai") and of torchvision's
+# FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1 and VGG19_Weights.IMAGENET1K_V1; a test compares them. They are
+# written out here, so that a release of those libraries cannot quietly change which weights we fetch.
+CLIP_SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+OFFICIAL = (
+    OfficialFile(
+        role="clip",
+        name="ViT-B-32.pt",
+        url=f"https://openaipublic.azureedge.net/clip/models/{CLIP_SHA256}/ViT-B-32.pt",
+        sha256=CLIP_SHA256,
+        size=353_976_522,
+        licence="MIT (OpenAI CLIP)",
+        source="OpenAI CLIP ViT-B/32",
+        architecture={"kind": "open_clip", "model": "ViT-B-32-quickgelu"},
+    ),
+    OfficialFile(
+        role="fcn",
+        name="fcn_resnet101_coco-7ecb50ca.pth",
+        url="https://download.pytorch.org/models/fcn_resnet101_coco-7ecb50ca.pth",
+        sha256="7ecb50ca",
+        size=217_800_805,
+        licence="BSD-3-Clause (torchvision); trained on COCO",
+        source="torchvision FCN-ResNet101, COCO with VOC labels",
+        architecture={"kind": "fcn_resnet101"},
+    ),
+    OfficialFile(
+        role="vgg",
+        name="vgg19-dcbb9e9d.pth",
+        url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        sha256="dcbb9e9d",
+        size=574_673_361,
+        licence="BSD-3-Clause (torchvision); trained on ImageNet",
+        source="torchvision VGG-19, ImageNet",
+        architecture={"kind": "vgg19"},
+    ),
+)

@@ -1,0 +1,272 @@
+"""Train the embedded CLIP from nothing but drawn styles: `python -m genartisan.embedded.train_clip --out DIR --seed 0`.
+
+Writes DIR/drawings.npz and DIR/held_out.npz (kept for the next run), DIR/clip.ckpt after each epoch (`--resume` goes on
+from it), and DIR/clip.safetensors with DIR/clip.json, which names the architecture and the held-out figures.
+
+The image tower learns by free adversarial training (Shafahi et al., arXiv 1904.12843): each batch is used several
+times, and the gradient to its pixels, which the backward pass gives for nothing, makes the next use harder. Without it
+a tower's gradient is noise to the eye, and a StyleNet that follows it paints noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from genartisan.compact_clip import CompactClip
+from genartisan.embedded.captions import caption, mixture, vocabulary
+from genartisan.embedded.drawings import CLASSES, Drawings, generate
+from genartisan.embedded.measure_clip import figures
+
+ARCHITECTURE: dict[str, Any] = {"image_size": 96, "widths": [24, 48, 96, 128], "dim": 128, "word_width": 64, "gram": 12}
+ARCHITECTURE |= {
+    "gap": 0.45,
+    "content": 0.2,
+}  # chosen after training, so that finished drawings end about where CLIP's do
+BATCH, TEXTS = 32, 64
+REPLAYS = 2  # uses of a batch: the first with a little noise, the others with what the one before found harder
+DECAY = 0.02
+SCALE = 12.0  # of the cosines in the cross-entropy
+POLISH, POLISH_RATE = 1200, 2e-3  # steps of the text tower alone, once the image tower rests
+
+
+@dataclass(frozen=True)
+class Round:
+    """A stretch of training with its own learning rate cycle; `reach` bounds the change of a pixel, of 1."""
+
+    epochs: int
+    rate: float
+    reach: float
+
+
+# The wide reach makes gradients that draw; it also hides the fine styles (oil, pixels), which the narrow one brings back.
+ROUNDS = (Round(3, 2e-3, 10 / 255), Round(2, 1.5e-3, 5 / 255))
+
+
+def train(
+    out: Path,
+    seed: int,
+    *,
+    count: int = 14016,
+    rounds: Sequence[Round] = ROUNDS,
+    resume: bool = False,
+    processes: int = 2,
+) -> dict[str, Any]:
+    """Draw, train, measure and save; returns what clip.json holds: {"architecture": ..., "figures": ...}."""
+    out.mkdir(parents=True, exist_ok=True)
+    drawings = _drawn(out / "drawings.npz", lambda: generate(count, seed, processes=processes))
+    held_out = _drawn(out / "held_out.npz", lambda: generate(1088, seed + 1, held_out=True, processes=processes))
+    torch.manual_seed(seed)
+    model = CompactClip(**ARCHITECTURE, vocabulary=vocabulary())
+    prototypes = nn.Parameter(F.normalize(torch.randn(len(CLASSES), model.dim), dim=1))
+    checkpoint = out / "clip.ckpt"
+    begun = resume and checkpoint.exists()
+    stored: dict[str, Any] = torch.load(checkpoint, weights_only=True) if begun else {"done": 0}
+    if stored["done"]:
+        model.load_state_dict(stored["model"])
+        prototypes.data.copy_(stored["prototypes"])
+    epoch, last = 0, sum(stretch.epochs for stretch in rounds)
+    for stretch in rounds:
+        first, end = epoch, epoch + stretch.epochs
+        steps = stretch.epochs * (len(drawings.labels) // BATCH) * REPLAYS
+        optimiser = torch.optim.AdamW([*model.parameters(), prototypes], stretch.rate, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stretch.rate, steps + 1, pct_start=0.15)
+        if first < stored["done"] < end:  # stopped within this round
+            optimiser.load_state_dict(stored["optimiser"])
+            schedule.load_state_dict(stored["schedule"])
+        for epoch in range(max(first, stored["done"]), end):
+            name, key = f"epoch {epoch + 1}/{last}", seed * 1000 + epoch
+            train_epoch(model, prototypes, optimiser, schedule, drawings, seed=key, reach=stretch.reach, name=name)
+            state = {"model": model.state_dict(), "prototypes": prototypes.data, "done": epoch + 1}
+            torch.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, checkpoint)
+        epoch = end
+    polish_text(model, prototypes.detach(), seed)
+    return save(model, held_out, out)
+
+
+def _drawn(path: Path, make: Callable[[], Drawings]) -> Drawings:
+    if not path.exists():
+        drawn = make()
+        np.savez(path, pictures=drawn.pictures, labels=drawn.labels, strengths=drawn.strengths)
+    with np.load(path) as stored:
+        return Drawings(stored["pictures"], stored["labels"], stored["strengths"])
+
+
+def train_epoch(
+    model: CompactClip,
+    prototypes: nn.Parameter,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    drawings: Drawings,
+    *,
+    seed: int,
+    reach: float,
+    name: str,
+) -> None:
+    """Every picture once, in a seeded order and disguise, REPLAYS times in a row; and as many batches of texts."""
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    order = torch.randperm(len(drawings.labels), generator=generator)[: len(drawings.labels) // BATCH * BATCH]
+    bar = tqdm(order.view(-1, BATCH), desc=name, mininterval=5)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
+    for index in bar:
+        labels = torch.from_numpy(drawings.labels)[index]  # (B,)
+        strengths = torch.from_numpy(drawings.strengths)[index]  # (B,)
+        pictures = (
+            torch.from_numpy(drawings.pictures[index.numpy()]).permute(0, 3, 1, 2).float() / 255
+        )  # (B, 3, 128, 128)
+        pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
+        change = (torch.rand(pictures.shape, generator=generator) - 0.5) * reach
+        for _ in range(REPLAYS):
+            change.requires_grad_()
+            style = model.image_tower(((pictures + change).clamp(0, 1) - mean) / std)  # (B, dim)
+            loss = image_loss(style, prototypes, labels, strengths)
+            optimiser.zero_grad()
+            (loss + text_loss(model, prototypes.detach(), rng)).backward()  # type: ignore[no-untyped-call]
+            assert change.grad is not None
+            change = (change.detach() + 0.8 * reach * change.grad.sign()).clamp(-reach, reach)
+            nn.utils.clip_grad_norm_([*model.parameters(), prototypes], 1.0)
+            optimiser.step()
+            schedule.step()
+        right = (style @ F.normalize(prototypes, dim=1).T).argmax(1) == labels
+        bar.set_postfix(
+            loss=f"{loss.item():.2f}", finished=f"{right[strengths == 1].float().mean().item():.2f}", refresh=False
+        )
+
+
+def image_loss(style: Tensor, prototypes: Tensor, labels: Tensor, strengths: Tensor) -> Tensor:
+    """Cross-entropy against (1 - strength) photo + strength style, and the cosine to that mixture of prototypes.
+
+    The cross-entropy alone puts every mixture about half-way, whatever its strength; the cosine keeps the scale.
+    """
+    directions = F.normalize(prototypes, dim=1)  # (K, dim)
+    share = strengths.unsqueeze(1)  # (B, 1)
+    target = F.one_hot(labels, len(directions)) * share  # (B, K)
+    target[:, 0] += 1 - strengths
+    middle = F.normalize(target @ directions.detach(), dim=1)  # (B, dim)
+    return F.cross_entropy(SCALE * style @ directions.T, target) + 2 * (1 - (style * middle).sum(1)).mean()
+
+
+def text_loss(model: CompactClip, prototypes: Tensor, rng: random.Random) -> Tensor:
+    """The same for TEXTS random sentences, one in six of them about two styles at once."""
+    directions = F.normalize(prototypes, dim=1)  # (K, dim)
+    target, sentences = torch.zeros(TEXTS, len(directions)), []
+    for row in range(TEXTS):
+        first, second = rng.randrange(len(CLASSES)), rng.randrange(1, len(CLASSES))
+        if first and first != second and rng.random() < 1 / 6:
+            sentences.append(mixture(CLASSES[first], CLASSES[second], rng))
+            target[row, [first, second]] = 0.5
+        else:
+            sentences.append(caption(CLASSES[first], rng))
+            target[row, first] = 1
+    text = model.text_tower(model.tokens(sentences))  # (TEXTS, dim)
+    middle = F.normalize(target @ directions, dim=1)  # (TEXTS, dim)
+    loss: Tensor = F.cross_entropy(SCALE * text @ directions.T, target) + 2 * (1 - (text * middle).sum(1)).mean()
+    return loss
+
+
+def polish_text(model: CompactClip, prototypes: Tensor, seed: int) -> None:
+    """Fit the text tower alone to the final prototypes: in joint training it follows a moving target."""
+    rng, optimiser = (
+        random.Random(seed),
+        torch.optim.AdamW(model.text_tower.parameters(), POLISH_RATE, weight_decay=DECAY),
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, POLISH)
+    for _ in tqdm(range(POLISH), desc="texts", mininterval=5):
+        optimiser.zero_grad()
+        text_loss(model, prototypes, rng).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+
+
+def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """A random crop, flip, perspective with black outside, and tint: (B, 3, H, W) -> (B, 3, size, size) in [0, 1].
+
+    The method warps each patch by such a perspective (distortion 0.5); a tower that never saw one takes the black
+    wedges for a style. The tint keeps a colour alone from deciding.
+    """
+    count = len(pictures)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    square = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # corners, (x, y)
+    warped = (uniform(0, 1, 1, 1) < 0.7) * uniform(0, 0.5, 4, 2)  # how far each corner moves inwards
+    zoom = uniform(0.65, 1, 1, 1)
+    middle = uniform(-1, 1, 1, 2) * (1 - zoom)
+    mirror = torch.where(uniform(0, 1, 1, 1) < 0.5, torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0]))
+    matrix = homography(square * (1 - warped), square.expand(count, 4, 2))  # output -> crop, (B, 3, 3)
+    line = torch.linspace(-1, 1, size)
+    at = torch.stack((*torch.meshgrid(line, line, indexing="xy"), torch.ones(size, size)), -1).view(1, -1, 3)
+    at = at @ matrix.transpose(1, 2)  # (B, size^2, 3)
+    at = at[..., :2] / at[..., 2:]
+    outside = (at.abs() > 1).any(2).view(count, 1, size, size)
+    grid = (at * zoom * mirror + middle).view(count, size, size, 2)
+    seen = F.grid_sample(pictures, grid, align_corners=False, padding_mode="reflection")  # (B, 3, size, size)
+    mix = torch.eye(3) + 0.07 * torch.randn(count, 3, 3, generator=generator)
+    tinted = (
+        torch.einsum("bij,bjhw->bihw", mix, seen - 0.5) * uniform(0.8, 1.15, 1, 1, 1)
+        + 0.5
+        + uniform(-0.07, 0.07, 1, 1, 1)
+    )
+    noise = torch.randn(seen.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
+    return (tinted + noise).clamp(0, 1).masked_fill(outside, 0)
+
+
+def homography(source: Tensor, target: Tensor) -> Tensor:
+    """The projective maps that take four points to four others: (B, 4, 2), (B, 4, 2) -> (B, 3, 3)."""
+    (x, y), (u, v) = source.unbind(2), target.unbind(2)  # each (B, 4)
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    upper = torch.stack((x, y, one, none, none, none, -u * x, -u * y), 2)
+    lower = torch.stack((none, none, none, x, y, one, -v * x, -v * y), 2)
+    solved = torch.linalg.solve(torch.cat((upper, lower), 1), torch.cat((u, v), 1))  # (B, 8)
+    return torch.cat((solved, torch.ones(len(solved), 1)), 1).view(-1, 3, 3)
+
+
+def save(model: CompactClip, held_out: Drawings, out: Path) -> dict[str, Any]:
+    """Write clip.safetensors (float16) and clip.json; the figures are those of the stored weights."""
+    stored = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    save_file(stored, out / "clip.safetensors")
+    model.load_state_dict({name: value.float() for name, value in stored.items()})
+    architecture = {"kind": "compact_clip", **ARCHITECTURE}
+    about = {
+        "architecture": architecture | {"vocabulary": list(model.vocabulary)},
+        "figures": figures(model.eval(), held_out),
+    }
+    (out / "clip.json").write_text(json.dumps(about, indent=1) + "\n")
+    return about
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train the CLIP of the embedded bundle on drawn styles.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the drawings, checkpoints and weights")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=14016, help="training pictures to draw")
+    parser.add_argument("--processes", type=int, default=2, help="for drawing")
+    parser.add_argument("--threads", type=int, default=2, help="for training")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    about = train(
+        options.out,
+        options.seed,
+        count=options.count,
+        resume=options.resume,
+        processes=options.processes,
+    )
+    print(json.dumps(about["figures"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

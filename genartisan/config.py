@@ -240,6 +240,8 @@ def _explanation(path: str, error: Any, model: type[BaseModel]) -> str:
         return f"{path} is no setting; known are {', '.join(owner.model_fields)}."
     if error["type"] == "missing":
         return f"{path} is missing."
+    if error["type"] == "model_type":  # pydantic would name our class
+        return f"{path} is {shown(error['input'])}; it must be an object with settings."
     expected = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
     allowed = _allowed(owner, name)
     return f"{path} is {shown(error['input'])}; it {expected}{f' (allowed: {allowed})' if allowed else ''}."

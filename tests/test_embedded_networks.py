@@ -66,11 +66,11 @@ def test_stylenet_start_can_learn() -> None:
 def test_fcn_finds_the_astronaut() -> None:
     truth = np.asarray(Image.open(TRUTH)) > 127
     found = person_share(shipped("fcn"), photo("astronaut")) > 0.5
-    assert intersection_over_union(found, truth) > 0.55
+    assert intersection_over_union(found, truth) > 0.64
 
 
 def test_fcn_finds_nobody_in_a_cup_of_coffee() -> None:
-    assert (person_share(shipped("fcn"), photo("coffee")) > 0.5).mean() < 0.05
+    assert (person_share(shipped("fcn"), photo("coffee")) > 0.5).mean() < 0.02
 
 
 def test_fcn_finds_drawn_people() -> None:
@@ -79,7 +79,7 @@ def test_fcn_finds_drawn_people() -> None:
         scene = draw_scene(seed, (144, 144))
         if scene.person.any():
             scores.append(intersection_over_union(person_share(shipped("fcn"), scene.image) > 0.5, scene.person > 0))
-    assert np.mean(scores) > 0.5
+    assert np.mean(scores) > 0.55
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 70), (64, 47)])

@@ -85,7 +85,8 @@ def test_palette_transparency_becomes_alpha() -> None:
 
 
 @pytest.mark.parametrize(("size", "long_side", "expected"), [
-    ((640, 480), 512, (512, 384)), ((480, 640), 512, (384, 512)), ((50, 50), 96, (96, 96)), ((1600, 100), 128, (128, 16)),
+    ((640, 480), 512, (512, 384)), ((480, 640), 512, (384, 512)), ((50, 50), 96, (96, 96)),
+    ((1600, 100), 128, (128, 16)),
 ])  # fmt: skip
 def test_resizing_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, expected: tuple[int, int]) -> None:
     assert fitted(size, long_side) == expected

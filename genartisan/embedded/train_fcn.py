@@ -29,7 +29,7 @@ CHUNK = 250  # scenes a file
 
 
 def train(
-    out_dir: Path, seed: int = 0, *, steps: int = 2500, scenes: int = 8000, batch: int = 16, resume: bool = False
+    out_dir: Path, seed: int = 0, *, steps: int = 2500, scenes: int = 4500, batch: int = 16, resume: bool = False
 ) -> dict[str, Any]:
     """Trains CompactFcn and writes fcn.safetensors and fcn.json; returns the figures."""
     torch.manual_seed(seed)
@@ -165,7 +165,7 @@ def measure(model: CompactFcn, count: int = 200) -> dict[str, Any]:
         "drawn_iou_median": round(float(np.median(scores)), 4),
         "drawn_scenes_measured": len(scores),
         "drawn_empty_scenes_false_share": round(float(np.mean(alarms)), 4),
-        "photos_false_share": {name: round(share, 4) for name, share in photos.items()},
+        "training_photos_false_share": {name: round(share, 4) for name, share in photos.items()},
     }
 
 

@@ -1,0 +1,117 @@
+"""The .mar archive that TorchServe loads: the bundle, the handler and this very package, so that it runs anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from genartisan.errors import ServeError
+
+MODEL = "genartisan"
+HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
+DIGEST = "contents.json"  # in the archive: what it was made from
+PACKAGE = Path(__file__).resolve().parent
+WITHOUT = ("__pycache__", "*.pyc", "*.safetensors", "*.partial")  # the bundle goes beside the package, once
+
+
+def archive(bundle: str | Path = "embedded", store: str | Path = "model_store", version: str = "1.0") -> Path:
+    """Builds ``genartisan.mar`` in ``store`` with torch-model-archiver, unless it is there already with these contents.
+
+    Args:
+        bundle: ``embedded``, ``official`` or a bundle's folder.
+        version: of the model, as TorchServe reports it.
+
+    Raises:
+        BundleError: there is no such bundle, or it is not whole.
+        ServeError: torch-model-archiver is not installed, or failed.
+    """
+    from genartisan.bundle import MANIFEST, read_manifest, resolve, sha256
+
+    store = Path(store).resolve()
+    target = store / f"{MODEL}.mar"
+    folder = resolve(bundle)
+    manifest = read_manifest(folder)
+    handlers = project_file("handlers")
+    with tempfile.TemporaryDirectory(prefix="genartisan-") as temporary:
+        stage = Path(temporary) / "stage"
+        shutil.copytree(PACKAGE, stage / "genartisan", ignore=shutil.ignore_patterns(*WITHOUT))
+        (stage / "bundle").mkdir()
+        for name in (MANIFEST, *(entry.file for entry in manifest.networks.values())):
+            if not (folder / name).is_file():
+                raise _missing(folder / name)
+            _link(folder / name, stage / "bundle" / name)
+        contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
+        contents |= {name: sha256(handlers / name) for name in (HANDLER, SETTINGS)}
+        for entry in manifest.networks.values():
+            if contents[os.path.join("bundle", entry.file)] != entry.sha256:
+                raise _missing(folder / entry.file)
+        recipe = json.dumps({"version": version, "contents": contents}, indent=1)
+        if digest_of(target) == hashlib.sha256(recipe.encode()).hexdigest():
+            return target
+        (stage / DIGEST).write_text(recipe, encoding="utf-8")
+        _pack(handlers, stage, Path(temporary), version)
+        store.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        shutil.move(Path(temporary) / target.name, partial)
+        partial.replace(target)
+    return target
+
+
+def digest_of(path: Path) -> str | None:
+    """The SHA-256 of the list of contents in the archive at ``path``; None if it is no whole archive of ours."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            recipe = file.read(DIGEST)
+            whole = file.testzip() is None
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return None
+    return hashlib.sha256(recipe).hexdigest() if whole else None
+
+
+def project_file(name: str) -> Path:
+    """A file or folder of the repository: in the working directory, or beside the package.
+
+    Raises:
+        ServeError: there is none; the package was installed without its repository.
+    """
+    for base in (Path.cwd(), PACKAGE.parent):
+        if (base / name).exists():
+            return base / name
+    raise ServeError(f"{name} is neither in {Path.cwd()} nor in {PACKAGE.parent}; run this in a checkout.", name)
+
+
+def _pack(handlers: Path, stage: Path, folder: Path, version: str) -> None:
+    # A process of its own: the archiver works in the temporary folder under the model's name and empties what is there.
+    command = [
+        sys.executable, "-m", "model_archiver.model_packaging", "--model-name", MODEL, "--version", version,
+        "--handler", str(handlers / HANDLER), "--config-file", str(handlers / SETTINGS),
+        "--extra-files", str(stage), "--export-path", str(folder), "--archive-format", "zip-store",
+    ]  # fmt: skip
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    done = subprocess.run(command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
+        hint = " Install it: pip install 'genartisan[serve]'." if "No module named" in reason else ""
+        raise ServeError(f"torch-model-archiver failed: {reason}.{hint}")
+
+
+def _link(source: Path, target: Path) -> None:
+    """A hard link where that works, a copy elsewhere: the official bundle has a gigabyte."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _missing(path: Path) -> Exception:
+    from genartisan.errors import BundleError
+
+    return BundleError(f"{path} is missing or not the file of the manifest. Make or fetch the bundle again.", "bundle")

@@ -1,0 +1,183 @@
+"""A request as it arrives at the server, read and checked: fields in, a `StyleRequest` out.
+
+The handler is the only caller; TorchServe is not known here, so every rule can be tested without a server.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from genartisan.config import StyleConfig, check_prompt, from_params
+from genartisan.errors import InputError
+from genartisan.images import OUTPUTS
+
+FIELDS = ("photo", "prompt", "mask", "params")
+JSON = "application/json"
+EVENTS = "application/x-ndjson"
+MEDIA_TYPES = (*OUTPUTS, JSON)  # in the order of preference where a wildcard leaves the choice to us
+HOW_TO_ASK = (
+    "send multipart/form-data with the fields photo and prompt, as in "
+    "curl -F photo=@photo.jpg -F 'prompt=Watercolor painting' URL, or JSON with photo as base64"
+)
+
+
+@dataclass(frozen=True)
+class StyleRequest:
+    """What a client asks for.
+
+    Attributes:
+        photo: the encoded photo.
+        mask: an encoded portrait mask, or None.
+        media_type: of the answer, one of `MEDIA_TYPES`.
+    """
+
+    photo: bytes
+    prompt: str
+    mask: bytes | None
+    config: StyleConfig
+    seed: int
+    media_type: str
+
+
+def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
+    """The request in the fields of a form, or of a gRPC input map: pictures and text as bytes, ``params`` as JSON text.
+
+    Raises:
+        InputError: a field is unknown, missing or cannot be read.
+    """
+    _check_names(fields)
+    return _request(
+        photo=_raw(fields.get("photo"), "photo"),
+        prompt=_text(fields.get("prompt"), "prompt"),
+        mask=_raw(fields.get("mask"), "mask"),
+        params=_json(fields.get("params"), "params"),
+        accept=accept,
+    )
+
+
+def read_body(body: Any, media_type: str, accept: str | None) -> StyleRequest:
+    """The request in the body of one HTTP request that is no form: a JSON object, its pictures in base64.
+
+    Raises:
+        InputError: it is no JSON object; or as `read_form`.
+    """
+    if isinstance(body, bytes | bytearray):
+        if "json" not in media_type.lower():
+            got = f"a raw body of type {media_type or 'unknown'}" if body else "no body"
+            raise InputError(f"The request has {got}; {HOW_TO_ASK}.", "body")
+        body = _json(body, "body")
+    if not isinstance(body, Mapping):
+        raise InputError(f"The body must be a JSON object, got {_kind(body)}; {HOW_TO_ASK}.", "body")
+    _check_names(body)
+    return _request(
+        photo=_decoded(body.get("photo"), "photo"),
+        prompt=body.get("prompt"),
+        mask=_decoded(body.get("mask"), "mask"),
+        params=body.get("params"),
+        accept=accept,
+    )
+
+
+def choose_media_type(accept: str | None) -> str:
+    """The media type of the answer to a request with this ``Accept`` header (RFC 9110, §12.5.1); PNG without one.
+
+    Raises:
+        InputError: none of `MEDIA_TYPES` is acceptable.
+    """
+    ranges = [_range(part) for part in (accept or "*/*").lower().split(",") if part.strip()] or [("*/*", 1.0)]
+    ranked = []
+    for order, offered in enumerate(MEDIA_TYPES):
+        # The most specific range that covers a type gives its quality: image/png before image/* before */*.
+        covering = [
+            (precision, -position, quality)
+            for position, (name, quality) in enumerate(ranges)
+            for precision, pattern in enumerate(("*/*", offered.split("/")[0] + "/*", offered))
+            if name == pattern
+        ]
+        if covering and max(covering)[2] > 0:
+            _, position, quality = max(covering)
+            ranked.append((quality, position, -order, offered))
+    if ranked:
+        return max(ranked)[-1]
+    if any(name == EVENTS for name, _ in ranges):
+        accept = f"{EVENTS}, which is not supported yet"
+    raise InputError(f"accept is {(accept or '')[:80]}; choose one of {', '.join(MEDIA_TYPES)}.", "accept")
+
+
+def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, accept: str | None) -> StyleRequest:
+    if photo is None:
+        raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
+    if prompt is None:
+        raise InputError(f"prompt is missing; {HOW_TO_ASK}.", "prompt")
+    media_type = choose_media_type(accept)
+    config, seed = from_params({} if params is None else params)
+    return StyleRequest(photo, check_prompt(prompt), mask, config, seed, media_type)
+
+
+def _check_names(fields: Mapping[str, Any]) -> None:
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        name = unknown[0][:80]
+        hint = " Name the media type in the Accept header." if name == "accept" else ""
+        raise InputError(f"{name} is no field; known are {', '.join(FIELDS)}.{hint}", name)
+
+
+def _raw(value: Any, field: str) -> bytes | None:
+    """A picture's bytes. A string is content too, decoded by a server that saw ``text/plain``: never a path."""
+    if value is None or isinstance(value, bytes | bytearray):
+        return None if value is None else bytes(value)
+    if isinstance(value, str):
+        return value.encode()
+    raise InputError(f"{field} must be a file, got {_kind(value)}.", field)
+
+
+def _text(value: Any, field: str) -> Any:
+    if not isinstance(value, bytes | bytearray):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{field} is not UTF-8 text (byte {error.start}); send it as UTF-8.", field) from error
+
+
+def _json(value: Any, field: str) -> Any:
+    """JSON text parsed; what a server has parsed already is left as it is."""
+    text = _text(value, field)
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{field} is not valid JSON ({reason}); send an object.", field) from error
+
+
+def _decoded(value: Any, field: str) -> bytes | None:
+    """The bytes of a picture in base64; the ``data:image/png;base64,`` that browsers put before it is dropped."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InputError(f"{field} must be base64 text, got {_kind(value)}.", field)
+    text = re.sub(r"^data:[^,]{0,200},", "", value[:256]) + value[256:]
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError(f"{field} is not base64 ({error}); encode the file's bytes.", field) from error
+
+
+def _range(part: str) -> tuple[str, float]:
+    """``image/*;q=0.8`` as its name and quality; a quality that cannot be read counts as 1."""
+    name, *parameters = (piece.strip() for piece in part.split(";"))
+    quality = next((p[2:] for p in parameters if p.startswith("q=")), "1")
+    return name, float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality) else 1.0
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

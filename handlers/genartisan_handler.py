@@ -1,0 +1,138 @@
+"""The TorchServe handler: bytes ↔ dataclasses, and nothing else. What a request means is `genartisan.request`'s matter.
+
+TorchServe wants exactly one class in this module.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+# The archive carries its own genartisan, and this must win over any other that PYTHONPATH or site-packages may hold.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from PIL import Image
+from ts.torch_handler.base_handler import BaseHandler
+from ts.utils.util import PredictionException
+
+import genartisan
+from genartisan.bundle import Bundle
+from genartisan.config import preset
+from genartisan.errors import GenartisanError, InputError
+from genartisan.images import encode
+from genartisan.request import JSON, StyleRequest, read_body, read_form
+from genartisan.stylizer import Result, Stylizer
+
+logger = logging.getLogger(__name__)
+
+
+class GenartisanHandler(BaseHandler):  # type: ignore[misc]
+    """Answers one request at a time (batchSize 1) with a picture, over HTTP and gRPC."""
+
+    def initialize(self, context: Any) -> None:
+        """Loads the bundle beside this file, once, and makes one small picture: the first user need not wait."""
+        self.settings = context.model_yaml_config["handler"]
+        torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
+        bundle = Bundle.load(Path(context.system_properties["model_dir"]) / "bundle")
+        self.stylizer = Stylizer(bundle, device=self._device(context), precision=self.settings["precision"])
+        self.device = self.stylizer.device
+        self._warm_up()
+        self.initialized = True
+        logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
+        """One request, one answer. Whatever goes wrong with it is said to its sender, and the worker lives on."""
+        try:
+            answers: list[Any] = super().handle(data, context)
+            return answers
+        except GenartisanError as error:
+            return [self._refusal(error)]
+        except (MemoryError, torch.OutOfMemoryError):
+            logger.exception("request %s: out of memory", context.get_request_id(0))
+            return [self._refusal(GenartisanError("The server ran out of memory; lower size or patches.", "size"))]
+        except Exception:
+            request = context.get_request_id(0)
+            logger.exception("request %s failed", request)
+            return [self._refusal(GenartisanError(f"The server failed; its log says why, at request {request}."))]
+
+    def preprocess(self, data: list[dict[str, Any]]) -> StyleRequest:
+        """TorchServe's fields as a checked request."""
+        fields, headers = dict(data[0]), self._headers()
+        if self._is_grpc():
+            accept = fields.pop("accept", None)
+            return read_form(fields, accept.decode("utf-8", "replace") if accept is not None else None)
+        if set(fields) == {"body"}:
+            return read_body(fields["body"], headers.get("content-type", ""), headers.get("accept"))
+        return read_form(fields, headers.get("accept"))
+
+    def inference(self, request: StyleRequest) -> tuple[Result, str]:
+        """The picture. A run ends by itself well before TorchServe would take the worker for dead and kill it."""
+        deadline = min(request.config.timeout_s or float("inf"), float(self.settings["deadline_s"]))
+        config = request.config.updated({"timeout_s": deadline})
+        result = self.stylizer(request.photo, request.prompt, config=config, mask=request.mask, seed=request.seed)
+        return result, request.media_type
+
+    def postprocess(self, answer: tuple[Result, str]) -> list[bytes]:
+        """The picture in the media type that was asked for."""
+        result, media_type = answer
+        if media_type == JSON:
+            photo = base64.b64encode(encode(result.image)).decode()
+            content = json.dumps({"photo": photo, "report": result.report}).encode()
+        else:
+            content = encode(result.image, media_type)
+        if len(content) > self.settings["max_response_bytes"]:  # TorchServe would kill the worker
+            raise InputError(
+                f"The answer has {len(content):,} bytes; at most {self.settings['max_response_bytes']:,} can be sent. "
+                "Lower size, or ask for image/jpeg.",
+                "size",
+            )
+        self.context.set_response_content_type(0, media_type)
+        self.context.metrics.add_counter("GenartisanPictures", 1)
+        self.context.metrics.add_counter("GenartisanSeconds", result.report["seconds"]["total"])
+        return [content]
+
+    def explain_handle(self, data_preprocess: StyleRequest, raw_data: Any) -> list[Any]:
+        """``/explanations``, which TorchServe offers for every model."""
+        raise InputError("Explanations are not supported yet; send the request to /predictions/genartisan.", "explain")
+
+    def describe_handle(self) -> dict[str, str]:
+        """``GET /models/genartisan?customized=true``."""
+        package = str(Path(genartisan.__file__ or "").parent)  # inside the archive, or something is wrong
+        names = {"bundle": self.stylizer.bundle.name, "precision": self.stylizer.precision, "package": package}
+        return {**names, "device": str(self.device), "threads": str(torch.get_num_threads())}
+
+    def _refusal(self, error: GenartisanError) -> bytes:
+        """An error as the answer: status and JSON over HTTP; over gRPC a status, with the same JSON in its details."""
+        self.context.metrics.add_counter("GenartisanRefusals" if error.status < 500 else "GenartisanFailures", 1)
+        body = json.dumps(error.as_dict())
+        if self._is_grpc():
+            # 400 is INVALID_ARGUMENT; 413 would be RESOURCE_EXHAUSTED, 415 FAILED_PRECONDITION, which invite a retry.
+            raise PredictionException(f"{error.message}\n{body}", 400 if error.status < 500 else error.status) from None
+        self.context.set_response_status(error.status, idx=0)
+        self.context.set_response_content_type(0, JSON)
+        return body.encode()
+
+    def _headers(self) -> dict[str, str]:
+        """The request's headers, names in lower case. TorchServe puts a dict here for every field: those are none."""
+        headers = self.context.get_all_request_header(0)
+        return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+
+    def _is_grpc(self) -> bool:
+        """Only an HTTP request has a host, or the path that TorchServe notes for ``/predictions``."""
+        return not {"host", "url_path", "describe"} & self._headers().keys()
+
+    def _device(self, context: Any) -> str:
+        gpu = context.system_properties.get("gpu_id")
+        if gpu is None:
+            return "cpu"
+        return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
+
+    def _warm_up(self) -> None:
+        photo = torch.linspace(0, 255, 64 * 64 * 3).byte().reshape(64, 64, 3).numpy()
+        small = {"size": 64, "steps": 1, "patches": 2, "patch_size": 32}
+        self.stylizer(Image.fromarray(photo), "Warm-up", config=preset("draft", small))

@@ -1,0 +1,140 @@
+"""Load on a running server, over HTTP and gRPC, by users who look at the pictures they get.
+
+    locust --headless --only-summary -f loadtest/locustfile.py --users 2 --run-time 30s --host http://127.0.0.1:8080
+
+`make loadtest` starts a server and runs this. A picture that does not decode, has the wrong size or is the photo again
+counts as a failure, and locust's exit status is 1 if there was one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import time
+from typing import Any
+
+import grpc
+from grpc.experimental import gevent as grpc_gevent
+from locust import HttpUser, User, constant, events, task
+from PIL import Image, ImageChops, ImageStat
+
+from genartisan.inference_grpc import METHOD, decode_response, encode_request
+
+grpc_gevent.init_gevent()  # or a gRPC call stops every user, not only its own
+
+MODEL = "genartisan"
+PROMPTS = ("Watercolor painting", "Pencil sketch", "Fire", "Neon light")
+PARAMS = {"preset": "draft", "size": 128, "steps": 5, "patches": 4, "patch_size": 64}
+SIZE = (128, 96)  # of the pictures: the photo is 4:3
+LIMIT = 16 * 1024 * 1024  # bytes of a gRPC message; gRPC's own is 4 MB
+
+
+def made_photo() -> Image.Image:
+    """A bright disc before a gradient, 320 x 240."""
+    photo = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
+    disc = Image.radial_gradient("L").resize((120, 120)).point(lambda value: 255 if value < 128 else 0)
+    photo.paste((230, 180, 60), (100, 60), disc)
+    return photo
+
+
+def encoded(photo: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+PHOTO = made_photo()
+FIELDS = {"photo": encoded(PHOTO)}
+
+
+def request_fields() -> dict[str, bytes]:
+    """A request that no cache could answer: every one has a seed of its own."""
+    params = {**PARAMS, "seed": random.randrange(2**31)}
+    return {**FIELDS, "prompt": random.choice(PROMPTS).encode(), "params": json.dumps(params).encode()}
+
+
+def fault(content: bytes) -> str | None:
+    """What is wrong with an answer, or None: it is a picture, of the right size, and not the photo again."""
+    try:
+        picture = Image.open(io.BytesIO(content))
+        picture.load()
+    except Exception as error:  # decoders raise whatever they like
+        return f"no picture: {error}"
+    if (picture.format, picture.size) != ("PNG", SIZE):
+        return f"a {picture.format} of {picture.size}, not a PNG of {SIZE}"
+    changed = ImageStat.Stat(ImageChops.difference(picture.convert("RGB"), PHOTO.resize(SIZE))).mean
+    return None if max(changed) > 1 else "the photo again"
+
+
+class OverHttp(HttpUser):
+    """Asks again as soon as it has its picture."""
+
+    wait_time = constant(0)
+
+    @task
+    def picture(self) -> None:
+        files = {name: (name, content, "application/octet-stream") for name, content in request_fields().items()}
+        with self.client.post(f"/predictions/{MODEL}", files=files, name="HTTP", catch_response=True) as answer:
+            if answer.status_code != 200:
+                answer.failure(f"{answer.status_code}: {answer.text[:200]}")
+            elif wrong := fault(answer.content):
+                answer.failure(wrong)
+
+
+class OverGrpc(User):
+    """The same over gRPC, whose calls locust does not time by itself."""
+
+    wait_time = constant(0)
+
+    def on_start(self) -> None:
+        limits = [(f"grpc.max_{way}_message_length", LIMIT) for way in ("send", "receive")]
+        self.channel = grpc.insecure_channel(self.environment.parsed_options.grpc, options=limits)
+        self.predict = self.channel.unary_unary(METHOD)
+
+    def on_stop(self) -> None:
+        self.channel.close()
+
+    @task
+    def picture(self) -> None:
+        message, began, content, error = encode_request(MODEL, request_fields()), time.perf_counter(), b"", None
+        try:
+            content = decode_response(self.predict(message))
+            wrong = fault(content)
+            error = ValueError(wrong) if wrong else None
+        except grpc.RpcError as refused:
+            error = RuntimeError(f"{refused.code().name}: {(refused.details() or '')[:200]}")
+        took = (time.perf_counter() - began) * 1000  # ms
+        self.environment.events.request.fire(
+            request_type="POST",
+            name="gRPC",
+            response_time=took,
+            response_length=len(content),
+            exception=error,
+            context={},
+        )
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: Any) -> None:
+    parser.add_argument("--grpc", default="127.0.0.1:7070", metavar="HOST:PORT", help="where gRPC is answered")
+
+
+@events.quitting.add_listener
+def summarise(environment: Any, **_: Any) -> None:
+    """p50, p95 and pictures a minute, for each protocol and for both."""
+    settings = ", ".join(f"{name} {value}" for name, value in PARAMS.items())
+    users = environment.parsed_options.num_users
+    print(f"\n{users} users, photo {PHOTO.width}x{PHOTO.height}, {settings}")
+    stats = environment.stats
+    seconds = (stats.total.last_request_timestamp or 0) - stats.total.start_time  # to the last answer
+    for entry in (*stats.entries.values(), stats.total):
+        pictures = entry.num_requests - entry.num_failures
+        p50, p95 = (entry.get_response_time_percentile(share) / 1000 for share in (0.5, 0.95))
+        rate = 60 * pictures / seconds if seconds > 0 else 0.0
+        name = "both" if entry is stats.total else entry.name
+        print(
+            f"{name:>5}: p50 {p50:.2f} s, p95 {p95:.2f} s, {rate:.1f} pictures a minute, {entry.num_failures} failures"
+        )
+    if not stats.total.num_requests:
+        environment.process_exit_code = 1

@@ -1,0 +1,132 @@
+"""Real TorchServe servers for tests, and the plainest ways to talk to one: no client of ours in between."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import psutil
+import pytest
+
+from genartisan import serve
+from genartisan.inference_grpc import METHOD, decode_response, encode_request
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {"size": 64, "steps": 2, "patches": 2, "patch_size": 32, "seed": 7}
+MAX_REQUEST = 9_000_000  # bytes, in these servers: above gRPC's 4 MB and TorchServe's 6.5 MB, and soon exceeded
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: over HTTP an HTTP status, over gRPC the name of its status."""
+
+    status: int | str
+    content: bytes
+    media_type: str = ""
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error's code, message and field, wherever the protocol puts them."""
+        text = self.content.decode()
+        return json.loads(text if self.media_type else text.splitlines()[1])["error"]
+
+
+@contextmanager
+def running(bundle: Path, folder: Path) -> Iterator[serve.Server]:
+    """A server of ``bundle`` on free ports, with all its files in ``folder``."""
+    with prepared(bundle, folder) as arguments:
+        server = serve.start(**arguments)
+    members = family(server)
+    try:
+        yield server
+    finally:
+        serve.stop(folder / "state")
+    assert [member for member in members if alive(member)] == []
+    assert not Path(server.temporary).exists()
+
+
+@contextmanager
+def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
+    """The arguments for `serve.start`.
+
+    While it lasts, a genartisan that cannot be imported stands first in PYTHONPATH: a server that is started now has to
+    take the one in its archive.
+    """
+    decoy = folder / "decoy" / "genartisan"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise ImportError('not the genartisan of the archive')\n")
+    config = folder / "config.properties"
+    config.write_text((ROOT / "config.properties").read_text() + f"max_request_size={MAX_REQUEST}\n")
+    serve.archive(bundle, folder / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(decoy.parent))
+        yield {
+            "store": folder / "store",
+            "ports": free_ports(),
+            "state": folder / "state",
+            "config": config,
+            "timeout": 300,
+        }
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def free_ports() -> serve.Ports:
+    """Five ports that nothing listens on."""
+    probes = [socket.socket() for _ in range(5)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    numbers = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return serve.Ports(*numbers)
+
+
+def worker_pid(server: serve.Server) -> int:
+    """The process that makes the pictures; there is one, and it is ready."""
+    (worker,) = serve.workers(server.management)
+    assert worker["status"] == "READY"
+    return int(worker["pid"])
+
+
+def family(server: serve.Server) -> list[psutil.Process]:
+    """Every process of a server."""
+    java = psutil.Process(server.pid)
+    return [java, *java.children(recursive=True)]
+
+
+def post(server: serve.Server, fields: Mapping[str, bytes], headers: Mapping[str, str] | None = None) -> Answer:
+    """A form over HTTP."""
+    files = [(name, (name, content, "application/octet-stream")) for name, content in fields.items()]
+    return send(server, headers, files=files)
+
+
+def send(
+    server: serve.Server, headers: Mapping[str, str] | None = None, path: str = "predictions", **body: Any
+) -> Answer:
+    """Any request over HTTP."""
+    url = f"{server.url}/{path}/genartisan"
+    answer = httpx.post(url, headers=dict(headers or {}), timeout=120, trust_env=False, **body)
+    return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
+
+
+def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
+    """A ``Predictions`` call over gRPC."""
+    limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+    with grpc.insecure_channel(server.grpc, options=[*limits, ("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            content = decode_response(
+                channel.unary_unary(METHOD)(encode_request("genartisan", dict(fields)), timeout=120)
+            )
+        except grpc.RpcError as error:
+            return Answer(error.code().name, error.details().encode())
+    return Answer("OK", content)

@@ -1,0 +1,137 @@
+"""The handler when something breaks on our side: what is said, in which way, and what is not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from serving import ROOT
+
+pytest.importorskip("ts")
+from ts.context import Context, RequestProcessor
+from ts.utils.util import PredictionException
+
+from genartisan.images import OUTPUTS
+from genartisan.stylizer import Stylizer
+
+
+class Metrics:
+    """Takes what a handler counts."""
+
+    def add_counter(self, *arguments: Any) -> None: ...
+
+    def add_time(self, *arguments: Any) -> None: ...
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "handlers"))
+    monkeypatch.delitem(sys.modules, "genartisan_handler", raising=False)
+    import genartisan_handler
+
+    return genartisan_handler  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
+    handler = module.GenartisanHandler()
+    handler.stylizer = tiny_stylizer
+    handler.settings = {"deadline_s": 100, "max_response_bytes": 10_000_000, "precision": "auto"}
+    return handler
+
+
+def context(headers: dict[str, Any]) -> Context:
+    made = Context("genartisan", ".", {}, 1, None, "0.12.0", True, Metrics(), {})
+    made.request_processor = [RequestProcessor(headers)]
+    made.request_ids = {0: "some-id"}
+    return made
+
+
+HTTP = {"Host": "127.0.0.1", "url_path": ""}
+TINY = {"size": 32, "steps": 2, "patches": 1, "patch_size": 16, "mode": "clipstyler"}
+
+
+def fields(photo: bytes, **params: Any) -> list[dict[str, Any]]:
+    return [
+        {"photo": bytearray(photo), "prompt": bytearray(b"fire"), "params": json.dumps({**TINY, **params}).encode()}
+    ]
+
+
+@pytest.fixture
+def photo() -> bytes:
+    from genartisan.serve import tiny_photo
+
+    return tiny_photo()
+
+
+def test_the_module_has_one_class(module: ModuleType) -> None:
+    assert [v.__name__ for v in vars(module).values() if isinstance(v, type) and v.__module__ == module.__name__] == [
+        "GenartisanHandler"
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken", [RuntimeError("secret detail"), KeyError("secret detail"), MemoryError("secret detail")]
+)
+def test_unexpected_errors_are_logged_and_answered_without_detail(
+    broken: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any, **keywords: Any) -> None:
+        raise broken
+
+    monkeypatch.setattr(handler, "stylizer", fail)
+    request = context(HTTP)
+    (content,) = handler.handle(fields(photo), request)
+    error = json.loads(content)["error"]
+    assert (request.get_response_status(0)[0], error["code"]) == (500, "internal")
+    assert ("memory" if isinstance(broken, MemoryError) else "some-id") in error["message"]
+    assert "secret detail" not in content.decode()
+    assert "secret detail" in caplog.text
+
+    with pytest.raises(PredictionException) as caught:
+        handler.handle(fields(photo), context({}))
+    assert caught.value.error_code == 500
+    assert "secret detail" not in caught.value.message
+    monkeypatch.undo()
+    assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
+
+
+def test_an_answer_too_large_to_send_is_refused_before_it_kills_the_worker(handler: Any, photo: bytes) -> None:
+    handler.settings["max_response_bytes"] = 100
+    request = context(HTTP)
+    (content,) = handler.handle(fields(photo), request)
+    assert request.get_response_status(0)[0] == 400
+    assert json.loads(content)["error"]["field"] == "size"
+
+
+def test_the_limits_leave_room_for_each_other() -> None:
+    yaml = pytest.importorskip("yaml")
+    model = yaml.safe_load((ROOT / "handlers" / "model-config.yaml").read_text())
+    lines = (ROOT / "config.properties").read_text().splitlines()
+    server = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    assert model["handler"]["max_response_bytes"] < int(server["max_response_size"])
+    assert model["handler"]["deadline_s"] + 300 <= model["responseTimeout"]
+    assert model["batchSize"] == model["maxWorkers"] == 1
+    largest = 2048 * 2048 * 4 * 1.01 * 4 / 3  # incompressible, with alpha, in base64
+    assert largest < model["handler"]["max_response_bytes"]
+
+
+def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, photo: bytes) -> None:
+    handler.settings["deadline_s"] = 1e-6
+    request = context({**HTTP, "Accept": "application/json"})
+    (content,) = handler.handle(fields(photo, steps=50), request)
+    report = json.loads(content)["report"]
+    assert 1 <= report["steps"] < 50
+    assert report["warnings"]
+
+
+def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:
+    """TorchServe puts an entry for every field among the headers."""
+    (data,) = fields(photo)
+    for name in ("host", "url_path", "describe", "explain"):
+        with pytest.raises(PredictionException, match=f"{name} is no field"):
+            handler.handle([{**data, name: b"True"}], context({name: {"content-type": ""}}))
+    assert set(OUTPUTS) == {"image/png", "image/jpeg", "image/webp"}

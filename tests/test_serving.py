@@ -1,0 +1,236 @@
+"""A real TorchServe: the pictures it gives, the protocols it speaks, what it keeps to itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+import serving
+import torch
+from PIL import Image
+from serving import TINY, call, post, send
+
+from genartisan import client, serve
+from genartisan.cli import main
+from genartisan.config import from_params
+from genartisan.errors import InputError, ServeError, TooLargeError, UnsupportedImageError
+from genartisan.images import encode
+from genartisan.stylizer import Stylizer
+
+pytestmark = pytest.mark.server
+
+
+def photo(width: int = 72, height: int = 56, kind: str = "PNG") -> bytes:
+    """Noise, the same every time."""
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def mask(width: int = 72, height: int = 56) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.new("L", (width, height))
+    image.paste(255, (0, 0, width // 2, height))
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+FIELDS = {"photo": photo(), "prompt": b"Watercolor painting", "params": json.dumps(TINY).encode()}
+
+
+def test_the_same_seed_gives_the_same_bytes_everywhere(
+    server: serve.Server, tiny_folder: Path, tiny_stylizer: Stylizer, tmp_path: Path
+) -> None:
+    for mode, with_mask in (("artisan", True), ("artisan", False), ("clipstyler", False)):
+        params = {**TINY, "mode": mode, "steps": 4}
+        config, seed = from_params(params)
+        chosen = mask() if with_mask else None
+        library = encode(tiny_stylizer(photo(), "Watercolor painting", config=config, mask=chosen, seed=seed).image)
+
+        (tmp_path / "photo.png").write_bytes(photo())
+        (tmp_path / "mask.png").write_bytes(mask())
+        flags = ["--mask", str(tmp_path / "mask.png")] if with_mask else []
+        settings = [flag for name, value in params.items() if name != "seed" for flag in ("--set", f"{name}={value}")]
+        output = str(tmp_path / "out.png")
+        common = [
+            str(tmp_path / "photo.png"),
+            "Watercolor painting",
+            "-o",
+            output,
+            "--seed",
+            str(seed),
+            *flags,
+            *settings,
+        ]
+        assert main(["stylize", *common, "--bundle", str(tiny_folder), "--device", "cpu", "--quiet"]) == 0
+        command_line = Path(output).read_bytes()
+
+        fields = {**FIELDS, "params": json.dumps(params).encode(), **({"mask": mask()} if with_mask else {})}
+        over_http, over_grpc = post(server, fields), call(server, fields)
+        assert (over_http.status, over_http.media_type, over_grpc.status) == (200, "image/png", "OK")
+        assert library == command_line == over_http.content == over_grpc.content
+
+        for protocol in (["--url", server.url], ["--grpc", server.grpc]):
+            assert main(["request", *common, *protocol]) == 0
+            assert Path(output).read_bytes() == library
+
+
+def test_media_types(server: serve.Server) -> None:
+    picture = Image.open(io.BytesIO(post(server, FIELDS).content))
+    assert (picture.format, picture.size) == ("PNG", (64, 50))
+    for media_type, kind in (("image/jpeg", "JPEG"), ("image/webp", "WEBP")):
+        answer = post(server, FIELDS, {"aCCept": f"text/html, {media_type.upper()};q=0.9, */*;q=0.1"})
+        assert (answer.status, answer.media_type) == (200, media_type)
+        assert Image.open(io.BytesIO(answer.content)).format == kind
+        assert call(server, {**FIELDS, "accept": media_type.encode()}).content == answer.content
+    answer = post(server, FIELDS, {"Accept": "application/json"})
+    assert (answer.status, answer.media_type) == (200, "application/json")
+    content = json.loads(answer.content)
+    assert Image.open(io.BytesIO(base64.b64decode(content["photo"]))).tobytes() == picture.tobytes()
+    report = content["report"]
+    assert (report["seed"], report["size"], report["steps"], report["bundle"]) == (7, [64, 50], 2, "tiny")
+    assert report["preset"] == "custom"
+
+
+def test_a_json_body_and_a_form_are_the_same_request(server: serve.Server) -> None:
+    form = post(server, {**FIELDS, "mask": mask()})
+    text = {name: base64.b64encode(data).decode() for name, data in (("photo", photo()), ("mask", mask()))}
+    body = {"prompt": "Watercolor painting", "params": TINY}
+    assert send(server, json={**text, **body}).content == form.content
+    urls = {name: f"data:image/png;base64,{data}" for name, data in text.items()}
+    assert send(server, json={**urls, **body}).content == form.content
+
+
+def test_text_parts_and_typed_parts_are_taken_as_they_are_meant(server: serve.Server) -> None:
+    """A browser names no type for text, curl names one for files; TorchServe decodes what is called text or JSON."""
+    typed = {
+        "photo": ("photo.png", photo(), "image/png"),
+        "prompt": (None, b"Watercolor painting", "text/plain"),
+        "params": (None, FIELDS["params"], "application/json"),
+    }
+    assert send(server, files=typed).content == post(server, FIELDS).content
+
+
+def test_a_path_in_place_of_a_photo_is_never_opened(server: serve.Server, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(photo())
+    answer = send(server, files={**FIELDS, "photo": ("photo", str(path), "text/plain")})
+    assert (answer.status, answer.error["field"]) == (415, "photo")
+
+
+def test_large_photos_pass_over_both_protocols(server: serve.Server) -> None:
+    params = json.dumps({**TINY, "steps": 1, "mode": "clipstyler"}).encode()
+    large = {**FIELDS, "photo": photo(1600, 1500), "params": params}
+    assert len(large["photo"]) > 7_000_000
+    over_http, over_grpc = post(server, large), call(server, large)
+    assert (over_http.status, over_grpc.status) == (200, "OK")
+    assert over_http.content == over_grpc.content
+
+
+def test_too_large_requests_are_refused(server: serve.Server) -> None:
+    pid = serving.worker_pid(server)
+    huge = bytes(serving.MAX_REQUEST + 1)
+    assert post(server, {**FIELDS, "photo": huge}).status == 413
+    assert call(server, {**FIELDS, "photo": huge}).status in ("CANCELLED", "RESOURCE_EXHAUSTED")
+    for protocol in ({"url": server.url}, {"grpc": server.grpc}):
+        with pytest.raises(TooLargeError, match="smaller photo"):
+            client.request(huge, "fire", **protocol)  # type: ignore[arg-type]
+    assert post(server, FIELDS).status == 200
+    assert serving.worker_pid(server) == pid
+
+
+def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server) -> None:
+    requests = [{**FIELDS, "params": json.dumps({**TINY, "seed": seed}).encode()} for seed in range(4)]
+    alone = [post(server, fields).content for fields in requests]
+    assert len(set(alone)) == 4
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda n: (post, call)[n % 2](server, requests[n // 2]).content, range(8)))
+    assert together == [content for content in alone for _ in range(2)]
+
+
+def test_the_client_raises_the_servers_own_errors(server: serve.Server, tmp_path: Path) -> None:
+    messages = set()
+    for protocol in ({"url": server.url}, {"grpc": server.grpc}):
+        with pytest.raises(InputError, match="steps is 0") as caught:
+            client.request(photo(), "fire", params={"steps": 0}, **protocol)  # type: ignore[arg-type]
+        assert caught.value.field == "steps"
+        messages.add(caught.value.message)
+        with pytest.raises(UnsupportedImageError) as unsupported:
+            client.request(b"no picture", "fire", **protocol)  # type: ignore[arg-type]
+        assert unsupported.value.field == "photo"
+        (tmp_path / "photo.png").write_bytes(photo())
+        reply = client.request(tmp_path / "photo.png", "fire", params=TINY, accept="image/webp", **protocol)  # type: ignore[arg-type]
+        assert (reply.media_type, Image.open(io.BytesIO(reply.content)).format) == ("image/webp", "WEBP")
+    assert len(messages) == 1
+
+
+def test_the_client_says_where_no_server_answers(tmp_path: Path) -> None:
+    port = serving.free_ports().inference
+    for address in ({"url": f"http://127.0.0.1:{port}"}, {"grpc": f"127.0.0.1:{port}"}):
+        with pytest.raises(ServeError, match=f"no server answers at .*127.0.0.1:{port}.*genartisan serve"):
+            client.request(photo(), "fire", timeout=20, **address)  # type: ignore[arg-type]
+    with pytest.raises(ServeError, match="Write it as in http://"):
+        client.request(photo(), "fire", url="127.0.0.1:8080")
+    with pytest.raises(InputError, match="cannot be read"):
+        client.request(tmp_path / "none.png", "fire")
+
+
+def test_the_worker_runs_the_package_in_its_archive_with_torchs_own_threads(server: serve.Server) -> None:
+    described = httpx.get(f"{server.management}/models/genartisan?customized=true", trust_env=False).json()[0]
+    told = described["customizedMetadata"]
+    assert Path(told["package"]).is_relative_to(server.temporary)
+    assert (told["bundle"], told["device"], told["precision"]) == ("tiny", "cpu", "fp32")
+    assert told["threads"] == str(torch.get_num_threads())
+
+
+def test_what_users_send_is_in_no_log(server: serve.Server) -> None:
+    post(server, {**FIELDS, "prompt": b"unmistakable zebra"}, {"Authorization": "Bearer unmistakable-token"})
+    call(server, {**FIELDS, "prompt": b"unmistakable zebra"})
+    call(server, {**FIELDS, "prompt": b"unmistakable zebra", "mask": b"no mask"})
+    logs = {path.name: path.read_text() for path in Path(server.logs).iterdir()}
+    assert "/predictions/genartisan" in logs["access.log"]
+    assert not [name for name, text in logs.items() if "unmistakable" in text]
+
+
+def test_metrics_tell_pictures_refusals_and_no_more_than_is_declared(server: serve.Server) -> None:
+    def counted() -> dict[str, float]:
+        text = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("Genartisan")]
+        return {name.split("{")[0]: float(value) for name, value in lines}
+
+    post(server, FIELDS)
+    post(server, {})
+    before = counted()
+    post(server, FIELDS)
+    post(server, {})
+    after = counted()
+    assert after["GenartisanPictures"] == before["GenartisanPictures"] + 1
+    assert after["GenartisanRefusals"] == before["GenartisanRefusals"] + 1
+    assert after["GenartisanSeconds"] > before["GenartisanSeconds"] > 0
+
+
+def test_nobody_can_make_the_server_fetch_or_register_anything(server: serve.Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        url = f"http://127.0.0.1:{trap.getsockname()[1]}/evil.mar"
+        for path in ("models", "workflows"):
+            for target in (url, "file:///etc/passwd"):
+                answer = httpx.post(f"{server.management}/{path}", params={"url": target}, trust_env=False)
+                assert answer.status_code >= 400
+        assert httpx.delete(f"{server.management}/models/genartisan", trust_env=False).status_code >= 400
+        trap.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            trap.accept()
+    addresses = {
+        c.laddr.ip for c in psutil.Process(server.pid).net_connections("inet") if c.status == psutil.CONN_LISTEN
+    }
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert post(server, FIELDS).status == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from genartisan.compact_clip import CompactClip, words_of
+from genartisan.embedded import train_clip
 from genartisan.embedded.captions import CAPTIONS, TEMPLATES, vocabulary
-from genartisan.embedded.drawings import CLASSES, sample
+from genartisan.embedded.drawings import CLASSES, Drawings, sample
 from genartisan.embedded.measure_clip import NEW_PHRASES, embed_pictures, embed_style
 from genartisan.embedded.photos import HELD_OUT, load_photos, scene
 from genartisan.embedded.styles import STYLES, draw
@@ -112,3 +114,21 @@ def test_fresh_drawings_over_held_out_photos_are_retrieved(clip: CompactClip) ->
     known = torch.stack([embed_style(clip, "a Photo"), *(embed_style(clip, name) for name in CLASSES[1:])])
     right = (embed_pictures(clip, pictures) @ known.T).argmax(1) == labels
     assert right.float().mean() >= 0.9
+
+
+def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % len(CLASSES)
+    few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), labels, (labels > 0).astype(np.float32))
+    monkeypatch.setattr(train_clip, "generate", lambda *_, **__: few)
+    monkeypatch.setattr(train_clip, "POLISH", 2)
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 32, "widths": [8, 8], "dim": 16, "gram": 4})
+    first, second = train_clip.Round(1, 1e-3, 0.02), train_clip.Round(2, 1e-3, 0.04)
+    train_clip.train(tmp_path / "once", 3, rounds=(first, second))
+    train_clip.train(tmp_path / "twice", 3, rounds=(first,))
+    train_clip.train(tmp_path / "twice", 3, rounds=(first, second), resume=True)
+    once, twice = (load_file(tmp_path / name / "clip.safetensors") for name in ("once", "twice"))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    about = json.loads((tmp_path / "once" / "clip.json").read_text())
+    assert about["architecture"]["kind"] == "compact_clip"
+    assert 0 <= about["figures"]["retrieval"] <= 1

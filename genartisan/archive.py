@@ -12,16 +12,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from genartisan.endpoint import MODEL, STORE
 from genartisan.errors import ServeError
 
-MODEL = "genartisan"
 HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
 DIGEST = "contents.json"  # in the archive: what it was made from
 PACKAGE = Path(__file__).resolve().parent
 WITHOUT = ("__pycache__", "*.pyc", "*.safetensors", "*.partial")  # the bundle goes beside the package, once
 
 
-def archive(bundle: str | Path = "embedded", store: str | Path = "model_store", version: str = "1.0") -> Path:
+def archive(bundle: str | Path = "embedded", store: str | Path = STORE, version: str = "1.0") -> Path:
     """Builds ``genartisan.mar`` in ``store`` with torch-model-archiver, unless it is there already with these contents.
 
     Args:

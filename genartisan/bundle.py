@@ -20,8 +20,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from genartisan.config import shown
 from genartisan.errors import BundleError
-from genartisan.networks import Clip, OpenClip, build
+from genartisan.networks import PERSON, Clip, OpenClip, build
 from genartisan.stylenet import StyleNet
 
 MANIFEST = "bundle.json"
@@ -77,11 +78,16 @@ class Bundle:
         """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder, on the CPU, memory-mapped.
 
         Raises:
-            BundleError: a file is missing, truncated or not the one that the manifest describes; it is named.
+            BundleError: a file is missing, truncated or not the one that the manifest describes, or the FCN knows no
+                people; the file is named.
         """
         folder = resolve(name)
         manifest = read_manifest(folder)
         networks = {role: _load_network(folder, role, manifest.networks[role]) for role in ROLES}  # type: ignore[index]
+        classes = tuple(cast(Any, networks["fcn"]).classes)
+        if PERSON not in classes or len(classes) < 2:
+            reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
+            raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
         return cls(
             manifest,
             cast(Clip, networks["clip"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 
 import httpx
 
+from genartisan.config import check_prompt
+from genartisan.endpoint import MODEL, TIMEOUT, URL
 from genartisan.errors import GenartisanError, InputError, ServeError, TooLargeError, UnsupportedImageError
 
-MODEL = "genartisan"
-URL = "http://127.0.0.1:8080"
-TIMEOUT = 3600.0  # seconds: the paper's settings on a CPU take long; the server itself gives up sooner
 MAX_GRPC_MESSAGE = 134_217_728  # bytes, either way, as max_request_size in config.properties; gRPC's own limit is 4 MB
 ERRORS: dict[str, type[GenartisanError]] = {
     error.code: error for error in (GenartisanError, InputError, TooLargeError, UnsupportedImageError, ServeError)
@@ -55,10 +55,10 @@ def request(
         timeout: seconds to wait for the answer.
 
     Raises:
-        InputError: the server refused the input; message and field are the server's.
+        InputError: a file cannot be read, or the prompt is none; or the server refused the input, in its own words.
         ServeError: the server cannot be reached, is busy or does not answer.
     """
-    fields = {"photo": _content(photo, "photo"), "prompt": prompt.encode()}
+    fields = {"photo": _content(photo, "photo"), "prompt": check_prompt(prompt).encode()}
     if mask is not None:
         fields["mask"] = _content(mask, "mask")
     if params is not None:
@@ -81,6 +81,10 @@ def predict(address: str, fields: dict[str, bytes], timeout: float = TIMEOUT) ->
     except ImportError as error:
         raise ServeError(f"gRPC needs {error.name}: pip install 'genartisan[serve]'.", "grpc") from error
     limits = [(f"grpc.max_{way}_message_length", MAX_GRPC_MESSAGE) for way in ("send", "receive")]
+    try:
+        address.encode()
+    except UnicodeError as error:
+        raise ServeError(f"grpc is {address!r}; write HOST:PORT.", "grpc") from error
     with grpc.insecure_channel(address, options=[*limits, ("grpc.enable_http_proxy", 0)]) as channel:
         try:
             call = channel.unary_unary(METHOD)  # bytes in, bytes out
@@ -111,11 +115,11 @@ def _over_http(url: str, fields: dict[str, bytes], accept: str, timeout: float) 
     files = {name: (name, content, "application/octet-stream") for name, content in fields.items()}
     address = f"{url.rstrip('/')}/predictions/{MODEL}"
     patience = httpx.Timeout(timeout, connect=10)
-    proxies = httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1")  # HTTP_PROXY and the like are not for these
     try:
+        proxies = not _is_here(httpx.URL(url).host)  # HTTP_PROXY and the like are not for this machine
         answer = httpx.post(address, files=files, headers={"Accept": accept}, timeout=patience, trust_env=proxies)
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise ServeError(f"url is {url!r}: {error}. Write it as in {URL}.", "url") from error
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+        raise ServeError(f"url is {url!r}: {str(error).rstrip('.')}. Write it as in {URL}.", "url") from error
     except httpx.ReadTimeout as error:
         raise _late(url, timeout) from error
     except httpx.TransportError as error:
@@ -133,6 +137,13 @@ def _over_http(url: str, fields: dict[str, bytes], accept: str, timeout: float) 
     if answer.status_code == 503:
         raise ServeError(f"the server at {url} is busy or not ready: {_message(answer)} Try again later.", "url")
     raise ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _ours(text: str) -> GenartisanError | None:

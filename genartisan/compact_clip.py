@@ -163,5 +163,13 @@ class CompactClip(nn.Module):
         return torch.tensor(padded, device=self.text_tower.embed.weight.device)
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a text that the vocabulary lacks, each once, in order."""
-        return list(dict.fromkeys(word for word in words_of(text) if word not in self.vocabulary))
+        """The words of a text, in any script, that the vocabulary lacks, each once, in order."""
+        words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower()))
+        return [word for word in words if not words_of(word) or any(w not in self.vocabulary for w in words_of(word))]
+
+    def remarks(self, text: str) -> list[str]:
+        """What the vocabulary lacks of a text, in sentences for a report."""
+        if not any(word in self.vocabulary for word in words_of(text)):
+            return ["the embedded bundle knows none of its words, so the picture's style is arbitrary"]
+        unknown = self.unknown(text)
+        return [f"the embedded bundle does not know {', '.join(unknown[:8])}, which is left out"] if unknown else []

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from genartisan.errors import InputError
 
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
 M = TypeVar("M", bound=BaseModel)
@@ -70,7 +72,7 @@ class StyleConfig(_Frozen):
     """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
     """Adam's learning rate in the first steps."""
-    halve_every: Int = Field(100, ge=1)  # steps, paper §5.2
+    halve_every: Int = Field(100, ge=1, le=5000)  # steps, paper §5.2
     """The learning rate is halved every so many steps."""
     patches: Int = Field(64, ge=1, le=256)  # crops a step, paper §5.2
     """Random crops in each step (N in eq 8 and 13)."""
@@ -104,6 +106,13 @@ class StyleConfig(_Frozen):
     timeout_s: Float | None = Field(None, gt=0, le=86_400)  # seconds, ours
     """Deadline in seconds: the best picture so far is returned with a warning. Null: none."""
 
+    @field_validator("source_text")
+    @classmethod
+    def _plain(cls, text: str) -> str:
+        if not text.strip() or hidden(text):
+            raise ValueError("must be plain text that says something")
+        return " ".join(text.split())
+
     def updated(self, changes: Mapping[str, Any]) -> StyleConfig:
         """A copy with ``changes`` (nested, as in JSON) applied and checked.
 
@@ -113,8 +122,8 @@ class StyleConfig(_Frozen):
         return validated(StyleConfig, merged(self.model_dump(), changes))
 
 
-# What a preset changes of the paper's settings. A start that copies the photo bears a higher learning rate than a random
-# one, and needs less contrast: the photo's own is there from step 1 on.
+# What a preset changes of the paper's settings. A start that copies the photo bears a higher learning rate than a
+# random one, and needs less contrast: the photo's own is there from step 1 on.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
@@ -173,7 +182,7 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set got {shown(pair)}; write NAME=VALUE, as in regions.portrait.weight=0.1.", "set")
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = text
         for key in reversed(keys):
             value = {key: value}
@@ -192,10 +201,10 @@ def validated(model: type[M], data: Any, field: str | None = None) -> M:
 
 
 def check_prompt(prompt: object) -> str:
-    """The prompt, stripped.
+    """The prompt, each run of white space in it one space.
 
     Raises:
-        InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds control characters.
+        InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
     """
     if not isinstance(prompt, str):
         raise InputError(f"prompt must be text, got {type(prompt).__name__}.", "prompt")
@@ -205,9 +214,20 @@ def check_prompt(prompt: object) -> str:
         raise InputError(
             f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are allowed. Shorten it.", "prompt"
         )
-    if not prompt.replace("\n", " ").replace("\t", " ").isprintable():
-        raise InputError("prompt holds control characters; send plain text.", "prompt")
-    return prompt.strip()
+    if hidden(prompt):
+        raise InputError(f"prompt holds {shown(hidden(prompt))}, which no one can see; send plain text.", "prompt")
+    return " ".join(prompt.split())
+
+
+def hidden(text: str) -> str:
+    """The first character of ``text`` that has no place in a sentence, or "": a control, or one that turns text round.
+
+    White space is none, nor are the joiners that emoji and many scripts need.
+    """
+    for character in " ".join(text.split()):
+        if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in TURNING:
+            return character
+    return ""
 
 
 def check_seed(seed: object) -> int:

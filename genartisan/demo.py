@@ -41,12 +41,12 @@ def make(folder: Path) -> Path:
     note = folder / "made_by.txt"
     made_by = str(digest_of(mar))
     if not note.is_file() or note.read_text() != made_by:
-        for old in folder.glob("*.*"):
-            old.unlink()
+        for path, _, _ in jobs(folder):
+            path.unlink(missing_ok=True)
+        note.write_text(made_by)
     missing = [job for job in jobs(folder) if not job[0].is_file()]
     if missing:
         request_all(missing)
-    note.write_text(made_by)
     return draw(folder)
 
 
@@ -62,7 +62,9 @@ def request_all(missing: list[tuple[Path, str, str]]) -> None:
     try:
         for path, prompt, mode in tqdm(missing, unit="picture", file=sys.stdout):
             params = {"preset": "draft", "mode": mode, "seed": SEED}
-            path.write_bytes(client.request(PHOTO, prompt, params=params, url=server.url).content)
+            partial = path.with_suffix(".partial")  # a file that is there is whole
+            partial.write_bytes(client.request(PHOTO, prompt, params=params, url=server.url).content)
+            partial.replace(path)
     finally:
         serve.stop(STATE, say=print)
 

@@ -16,7 +16,7 @@ from torchvision.transforms.functional import adjust_contrast
 
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
-from genartisan.errors import GenartisanError
+from genartisan.errors import InputError
 from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
@@ -67,6 +67,7 @@ class Run:
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
         plan: the patches of all steps.
+        began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
     bundle: Bundle
@@ -78,12 +79,12 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
     rejected: Tensor = field(init=False)
     warnings: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.began = time.perf_counter()
         self.content = self.photo.pixels[None].to(self.device)  # (1, 3, H, W)
         self.direction = self.direction.to(self.device)
         self.stylenet = self._fresh_stylenet()
@@ -112,16 +113,17 @@ class Run:
         """The picture that the network gives now.
 
         Raises:
-            GenartisanError: the optimisation diverged.
+            InputError: the optimisation diverged.
         """
-        if self.history and not bool(torch.isfinite(self.history[-1]).all()):
-            raise GenartisanError(
-                f"the losses were no longer finite at step {self.diverged_at()} of {self.config.steps}; "
-                f"lower learning_rate, which is {self.config.learning_rate:g}.",
+        with torch.no_grad():
+            picture = self._stylised()
+        if not bool(torch.isfinite(picture).all()):
+            raise InputError(
+                f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
+                f"{len(self.history)} steps; lower it.",
                 "learning_rate",
             )
-        with torch.no_grad():
-            return finished(self._stylised(), self.photo, self.config.contrast)
+        return finished(picture, self.photo, self.config.contrast)
 
     def losses(self) -> list[dict[str, float]]:
         """The losses of every step so far, read back at once."""
@@ -129,10 +131,6 @@ class Run:
             return []
         rows: list[list[float]] = torch.stack(self.history).tolist()
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
-
-    def diverged_at(self) -> int:
-        """The first step, from 1, whose losses are not finite."""
-        return int(torch.isfinite(torch.stack(self.history)).all(dim=1).logical_not().int().argmax()) + 1
 
     def _optimise(self) -> Iterator[Step]:
         config = self.config

@@ -62,11 +62,11 @@ def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MA
             f"{field} is {width}x{height} pixels; the long side may be at most {MAX_ASPECT} short sides. Crop it.",
             field,
         )
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _narrowed(image)
     has_alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
     if has_alpha:
         image = image.convert("RGBA")
-    elif image.mode.startswith("I") or image.mode == "F":
-        image = _narrowed(image)
     channels = torch.from_numpy(np.array(image if has_alpha else image.convert("RGB"))).permute(2, 0, 1)
     channels = channels.float().div_(255)  # (3 or 4, H, W)
     opaque = not has_alpha or bool((channels[3:] == 1).all())
@@ -171,11 +171,18 @@ def _narrowed(image: Image.Image) -> Image.Image:
         values *= 255 if np.nanmax(values, initial=0) <= 1 else 1
     else:
         values *= 255 / 65535
-    return Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
+    grey = Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
+    if isinstance(transparent := image.info.get("transparency"), int):  # one value of the original depth is see-through
+        grey.putalpha(Image.fromarray(np.where(np.array(image) == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def resized(photo: Photo, long_side: int) -> Photo:
-    """The photo with its long side at ``long_side`` pixels and its aspect ratio kept, by antialiased bicubic."""
+    """The photo with its long side at ``long_side`` pixels and its aspect ratio kept, by antialiased bicubic.
+
+    Raises:
+        InputError: its short side would have less than `MIN_SIDE` pixels.
+    """
     size = fitted(photo.size, long_side)
     if size == photo.size:
         return photo
@@ -185,9 +192,16 @@ def resized(photo: Photo, long_side: int) -> Photo:
 
 
 def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """(width, height) scaled to ``long_side``, each side at least `MIN_SIDE`."""
+    """(width, height) scaled to ``long_side``."""
     scale = long_side / max(size)
-    width, height = (max(MIN_SIDE, round(side * scale)) for side in size)
+    width, height = (round(side * scale) for side in size)
+    if min(width, height) < MIN_SIDE:
+        least = -(-MIN_SIDE * max(size) // min(size))
+        raise InputError(
+            f"size is {long_side}, at which this photo is {width}x{height} pixels; each side needs at least "
+            f"{MIN_SIDE}. Use a size from {least} on.",
+            "size",
+        )
     return width, height
 
 

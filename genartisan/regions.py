@@ -11,11 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from genartisan.images import Photo, to_image
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, PERSON, standardized
 
 NAMES = ("background", "portrait")  # the position is the label
 BACKGROUND, PORTRAIT = range(2)
-PERSON = "person"  # the class of FCN's that is portrait
 TINT = (255, 64, 160)  # RGB of the portrait in an overlay
 
 

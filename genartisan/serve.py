@@ -22,16 +22,15 @@ from typing import Any
 import httpx
 import psutil
 
-from genartisan.archive import MODEL, archive, digest_of, project_file
+from genartisan.archive import archive, digest_of, project_file
 from genartisan.client import request
+from genartisan.endpoint import EVERYWHERE, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.errors import GenartisanError, ServeError
-from genartisan.launch import Ports, check_ports, java_home, launch, write_config
+from genartisan.launch import check_ports, java_home, launch, write_config
 from genartisan.server_log import failure
 
 __all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop"]
 
-STATE = Path(".serve")
-READY_WITHIN = 600.0  # seconds, for Java, the bundle, the warm-up and one picture
 GONE_WITHIN = 20.0  # seconds that Java gets to end by itself
 POLL = 0.2  # seconds between two looks at a server that is starting
 
@@ -59,10 +58,10 @@ class Server:
 
 
 def start(
-    store: str | Path = "model_store",
+    store: str | Path = STORE,
     *,
     ports: Ports | None = None,
-    host: str = "127.0.0.1",
+    host: str = HOST,
     state: str | Path = STATE,
     config: str | Path | None = None,
     timeout: float = READY_WITHIN,
@@ -106,10 +105,11 @@ def start(
         write_config(settings, temporary, store, ports, host)
         say(f"starting TorchServe on {host}:{ports.inference} (HTTP) and {host}:{ports.grpc_inference} (gRPC)")
         pid = launch(temporary, store, java, logs)
-        local = {name: f"http://127.0.0.1:{getattr(ports, name)}" for name in ("inference", "management", "metrics")}
+        asked = HOST if host in EVERYWHERE else host
         server = Server(
-            pid, psutil.Process(pid).create_time(), local["inference"], local["management"], local["metrics"],
-            f"127.0.0.1:{ports.grpc_inference}", str(temporary), str(logs),
+            pid, psutil.Process(pid).create_time(), f"http://{asked}:{ports.inference}",
+            f"http://{HOST}:{ports.management}", f"http://{HOST}:{ports.metrics}", f"{asked}:{ports.grpc_inference}",
+            str(temporary), str(logs),
         )  # fmt: skip
         (state / "server.json").write_text(json.dumps(asdict(server), indent=2), encoding="utf-8")
         _await_ready(server, time.monotonic() + timeout, say)
@@ -148,13 +148,13 @@ def current(state: str | Path = STATE) -> Server | None:
         server = Server(**noted)
         process = psutil.Process(server.pid)
         alive = process.create_time() == server.created and process.status() != psutil.STATUS_ZOMBIE
-    except (TypeError, psutil.NoSuchProcess):
+    except (TypeError, ValueError, psutil.NoSuchProcess):  # no note, none of ours, or of a process that is gone
         return None
     return server if alive else None
 
 
 def run(
-    store: str | Path = "model_store", *, state: str | Path = STATE, say: Say = logger.info, **options: Any
+    store: str | Path = STORE, *, state: str | Path = STATE, say: Say = logger.info, **options: Any
 ) -> None:
     """As `start`, but stays until SIGTERM or Ctrl-C, and then stops the server: what a container's only process does.
 
@@ -224,10 +224,10 @@ def tiny_photo() -> bytes:
 
 def _noted(note: Path) -> dict[str, Any]:
     try:
-        noted: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        noted = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return noted
+    return noted if isinstance(noted, dict) else {}
 
 
 def _terminate(server: Server, timeout: float) -> None:

@@ -71,11 +71,11 @@ class StyleNet(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="bilinear")
             x = decode(torch.cat((x, skip), dim=1))
         x = self.exit(torch.cat((x, entry), dim=1))  # (N, c, H', W')
-        return torch.sigmoid(self.last(x))[..., :height, :width]  # (N, 3, H, W)
+        return torch.sigmoid(self.last(x).float())[..., :height, :width]  # (N, 3, H, W)
 
 
 def random_stylenet(seed: int, base_channels: int = 16) -> StyleNet:
     """A StyleNet with PyTorch's default initialisation, drawn from ``seed`` without touching the global generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reach the GPUs' generators as well
         return StyleNet(base_channels)

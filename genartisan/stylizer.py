@@ -56,7 +56,7 @@ class Stylization(Iterator[Step]):
         """The picture as it is now, with its report.
 
         Raises:
-            GenartisanError: the optimisation diverged.
+            InputError: the optimisation diverged.
         """
         image = self._run.picture()
         return Result(image, self._report(image))
@@ -64,7 +64,8 @@ class Stylization(Iterator[Step]):
     def _report(self, image: Image.Image) -> dict[str, Any]:
         run = self._run
         losses = run.losses()
-        seconds = {**self._seconds, "optimise": time.perf_counter() - run.began}
+        total = time.perf_counter() - run.began
+        seconds = {"total": total, **self._seconds, "optimise": total - sum(self._seconds.values())}
         return {
             **self._facts,
             "mode": run.config.mode,
@@ -73,7 +74,7 @@ class Stylization(Iterator[Step]):
             "steps": len(losses),
             "size": list(image.size),
             "device": str(run.device),
-            "seconds": {name: round(value, 3) for name, value in {"total": sum(seconds.values()), **seconds}.items()},
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "losses": losses[-1] if losses else {},
             "history": [{"step": step, **values} for step, values in enumerate(losses, start=1)],
             "regions": region_report(run),
@@ -112,6 +113,8 @@ class Stylizer:
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
 
+        On the CPU bit for bit; on a GPU up to rounding, because the gradients of its warps add up in any order.
+
         Args:
             photo: a path, encoded bytes or a PIL image.
             prompt: the style, such as "Watercolor painting".
@@ -139,29 +142,32 @@ class Stylizer:
         """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``."""
         prompt, seed = check_prompt(prompt), check_seed(seed)
         config = config or StyleConfig()
-        seconds: dict[str, float] = {}
+        began, seconds = time.perf_counter(), dict[str, float]()
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-        with timed(seconds, "segment"):
-            regions = self.regions(original, mask).resized(small.size) if config.mode == "artisan" else None
+        with timed(seconds, "segment"):  # a mask is checked in both modes
+            regions = self.regions(original, mask) if config.mode == "artisan" or mask is not None else None
+            regions = regions.resized(small.size) if regions is not None and config.mode == "artisan" else None
         with timed(seconds, "text"):
             direction = self._direction(prompt, config.source_text)
+        with timed(seconds, "plan"):
+            patches = plan(config, small.size, regions, seed)
         run = Run(
             bundle=self.bundle,
             photo=small,
             regions=regions,
             direction=direction,
-            plan=plan(config, small.size, regions, seed),
+            plan=patches,
             config=config,
             seed=seed,
             device=self.device,
             dtype=self.dtype,
+            began=began,
         )
-        if unknown := self.bundle.clip.unknown(prompt):
-            run.warnings.append(
-                f"the bundle {self.bundle.name} does not know {shown(unknown)}: these words change nothing"
-            )
+        run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
+        if mask is not None and regions is None:
+            run.warnings.append("mask is not used: mode clipstyler sees no regions")
         return Stylization(run, {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}, seconds)
 
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
@@ -172,7 +178,7 @@ class Stylizer:
         key = (prompt, source_text)
         if key not in self._directions:
             direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
-            if not bool(direction.any()):
+            if float(direction.norm()) == 0:
                 raise InputError(
                     f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.",
                     "prompt",

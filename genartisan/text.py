@@ -10,6 +10,7 @@ from torch import Tensor
 from genartisan.networks import Clip
 
 # CLIPstyler's list: OpenAI's 80 prompt templates for ImageNet without the one that asks for many photos.
+SAME = 0.03  # below this length a difference of unit vectors is noise: a photo and "photo" are 0.013 apart
 LEFT_OUT = "a photo of many x."
 TEMPLATES = tuple(template for template in OPENAI_IMAGENET_TEMPLATES if template("x") != LEFT_OUT)
 
@@ -26,4 +27,5 @@ def text_embedding(clip: Clip, text: str) -> Tensor:
 
 def text_direction(clip: Clip, prompt: str, source_text: str) -> Tensor:
     """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same."""
-    return F.normalize(text_embedding(clip, prompt) - text_embedding(clip, source_text), dim=0)
+    difference = text_embedding(clip, prompt) - text_embedding(clip, source_text)  # (D,)
+    return F.normalize(difference, dim=0) if float(difference.norm()) > SAME else torch.zeros_like(difference)

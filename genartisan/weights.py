@@ -21,6 +21,8 @@ from genartisan.download import FULL, PATIENCE, Patience, check_room, disk_error
 from genartisan.errors import BundleError, InputError, WeightsError
 from genartisan.official import OFFICIAL, OfficialFile
 
+DTYPE = "bf16"
+
 log = logging.getLogger(__name__)
 
 Network = tuple[Mapping[str, Tensor] | None, dict[str, Any]]  # its tensors and its entry, for `write_bundle`
@@ -48,7 +50,7 @@ def official() -> Path:
 def fetch(
     folder: Path | None = None,
     from_dir: Path | None = None,
-    dtype: str = "bf16",
+    dtype: str | None = None,
     out: Path | None = None,
     progress: bool = True,
     *,
@@ -61,7 +63,7 @@ def fetch(
     Args:
         folder: where downloads are kept (default: `downloads`).
         from_dir: a folder with the files, carried here; then nothing is downloaded, and nothing in it changed.
-        dtype: ``bf16``, half the size, or ``fp32``.
+        dtype: ``bf16``, half the size and the default, or ``fp32``.
         out: the bundle's folder (default: `official`).
         progress: draw a bar for each download on stderr.
         files: the official files.
@@ -71,6 +73,7 @@ def fetch(
         InputError: no such dtype or ``from_dir``.
         WeightsError: a file cannot be fetched, verified or converted; it is named.
     """
+    dtype = DTYPE if dtype is None else dtype
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; give {' or '.join(DTYPES)}.", "dtype")
     if from_dir is not None and not from_dir.is_dir():
@@ -272,8 +275,10 @@ def _convert(
             raise WeightsError(no_room(out / "the bundle", None)) from error
         raise WeightsError(f"The bundle could not be written to {out}: {error}.") from error
     finally:
+        own = {f"{name}.partial" for name in (*makers, MANIFEST)}  # as `write_bundle` names them
         for unfinished in out.glob("*.partial"):
-            unfinished.unlink()
+            if unfinished.name in own:
+                unfinished.unlink()
 
 
 def _without_file(entry: NetworkEntry) -> dict[str, Any]:

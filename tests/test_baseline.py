@@ -23,7 +23,7 @@ from torchvision import transforms
 from genartisan.bundle import Bundle, write_bundle
 from genartisan.compact_clip import CompactClip
 from genartisan.config import StyleConfig
-from genartisan.patches import PATCH, PatchPlan, homographies
+from genartisan.patches import PATCH, PatchPlan
 from genartisan.stylenet import random_stylenet
 from genartisan.stylizer import Stylizer
 
@@ -111,7 +111,7 @@ def test_every_loss_equals_that_of_clipstylers_own_code(tmp_path: Path, monkeypa
     boxes, moved = crops()
     records = np.zeros((STEPS, PATCHES), PATCH)
     records["x"], records["y"], records["weight"], records["threshold"] = boxes[..., 0], boxes[..., 1], 1, 0.7
-    records["homography"] = homographies(np.array(moved, float), np.array(CORNERS, float)).reshape(STEPS, PATCHES, 8)
+    records["corners"] = np.array(moved).reshape(STEPS, PATCHES, 4, 2)
     monkeypatch.setattr("genartisan.stylizer.plan", lambda *args: PatchPlan(records, SIDE))
     config = StyleConfig(mode="clipstyler", size=SIZE, steps=STEPS, patches=PATCHES, patch_size=SIDE)
     report = Stylizer(shared, "cpu", "fp32")(photo, "fire", config=config, seed=0).report

@@ -104,12 +104,27 @@ def test_bad_seeds_are_refused(seed: object) -> None:
         check_seed(seed)
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n", "x" * 10_000, "fire\x00", None, 5, ["fire"]])
+@pytest.mark.parametrize("prompt", ["", "  \n", "x" * 10_000, "fire\x00", "fire\u202e", "\ud800", None, 5, ["fire"]])
 def test_bad_prompts_are_refused(prompt: object) -> None:
     with pytest.raises(InputError) as caught:
         check_prompt(prompt)
     assert caught.value.field == "prompt"
     assert len(caught.value.message) < 300
+
+
+@pytest.mark.parametrize(("prompt", "read"), [
+    (" fire \r\n and\tice\u00a0", "fire and ice"), ("\u6c34\u5f69\u3000\u753b", "\u6c34\u5f69 \u753b"),
+    ("\U0001f469\u200d\U0001f3a8", "\U0001f469\u200d\U0001f3a8"), ("Акварель", "Акварель"),
+])  # fmt: skip
+def test_prompts_of_every_script_are_taken(prompt: str, read: str) -> None:
+    assert check_prompt(prompt) == read
+
+
+@pytest.mark.parametrize("text", ["   ", "a \x07 b"])
+def test_the_source_text_is_checked_as_the_prompt_is(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        preset("fast", {"source_text": text})
+    assert caught.value.field == "source_text"
 
 
 def test_schema_lists_every_setting_with_description_and_default() -> None:

@@ -86,7 +86,7 @@ def test_palette_transparency_becomes_alpha() -> None:
 
 @pytest.mark.parametrize(("size", "long_side", "expected"), [
     ((640, 480), 512, (512, 384)), ((480, 640), 512, (384, 512)), ((50, 50), 96, (96, 96)),
-    ((1600, 100), 128, (128, 16)),
+    ((1600, 100), 256, (256, 16)),
 ])  # fmt: skip
 def test_resizing_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, expected: tuple[int, int]) -> None:
     assert fitted(size, long_side) == expected
@@ -95,6 +95,21 @@ def test_resizing_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, 
     assert photo.alpha is not None
     assert photo.alpha.shape == (1, expected[1], expected[0])
     assert 0 <= float(photo.pixels.min()) <= float(photo.pixels.max()) <= 1
+
+
+def test_a_size_at_which_the_aspect_ratio_could_not_be_kept_is_refused() -> None:
+    with pytest.raises(InputError, match="from 256 on") as caught:
+        fitted((1600, 100), 128)
+    assert caught.value.field == "size"
+
+
+def test_one_value_of_sixteen_bits_may_be_transparent() -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(32, 0)
+    image = Image.fromarray(ramp)
+    photo = read_photo(saved(image, "PNG", transparency=int(ramp[0, 20])))
+    assert torch.allclose(photo.pixels[0, 0], torch.linspace(0, 1, 64), atol=1 / 250)
+    assert photo.alpha is not None
+    assert (photo.alpha[0, 0] == 0).nonzero().flatten().tolist() == [20]
 
 
 def bomb(width: int, height: int) -> bytes:

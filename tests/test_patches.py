@@ -9,7 +9,7 @@ from torchvision.transforms import RandomPerspective
 from torchvision.transforms.functional import perspective
 
 from genartisan.config import StyleConfig
-from genartisan.patches import homographies, plan, portrait_coverage, warp
+from genartisan.patches import crop_corners, homographies, plan, portrait_coverage, warp
 from genartisan.regions import BACKGROUND, PORTRAIT, RegionMap, from_mask
 
 WIDTH, HEIGHT, SIDE = 96, 64, 24
@@ -121,10 +121,7 @@ def test_perspectives_are_distributed_as_torchvisions() -> None:
     theirs = np.array([RandomPerspective.get_params(SIDE, SIDE, 0.5)[1] for _ in range(2000)], float)  # (2000, 4, 2)
     config = settings(steps=200)
     records = plan(config, (WIDTH, HEIGHT), None, seed=0).records.ravel()
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (SIDE - 1.0)
-    inverse = np.array([np.linalg.inv(np.append(h, 1).reshape(3, 3)) for h in records["homography"]])
-    moved = np.einsum("nij,kj->nki", inverse, np.concatenate((corners, np.ones((4, 1))), axis=1))
-    ours = moved[..., :2] / moved[..., 2:]  # (2000, 4, 2)
+    ours = records["corners"].astype(float)  # (2000, 4, 2)
     assert np.allclose(ours.min(0), theirs.min(0), atol=1e-6)
     assert np.allclose(ours.max(0), theirs.max(0), atol=1e-6)
     assert np.allclose(ours.mean(0), theirs.mean(0), atol=0.3)
@@ -140,16 +137,15 @@ def test_one_warp_equals_cropping_and_torchvisions_perspective_one_by_one() -> N
         crop = picture[:, :, y : y + SIDE, x : x + SIDE]
         expected.append(perspective(crop, corners, moved, fill=[0.0] * 3))
         boxes.append((x, y))
-        coefficients.append(homographies(np.array(moved, float), np.array(corners, float)))
+        coefficients.append(homographies(np.array(moved), SIDE))
     result = warp(picture, torch.tensor(boxes).float(), torch.tensor(np.array(coefficients)).float(), SIDE)
     assert torch.allclose(result, torch.cat(expected), atol=2e-5)
 
 
 def test_a_warp_sends_no_gradient_beyond_its_crop() -> None:
     picture = torch.rand(1, 3, HEIGHT, WIDTH, requires_grad=True)
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (SIDE - 1.0)
-    shrunk = corners * 0.6 + 3  # a perspective whose outside is large
-    coefficients = torch.from_numpy(homographies(shrunk, corners))[None].float()
+    shrunk = crop_corners(SIDE) * 0.6 + 3  # a perspective whose outside is large
+    coefficients = torch.from_numpy(homographies(shrunk, SIDE))[None].float()
     warp(picture, torch.tensor([[20.0, 10.0]]), coefficients, SIDE).sum().backward()
     assert picture.grad is not None
     touched = picture.grad[0].abs().sum(0) > 0

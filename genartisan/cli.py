@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments, from_params, merged
+from genartisan.endpoint import HOST, READY_WITHIN, STATE, STORE, TIMEOUT, URL, Ports
 from genartisan.errors import GenartisanError, InputError, WeightsError
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
 
-PORTS = {"inference": 8080, "management": 8081, "metrics": 8082, "grpc_inference": 7070, "grpc_management": 7071}
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours; argparse's own are several lines."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit status: 0, or 2 for bad input and what the user can mend, or 1."""
-    options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # the name of a file need not be UTF-8
     try:
+        options = build_parser().parse_args(arguments)
         options.run(options)
     except GenartisanError as error:
-        print(f"genartisan: {' '.join(error.message.split())}", file=sys.stderr)
-        return 2
+        return refusal(error.message)
+    except ModuleNotFoundError as error:
+        return refusal(f"{error.name} is not installed; it comes with: pip install 'genartisan[serve]'.")
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename!r}: "
+        return refusal(f"{where}{error.strerror or error}.")
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return refusal("out of memory; lower --size or --set patches=N, or take a smaller photo.")
     except KeyboardInterrupt:
         print("genartisan: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 1
     return 0
+
+
+def refusal(message: str) -> int:
+    """Says in one line what the user can mend; the exit status for it."""
+    print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether Python, the GPU or PyTorch's allocator on the CPU, which has no exception of its own, is out of memory."""
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
 def stylize(options: argparse.Namespace) -> None:
@@ -45,18 +76,21 @@ def stylize(options: argparse.Namespace) -> None:
 
     config, seed = from_params(params_of(options))
     media_type = media_type_of(options.output)
-    for path in (options.output, options.report):
-        check_writable(path)
+    check_writable(options.output)
+    if options.report is not None:
+        check_writable(options.report, "report")
+        if Path(options.report).resolve() == Path(options.output).resolve():
+            raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
     stylizer = load_stylizer(options)
     steps = stylizer.steps(options.photo, options.text, config=config, mask=options.mask, seed=seed)
     with tqdm(total=config.steps, unit="step", disable=options.quiet, file=sys.stderr) as bar:
         for step in steps:
-            bar.update()
-            bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()}, refresh=False)
+            if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
+                bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()})
     result = steps.result()
     write(options.output, encode(result.image, media_type))
     if options.report:
-        write(options.report, (json.dumps(result.report, indent=2) + "\n").encode())
+        write(options.report, (json.dumps(result.report, indent=2) + "\n").encode(), "report")
     for warning in result.report["warnings"]:
         print(f"genartisan: warning: {warning}", file=sys.stderr)
     print(options.output)
@@ -66,11 +100,12 @@ def segment(options: argparse.Namespace) -> None:
     """PHOTO -o MASK: where the people are, as a mask that ``--mask`` takes."""
     from genartisan.images import encode, read_photo
 
+    media_type = media_type_of(options.output)
     check_writable(options.output)
     photo = read_photo(options.photo)
     regions = load_stylizer(options).regions(photo)
     image = regions.overlay(photo) if options.overlay else regions.as_mask()
-    write(options.output, encode(image, media_type_of(options.output)))
+    write(options.output, encode(image, media_type))
     share = float(regions.portrait.float().mean())
     print(f"{options.output}: {share:.1%} of the photo is portrait")
 
@@ -100,16 +135,16 @@ def weights(options: argparse.Namespace) -> None:
 
 def archive(options: argparse.Namespace) -> None:
     """Builds the TorchServe archive."""
-    from genartisan import serve
+    from genartisan.archive import archive
 
-    print(serve.archive(options.bundle, options.store))
+    print(archive(options.bundle, options.store))
 
 
 def serve_(options: argparse.Namespace) -> None:
     """Starts TorchServe; returns when it is ready."""
     from genartisan import serve
 
-    ports = serve.Ports(*(getattr(options, name) for name in vars(serve.Ports())))
+    ports = Ports(*(getattr(options, name) for name in asdict(Ports())))
     start = serve.run if options.foreground else serve.start
     start(
         options.store,
@@ -151,7 +186,7 @@ def request(options: argparse.Namespace) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    parser = argparse.ArgumentParser(prog="genartisan", description="A photo and a sentence in, a picture out.")
+    parser = Parser(prog="genartisan", description="A photo and a sentence in, a picture out.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any) -> argparse.ArgumentParser:
@@ -178,38 +213,42 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("weights", weights)
     sub.add_argument("action", choices=("fetch", "verify", "list"))
     sub.add_argument("--from", dest="from_dir", metavar="DIR", type=Path, help="take the files from here; no network")
-    sub.add_argument(
-        "--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's weights (default: bf16)"
-    )
+    sub.add_argument("--dtype", help="of the bundle's weights: bf16, half the size and the default, or fp32")
     sub.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: the bundle `official`)")
 
     sub = command("archive", archive)
     sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
-    sub.add_argument("--store", type=Path, default=Path("model_store"), help="where the archive goes")
+    sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
 
     sub = command("serve", serve_)
-    sub.add_argument("--store", type=Path, default=Path("model_store"), help="the folder with genartisan.mar")
+    sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
     sub.add_argument("--foreground", action="store_true", help="stay, and stop the server on Ctrl-C or SIGTERM")
-    sub.add_argument("--host", default="127.0.0.1", help="address of HTTP and gRPC (default: this machine only)")
-    for name, port in PORTS.items():
+    sub.add_argument("--host", default=HOST, help="address of HTTP and gRPC (default: this machine only)")
+    for name, port in asdict(Ports()).items():
         flag = f"--{name.replace('_', '-')}-port"
         sub.add_argument(flag, dest=name, type=int, default=port, metavar="N", help=f"default: {port}")
     sub.add_argument("--config", type=Path, metavar="FILE", help="another config.properties")
-    sub.add_argument("--timeout", type=float, default=600, metavar="S", help="seconds until it has to be ready")
+    add_timeout_flag(sub, READY_WITHIN, "until it has to be ready")
     add_state_flag(sub)
     add_state_flag(command("stop", stop))
 
     sub = command("request", request)
     add_request_flags(sub)
-    sub.add_argument("--url", default="http://127.0.0.1:8080", help="of the HTTP endpoint")
+    sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
-    sub.add_argument("--timeout", type=float, default=600, help="seconds to wait for the picture")
+    add_timeout_flag(sub, TIMEOUT, "to wait for the picture")
     return parser
+
+
+def add_timeout_flag(parser: argparse.ArgumentParser, default: float, purpose: str) -> None:
+    """How long to wait."""
+    purpose = f"seconds {purpose} (default: {default:g})"
+    parser.add_argument("--timeout", type=seconds, default=default, metavar="S", help=purpose)
 
 
 def add_state_flag(parser: argparse.ArgumentParser) -> None:
     """Where a server's notes and logs are; one folder, one server."""
-    parser.add_argument("--state", type=Path, default=Path(".serve"), metavar="DIR", help="notes and logs (.serve)")
+    parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=f"notes and logs (default: {STATE})")
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
@@ -222,7 +261,8 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=number, default=0)
     fields = StyleConfig.model_fields
     parser.add_argument("--mode", help="artisan (preserves people) or clipstyler")
-    parser.add_argument("--steps", type=number, metavar="N", help=f"{fields['steps'].description} (paper: 400)")
+    steps = fields["steps"]
+    parser.add_argument("--steps", type=number, metavar="N", help=f"{steps.description} (paper: {steps.default})")
     parser.add_argument("--size", type=number, metavar="N", help=fields["size"].description)
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
@@ -253,6 +293,14 @@ def number(text: str) -> int | float | str:
     return text
 
 
+def seconds(text: str) -> float:
+    """A time to wait; sockets take no infinite one."""
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1000000")
+    return value
+
+
 def load_stylizer(options: argparse.Namespace) -> Stylizer:
     from genartisan.bundle import Bundle
     from genartisan.stylizer import Stylizer
@@ -268,17 +316,16 @@ def media_type_of(path: str, known: dict[str, str] = MEDIA_TYPES) -> str:
     return known[suffix]
 
 
-def check_writable(path: str | None) -> None:
+def check_writable(path: str, field: str = "output") -> None:
     """Refuses early what could not be written after minutes of work."""
-    if path is None:
-        return
-    folder = Path(path).absolute().parent
-    if not folder.is_dir():
-        raise InputError(
-            f"output {path!r} cannot be written: there is no folder {str(folder)!r}. Make it first.", "output"
-        )
-    if Path(path).is_dir():
-        raise InputError(f"output {path!r} is a folder; give a file name.", "output")
+    target = Path(path).absolute()
+    if not target.parent.is_dir():
+        reason = f"there is no folder {str(target.parent)!r}. Make it first"
+        raise InputError(f"{field} {path!r} cannot be written: {reason}.", field)
+    if target.is_dir():
+        raise InputError(f"{field} {path!r} is a folder; give a file name.", field)
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise InputError(f"{field} {path!r} cannot be written: no permission. Choose another place.", field)
 
 
 def say(line: str) -> None:
@@ -286,12 +333,12 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def write(path: str, content: bytes) -> None:
+def write(path: str, content: bytes, field: str = "output") -> None:
     """Writes a whole file, or says why not."""
     try:
         Path(path).write_bytes(content)
     except OSError as error:
-        raise InputError(f"output {path!r} cannot be written: {error.strerror}.", "output") from error
+        raise InputError(f"{field} {path!r} cannot be written: {error.strerror}.", field) from error
 
 
 if __name__ == "__main__":

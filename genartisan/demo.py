@@ -73,10 +73,10 @@ def draw(folder: Path) -> Path:
     """The sheet: photo and region map in the first column, then a column a prompt and a row a mode."""
     photo = read_photo(PHOTO)
     regions = Stylizer(Bundle.load("embedded"), device="cpu").regions(photo)
-    rows = [[("photo", to_image(photo.pixels))], [("what is styled less (tinted)", regions.overlay(photo))]]
+    rows = [[("photo", to_image(photo.pixels))], [("tinted: people, styled less", regions.overlay(photo))]]
     for path, prompt, mode in jobs(folder):
         with Image.open(path) as picture:
-            rows[MODES.index(mode)].append((f"{prompt} ({mode})", picture.copy()))
+            rows[MODES.index(mode)].append((f"{prompt}\n{mode}", picture.copy()))
     sheet = folder / "sheet.png"
     contact_sheet(rows).save(sheet)
     return sheet

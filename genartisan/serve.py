@@ -153,9 +153,7 @@ def current(state: str | Path = STATE) -> Server | None:
     return server if alive else None
 
 
-def run(
-    store: str | Path = STORE, *, state: str | Path = STATE, say: Say = logger.info, **options: Any
-) -> None:
+def run(store: str | Path = STORE, *, state: str | Path = STATE, say: Say = logger.info, **options: Any) -> None:
     """As `start`, but stays until SIGTERM or Ctrl-C, and then stops the server: what a container's only process does.
 
     Raises:

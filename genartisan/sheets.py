@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-GAP, CAPTION = 8, 24  # pixels
+GAP, LINE = 8, 18  # pixels: between pictures; height of a line of text
 
 
-def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int = 320) -> Image.Image:
-    """Rows of (caption, picture), each picture fitted into a square of ``side`` pixels, on white."""
-    cell = (side + GAP, side + GAP + CAPTION)
+def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int = 256) -> Image.Image:
+    """Rows of (caption, picture) on white: each picture fills a square of ``side`` pixels; captions may have lines."""
+    lines = max(caption.count("\n") + 1 for row in rows for caption, _ in row)
+    width, height = side + GAP, side + GAP + lines * LINE
     columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * cell[0] + GAP, len(rows) * cell[1] + GAP), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    sheet = Image.new("RGB", (columns * width + GAP, len(rows) * height + GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for row, pictures in enumerate(rows):
         for column, (caption, picture) in enumerate(pictures):
-            left, top = GAP + column * cell[0], GAP + row * cell[1]
-            small = picture.convert("RGB")
-            small.thumbnail((side, side))
-            sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
-            draw.text((left, top + side + 4), caption, fill="black", font=font)
+            left, top = GAP + column * width, GAP + row * height
+            fitted = ImageOps.contain(picture.convert("RGB"), (side, side))
+            sheet.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
+            for number, line in enumerate(caption.split("\n")):
+                draw.text((left, top + side + 3 + number * LINE), shortened(line, font, side), fill="black", font=font)
     return sheet
+
+
+def shortened(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """``line``, cut so that it is at most ``width`` pixels wide."""
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 
-from open_clip import OPENAI_IMAGENET_TEMPLATES
-
 from genartisan.compact_clip import words_of
+from genartisan.text import TEMPLATES as FUNCTIONS
 
 PHOTO = "photo"
 
@@ -96,7 +95,7 @@ CAPTIONS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-TEMPLATES = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES if template("{}") != "a photo of many {}.")
+TEMPLATES = tuple(template("{}") for template in FUNCTIONS)
 PHRASES = (
     "{}", "{}", "{}", "{} style", "in the style of {}", "in {} style", "{} art", "{}, artwork", "like {}", "as {}",
     "a {}", "make it look like {}", "the style of {}", "an artwork in the style of {}", "a portrait in the style of {}",

@@ -61,7 +61,11 @@ def edited(folder: Path, change: object) -> None:
     (lambda m: m["networks"]["vgg"].pop("sha256"), "sha256"),
     (lambda m: m["networks"]["vgg"].update(file="../vgg.safetensors"), "plain file name"),
     (lambda m: m["networks"]["vgg"]["architecture"].update(kind="vgg99"), "vgg99"),
+    (lambda m: m["networks"]["vgg"]["architecture"].update(kind=["vgg19"]), "vgg19"),
     (lambda m: m["networks"]["vgg"]["architecture"].update(depth=3), "depth"),
+    (lambda m: m["networks"]["vgg"]["architecture"].update(width="wide"), "does not fit"),
+    (lambda m: m["networks"]["fcn"]["architecture"].update(widths=[]), "does not fit"),
+    (lambda m: m["networks"]["fcn"]["architecture"].update(classes=["cat", "dog"]), r"bundle\.json.*'person'"),
     (lambda m: m["networks"]["vgg"]["architecture"].update(width=0.125), "does not fit"),
     (lambda m: m["networks"].update(extra={}), "extra"),
 ])  # fmt: skip

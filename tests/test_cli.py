@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from PIL import Image
 
 import genartisan
-from genartisan.cli import main
+from genartisan import archive, convert
+from genartisan.cli import MEDIA_TYPES, main
 from genartisan.config import StyleConfig
+from genartisan.images import OUTPUTS
 from genartisan.stylizer import Stylizer
 
 QUICK = ["--size", "64", "--steps", "2", "--set", "patches=3", "--set", "patch_size=32"]
@@ -101,6 +105,8 @@ def test_settings_reach_the_run(photo: str, tmp_path: Path, tiny_folder: Path) -
     (["--mask", "nowhere.png"], ["mask", "cannot be read"]),
     (["-o", "a.tiff"], ["output", ".png"]),
     (["-o", "no/such/folder/a.png"], ["output", "no folder"]),
+    (["--report", "no/such/folder/r.json"], ["report", "no folder"]),
+    (["--report", "."], ["report", "is a folder"]),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_exit_status_2(
     photo: str,
@@ -115,6 +121,122 @@ def test_bad_input_is_one_line_and_exit_status_2(
     assert len(error.splitlines()) == 1
     assert all(word in error for word in words)
     assert not (tmp_path / "a.png").exists()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that this command line is refused with."""
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("genartisan: ")
+    return line
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], ["COMMAND", "`genartisan --help`"]),
+    (["paint"], ["paint", "stylize"]),
+    (["stylize", "p.png"], ["text", "-o", "`genartisan stylize --help`"]),
+    (["stop", "--no\nsuch"], ["--no such"]),
+    (["weights", "buy"], ["buy", "fetch", "`genartisan weights --help`"]),
+    (["weights", "fetch", "--dtype", "fp16"], ["fp16", *convert.DTYPES]),
+    (["serve", "--inference-port", "abc"], ["--inference-port", "abc"]),
+    (["serve", "--timeout", "nan"], ["--timeout", "nan"]),
+    (["request", "p.png", "fire", "-o", "a.png", "--timeout", "-1"], ["--timeout", "-1"]),
+])  # fmt: skip
+def test_a_command_line_that_cannot_be_read_is_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    line = refused(capsys, *arguments)
+    assert all(word in line for word in words)
+
+
+@pytest.mark.parametrize(("text", "flags", "words"), [
+    ("fire", ["--url", "http://[::1"], ["url"]),
+    ("fire", ["--url", "http://127.0.0.1:abc"], ["url", "abc"]),
+    ("fire", ["--url", "http://xn--/"], ["url", "xn--"]),
+    ("fire", ["--grpc", "\udcff"], ["grpc", "HOST:PORT"]),
+    ("\udcff", [], ["prompt"]),
+])  # fmt: skip
+def test_a_request_that_cannot_be_sent_is_one_line(
+    photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, flags: list[str], words: list[str]
+) -> None:
+    line = refused(capsys, "request", photo, text, "-o", str(tmp_path / "a.png"), *flags)
+    assert all(word in line for word in words)
+
+
+@pytest.mark.parametrize("command", [["stop", "--state"], ["archive", "--store"], ["serve", "--state"]])
+def test_a_file_where_a_folder_should_be_is_named(
+    photo: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    flags = {"archive": ["--bundle", str(tiny_folder)], "serve": ["--store", str(tmp_path)]}.get(command[0], [])
+    if command[0] == "serve":
+        archive.archive(tiny_folder, tmp_path)
+    assert photo in refused(capsys, *command, photo, *flags)
+
+
+@pytest.mark.parametrize("command", [["serve"], ["stop"], ["request", "PHOTO", "fire", "-o", "a.png", "--grpc", "x:1"]])
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(
+    photo: str, tmp_path: Path, command: list[str]
+) -> None:
+    code = (
+        "import sys\nsys.modules.update(dict.fromkeys(['psutil', 'grpc']))  # as if they were not installed\n"
+        "from genartisan.cli import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    arguments = [photo if argument == "PHOTO" else argument for argument in command]
+    path = {**os.environ, "PYTHONPATH": str(Path(genartisan.__path__[0]).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, env=path, capture_output=True, text=True
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "pip install 'genartisan[serve]'" in done.stderr
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 9 GiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+])  # fmt: skip
+def test_out_of_memory_says_what_to_lower(
+    photo: str,
+    tmp_path: Path,
+    tiny_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Stylizer, "steps", fail)
+    line = refused(capsys, "stylize", photo, "fire", "-o", str(tmp_path / "a.png"), "--bundle", str(tiny_folder))
+    assert "--size" in line
+
+
+def test_what_cannot_be_written_is_said_before_the_work(
+    photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = str(tmp_path / "a.png")
+    monkeypatch.setattr(Stylizer, "__init__", lambda *_: pytest.fail("the work began"))
+    assert "output" in refused(capsys, "segment", photo, "-o", str(tmp_path / "mask.tiff"))
+    assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", str(tmp_path / "." / "a.png"))
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # the tests may run as root
+    assert "output" in refused(capsys, "segment", photo, "-o", out)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) == tmp_path)
+    assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", photo)
+
+
+def test_a_picture_s_name_need_not_be_utf_8(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
+    out = tmp_path / "\udcff.png"
+    code = "import sys\nfrom genartisan.cli import main\nsys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "segment", photo, "-o", str(out), "--bundle", str(tiny_folder)]
+    path = {**os.environ, "PYTHONPATH": str(Path(genartisan.__path__[0]).parent)}
+    done = subprocess.run(command, env=path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert os.fsencode(out) in done.stdout
+    assert out.exists()
+
+
+def test_suffixes_name_every_format_that_can_be_written() -> None:
+    assert set(MEDIA_TYPES.values()) == set(OUTPUTS)
 
 
 def test_schema_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def test_a_rerun_asks_for_what_is_missing_only(requests: list[str], tmp_path: Pa
     demo.make(tmp_path)
     assert requests[-1] == requests[0]
     assert len(requests) == len(demo.PROMPTS) * len(demo.MODES) + 1
-    assert Image.open(sheet).width > 4 * 300
+    assert Image.open(sheet).width > 4 * 256
 
 
 def test_pictures_of_another_archive_are_made_again(

@@ -85,6 +85,9 @@ def test_what_is_missing_or_taken_is_named_before_anything_starts(
             serve.start(tmp_path, ports=busy, state=state)
     with pytest.raises(ServeError, match="five different ones"):
         serve.start(tmp_path, ports=serve.Ports(8080, 8080), state=state)
+    for host in ("203.0.113.1", "no such host", "::1"):
+        with pytest.raises(ServeError, match=r"host is .* IPv4 address of this machine"):
+            serve.start(tmp_path, ports=serving.free_ports(), host=host, state=state)
     with pytest.raises(ServeError, match=r"config .* is missing"):
         serve.start(tmp_path, ports=serving.free_ports(), state=state, config=tmp_path / "none.properties")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
@@ -118,6 +121,17 @@ def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tiny_folder:
         serve.start(tmp_path / "store", ports=serving.free_ports(), state=tmp_path / "state", timeout=120)
     assert left_behind(tmp_path / "state") == []
     assert serve.current(tmp_path / "state") is None
+
+
+@pytest.mark.server
+def test_a_server_at_another_address_is_asked_there(tiny_folder: Path, tmp_path: Path) -> None:
+    with serving.prepared(tiny_folder, tmp_path) as arguments:
+        server = serve.start(**arguments, host="127.0.0.2")
+    try:
+        assert server.url.startswith("http://127.0.0.2:")
+        assert serving.call(server, {"photo": serve.tiny_photo(), "prompt": b"fire", "params": b'{"steps": 0}'}).error
+    finally:
+        serve.stop(tmp_path / "state")
 
 
 @pytest.mark.server

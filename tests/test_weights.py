@@ -472,9 +472,12 @@ def test_too_little_room_is_said_before_the_first_byte(
 
 def test_a_disk_that_fills_up_while_converting_leaves_no_bundle(carried: Path, start: Path, tmp_path: Path) -> None:
     files = described(carried)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.partial").write_text("somebody else's")
     with file_size_limit(), pytest.raises(WeightsError, match="disk is full"):
         weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, start=start)
-    assert not [name for name in names(tmp_path / "out") if name == "bundle.json" or name.endswith(".partial")]
+    left = [name for name in names(tmp_path / "out") if name == "bundle.json" or name.endswith(".partial")]
+    assert left == ["mine.partial"]
     with pytest.raises(BundleError, match=r"no bundle\.json"):
         Bundle.load(tmp_path / "out")
     weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, start=start)

@@ -11,23 +11,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments, from_params, merged
-from genartisan.endpoint import HOST, READY_WITHIN, STATE, STORE, TIMEOUT, URL, Ports
+from genartisan.config import PRESETS, StyleConfig, from_params
+from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
 from genartisan.errors import GenartisanError, InputError, WeightsError
+from genartisan.flags import Parser, add_request_flags, add_state_flag, add_stylizer_flags, add_timeout_flag, params_of
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours; argparse's own are several lines."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +58,7 @@ def refusal(message: str) -> int:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether Python, the GPU or PyTorch's allocator on the CPU, which has no exception of its own, is out of memory."""
+    """Whether Python, the GPU or PyTorch's allocator on the CPU, which raises plain RuntimeErrors, is out of memory."""
     return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
@@ -238,67 +232,6 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
     add_timeout_flag(sub, TIMEOUT, "to wait for the picture")
     return parser
-
-
-def add_timeout_flag(parser: argparse.ArgumentParser, default: float, purpose: str) -> None:
-    """How long to wait."""
-    purpose = f"seconds {purpose} (default: {default:g})"
-    parser.add_argument("--timeout", type=seconds, default=default, metavar="S", help=purpose)
-
-
-def add_state_flag(parser: argparse.ArgumentParser) -> None:
-    """Where a server's notes and logs are; one folder, one server."""
-    parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=f"notes and logs (default: {STATE})")
-
-
-def add_request_flags(parser: argparse.ArgumentParser) -> None:
-    """PHOTO, TEXT, -o and the settings that `stylize` and `request` share."""
-    parser.add_argument("photo")
-    parser.add_argument("text", help='the style, such as "Watercolor painting"')
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
-    parser.add_argument("--mask", help="a picture of the photo's size, white where people are")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})")
-    parser.add_argument("--seed", type=number, default=0)
-    fields = StyleConfig.model_fields
-    parser.add_argument("--mode", help="artisan (preserves people) or clipstyler")
-    steps = fields["steps"]
-    parser.add_argument("--steps", type=number, metavar="N", help=f"{steps.description} (paper: {steps.default})")
-    parser.add_argument("--size", type=number, metavar="N", help=fields["size"].description)
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
-        help="any setting, such as regions.portrait.weight=0.1; `genartisan schema` lists them",
-    )  # fmt: skip
-
-
-def add_stylizer_flags(parser: argparse.ArgumentParser) -> None:
-    """The networks and where they run."""
-    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
-
-
-def params_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The flags as the ``params`` of a request; the library's own checks judge them."""
-    flags = {name: getattr(options, name) for name in ("mode", "steps", "size") if getattr(options, name) is not None}
-    return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
-
-
-def number(text: str) -> int | float | str:
-    """A number where it is one; anything else is left to the settings' own check, which names field and range."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def seconds(text: str) -> float:
-    """A time to wait; sockets take no infinite one."""
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1000000")
-    return value
 
 
 def load_stylizer(options: argparse.Namespace) -> Stylizer:

@@ -116,9 +116,9 @@ class CompactClip(nn.Module):
         word_width: size of a word's embedding.
         gram: how many projected channels of a stage enter its covariances.
         gap: the largest cosine of a text and an image direction, in (0, 1]. 0.42 is about where OpenAI's CLIP ends.
-        content: weight of a picture's layout against its style, 0 or more. With 0.7 a patch needs about 0.7 of a full
-        style
-            to pass the method's background threshold of 0.7, and about 0.4 to pass the portrait's 0.8.
+        content: weight of a picture's layout against its style, 0 or more. The larger, the more of a style a patch must
+            show before it is rejected: with gap 0.45 and content 0.2, the training set's finished drawings reach a mean
+            cosine of 0.33 with their text's direction, pictures with only a style's colours 0.14.
     """
 
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)

@@ -1,0 +1,79 @@
+"""The flags that several commands share, and a parser whose errors are ours."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments, merged
+from genartisan.endpoint import STATE
+from genartisan.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours; argparse's own are several lines."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`.")
+
+
+def add_timeout_flag(parser: argparse.ArgumentParser, default: float, purpose: str) -> None:
+    """How long to wait."""
+    purpose = f"seconds {purpose} (default: {default:g})"
+    parser.add_argument("--timeout", type=seconds, default=default, metavar="S", help=purpose)
+
+
+def add_state_flag(parser: argparse.ArgumentParser) -> None:
+    """Where a server's notes and logs are; one folder, one server."""
+    parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=f"notes and logs (default: {STATE})")
+
+
+def add_request_flags(parser: argparse.ArgumentParser) -> None:
+    """PHOTO, TEXT, -o and the settings that `stylize` and `request` share."""
+    parser.add_argument("photo")
+    parser.add_argument("text", help='the style, such as "Watercolor painting"')
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
+    parser.add_argument("--mask", help="a picture of the photo's size, white where people are")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})")
+    parser.add_argument("--seed", type=number, default=0)
+    fields = StyleConfig.model_fields
+    parser.add_argument("--mode", help="artisan (preserves people) or clipstyler")
+    steps = fields["steps"]
+    parser.add_argument("--steps", type=number, metavar="N", help=f"{steps.description} (paper: {steps.default})")
+    parser.add_argument("--size", type=number, metavar="N", help=fields["size"].description)
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="any setting, such as regions.portrait.weight=0.1; `genartisan schema` lists them",
+    )  # fmt: skip
+
+
+def add_stylizer_flags(parser: argparse.ArgumentParser) -> None:
+    """The networks and where they run."""
+    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+
+
+def params_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The flags as the ``params`` of a request; the library's own checks judge them."""
+    flags = {name: getattr(options, name) for name in ("mode", "steps", "size") if getattr(options, name) is not None}
+    return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
+
+
+def number(text: str) -> int | float | str:
+    """A number where it is one; anything else is left to the settings' own check, which names field and range."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def seconds(text: str) -> float:
+    """A time to wait; sockets take no infinite one."""
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1000000")
+    return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -12,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from genartisan import embedded
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, build
+from genartisan.bundle import Bundle
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD
 
 skimage_data = pytest.importorskip("skimage.data")
 
@@ -26,17 +24,14 @@ from genartisan.embedded.styles import STYLES, draw  # noqa: E402
 from genartisan.embedded.train_fcn import intersection_over_union, person_share  # noqa: E402
 from genartisan.embedded.train_stylenet import psnr  # noqa: E402
 
-FOLDER = Path(embedded.__file__).parent
 TRUTH = Path(__file__).parent / "data" / "astronaut_person.png"  # drawn by hand; the helmet she holds is left out
 
 
 @cache
 def shipped(role: str) -> Any:
     """The network of a role with its shipped weights, float32."""
-    architecture = json.loads((FOLDER / f"{role}.json").read_text())["architecture"]
-    network = build(role, architecture)
-    network.load_state_dict(load_file(FOLDER / f"{role}.safetensors"), assign=True)
-    return network.float().eval().requires_grad_(False)
+    bundle = Bundle.load("embedded").to(torch.device("cpu"), torch.float32)
+    return {"fcn": bundle.fcn, "vgg": bundle.vgg, "stylenet": bundle.start}[role]
 
 
 def photo(name: str) -> np.ndarray:

@@ -17,7 +17,11 @@ from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
 
 PHOTO = Path("docs/pictures/astronaut.jpg")  # NASA, public domain
-PROMPTS = ("The Starry Night by Vincent van Gogh", "The Great Wave off Kanagawa by Katsushika Hokusai", "Fire")
+PROMPTS = (
+    "The Starry Night by Vincent van Gogh",
+    "The Great Wave off Kanagawa by Katsushika Hokusai",
+    "The Scream by Edvard Munch",
+)
 MODES = ("artisan", "clipstyler")
 SEED = 0
 STATE = ".serve/demo"  # apart from a server that `make serve` has started

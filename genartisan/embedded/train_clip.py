@@ -36,8 +36,8 @@ ARCHITECTURE: dict[str, Any] = {
     "dim": 128,
     "word_width": 64,
     "gram": 12,
-    "gap": 0.45,  # gap and content play no part in training: chosen after it, so that most finished drawings pass the
-    "content": 0.2,  # background's threshold and pictures that only have a style's colours stay under it
+    "gap": 0.45,  # gap and content play no part in training: chosen after it by what the engine's pictures look like.
+    "content": 0.5,  # With less content a patch that has a style's colours and no strokes is rejected as finished
 }
 BATCH, TEXTS = 32, 64
 REPLAYS = 2  # uses of a batch: the first with a little noise, the others with what the one before found harder

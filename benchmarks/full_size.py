@@ -1,6 +1,7 @@
-"""Memory and seconds a step of full-size networks on the CPU: random weights, the code that the official ones take.
+"""Memory and seconds a step of full-size networks: random weights, the code that the official ones take.
 
     python benchmarks/full_size.py --patches 64 --steps 3
+    python benchmarks/full_size.py --device cuda --precision bf16 --steps 400
 
 Without ``--bundle`` it first makes checkpoints of random numbers in the official formats (1.1 GB) and converts them, in
 a process of its own, so that the peak it reports is that of loading and stylising alone.
@@ -76,10 +77,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3, help="the first is a warm-up and is reported apart")
     parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="of the computation")
     parser.add_argument("--bundle", type=Path, help="measure this bundle instead of one of random weights")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "full_size_cpu.json")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="the JSON file (default: results/full_size_DEVICE.json)")
+    arguments = parser.parse_args()
+    arguments.out = arguments.out or HERE / "results" / f"full_size_{arguments.device.replace(':', '')}.json"
+    return arguments
 
 
 def make_bundle(folder: Path, dtype: str) -> None:
@@ -100,7 +104,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Loads the bundle and stylises a photo of noise, noting the peak of memory after each phase."""
     peaks = {"imports": peak_mb()}
     began = time.perf_counter()
-    stylizer = Stylizer(Bundle.load(folder), device="cpu", precision=arguments.precision)
+    stylizer = Stylizer(Bundle.load(folder), device=arguments.device, precision=arguments.precision)
     seconds = {"load": time.perf_counter() - began}
     peaks["load"] = peak_mb()
 
@@ -130,15 +134,17 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "patches": config.patches,
             "patch_size": config.patch_size,
             "steps": config.steps,
+            "device": arguments.device,
             "precision": arguments.precision,
             "bundle": "random weights" if arguments.bundle is None else arguments.bundle.name,
             "bundle_dtype": arguments.dtype if arguments.bundle is None else None,
         },
-        "seconds_a_step": round(sum(warm) / len(warm), 2),
-        "seconds_of_each_step": [round(value, 2) for value in each],
+        "seconds_a_step": round(sum(warm) / len(warm), 4),
+        "seconds_of_each_step": [round(value, 4) for value in each],  # reading a step's losses waits for the device
         "cpu_seconds_of_each_step": [round(value, 2) for value in worked],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "peak_memory_mb_after": peaks,
+        "gpu": gpu(stylizer.device),
         "losses": report["losses"],
     }
 
@@ -147,6 +153,13 @@ def peak_mb() -> int:
     """The most memory this process has held, in MB of 10^6 bytes (ru_maxrss counts KiB on Linux, bytes on macOS)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
+
+
+def gpu(device: torch.device) -> dict[str, str | int] | None:
+    """The name of a CUDA device and the most memory that PyTorch has held there, in MB of 10^6 bytes."""
+    if device.type != "cuda":
+        return None
+    return {"name": torch.cuda.get_device_name(device), "peak_mb": round(torch.cuda.max_memory_reserved(device) / 1e6)}
 
 
 def cpu_model() -> str:

@@ -19,11 +19,11 @@ from grpc.experimental import gevent as grpc_gevent
 from locust import HttpUser, User, constant, events, task
 from PIL import Image, ImageChops, ImageStat
 
+from genartisan.endpoint import MODEL
 from genartisan.inference_grpc import METHOD, decode_response, encode_request
 
 grpc_gevent.init_gevent()  # or a gRPC call stops every user, not only its own
 
-MODEL = "genartisan"
 PROMPTS = ("Watercolor painting", "Pencil sketch", "Fire", "Neon light")
 PARAMS = {"preset": "draft", "size": 128, "steps": 5, "patches": 4, "patch_size": 64}
 SIZE = (128, 96)  # of the pictures: the photo is 4:3

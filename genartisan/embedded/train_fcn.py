@@ -21,8 +21,9 @@ from genartisan.compact_fcn import CompactFcn
 from genartisan.embedded.canvas import Rng
 from genartisan.embedded.people import draw_scene, person_free_photos
 from genartisan.embedded.training import command, fit, save_network
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's, as torchvision's FCN expects
+MEAN, STD = list(IMAGENET_MEAN), list(IMAGENET_STD)  # as torchvision's FCN expects
 ARCHITECTURE = {"classes": ["__background__", "person"], "widths": [16, 32, 64, 96], "image_size": 128}
 FIRST_SEED = 10_000  # scenes below it are kept for measuring and for the tests
 CHUNK = 250  # scenes a file

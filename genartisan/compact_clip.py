@@ -114,6 +114,9 @@ class CompactClip(nn.Module):
         dim: size of the space both towers share; an embedding has 2 dim + 48 numbers.
         vocabulary: the words the text tower knows, lower case; a text's other words are left out.
         word_width: size of a word's embedding.
+        styles: names of the techniques the towers know, each a text that asks for it.
+        colours: the colour words they know, which combine with a technique or stand alone.
+        keywords: the words of the vocabulary that ask for a style or a colour; empty takes all for such.
         gram: how many projected channels of a stage enter its covariances.
         gap: the largest cosine of a text and an image direction, in (0, 1]. 0.42 is about where OpenAI's CLIP ends.
         content: weight of a picture's layout against its style, 0 or more. The larger, the more of a style a patch must
@@ -122,6 +125,7 @@ class CompactClip(nn.Module):
 
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.27, 0.27, 0.27)
+    NAMED = 6  # styles named in a warning
 
     def __init__(
         self,
@@ -134,10 +138,15 @@ class CompactClip(nn.Module):
         gram: int = 12,
         gap: float = 0.42,
         content: float = 0.7,
+        styles: Sequence[str] = (),
+        colours: Sequence[str] = (),
+        keywords: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.image_size, self.dim, self.gap, self.content = image_size, dim, gap, content
         self.vocabulary = {word: number for number, word in enumerate(vocabulary, START + 1)}
+        self.techniques, self.colours = tuple(styles), tuple(colours)
+        self.keywords = frozenset(keywords or vocabulary)
         self.image_tower = TextureTower(widths, dim, gram)
         self.text_tower = WordTower(len(self.vocabulary), word_width, dim)
 
@@ -168,7 +177,9 @@ class CompactClip(nn.Module):
 
     def remarks(self, text: str) -> list[str]:
         """What the vocabulary lacks of a text, in sentences for a report."""
-        if not any(word in self.vocabulary for word in words_of(text)):
-            return ["the embedded bundle knows none of its words, so the picture's style is arbitrary"]
+        if not any(word in self.keywords for word in words_of(text)):
+            some = "; ".join(self.techniques[: self.NAMED])
+            known = f"; it knows {some} and more: `genartisan styles` lists them" if some else ""
+            return [f"the embedded bundle finds no style in it, so the picture's style is arbitrary{known}"]
         unknown = self.unknown(text)
         return [f"the embedded bundle does not know {', '.join(unknown[:8])}, which is left out"] if unknown else []

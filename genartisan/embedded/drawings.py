@@ -1,9 +1,8 @@
-"""The training set of the embedded CLIP: photos, drawn styles, and pictures that lie in between, each with its
-strength.
+"""The training set of the embedded CLIP: photos, drawn styles, and pictures that lie in between, each with its look.
 
 A tower that sees only photos and finished styles learns the palette, which is the easiest tell, and then steers
 pictures to flat colours. So part of the set has the style's colours without its strokes, or its strokes without its
-colours, and says so.
+colours, and says so; and part has a colour word's colours instead of its own.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -21,23 +20,29 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from genartisan.embedded.brushes import Array, blur, grey
+from genartisan.embedded.colours import recolour
 from genartisan.embedded.photos import HELD_OUT, content, load_photos
-from genartisan.embedded.styles import STYLES, draw
+from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, PALETTE, PALETTES, TECHNIQUES, Look, finished
+from genartisan.embedded.styles import draw
 
 SIZE = 128  # pixels, the side of the method's patches
-CLASSES = ("photo", *STYLES)
-KINDS = {"full": 0.60, "photo": 0.14, "palette": 0.11, "strokes": 0.07, "blend": 0.08}  # shares of a training set
-PALETTE_STRENGTH, STROKES_STRENGTH = 0.25, 0.5  # how much of a style its colours or its strokes alone are worth
+KINDS = {
+    "full": 0.46, "coloured": 0.14, "photo": 0.12, "palette": 0.10, "blend": 0.07, "strokes": 0.06, "tinted": 0.05,
+}  # shares of a training set  # fmt: skip
 CHUNK = 64  # pictures a task, each chunk with its own seed: the set does not depend on the number of processes
+NUMBER = {look: number for number, look in enumerate(LOOKS)}
 
 
 @dataclass
 class Drawings:
-    """N pictures (N, S, S, 3) uint8, the class of each (N,), and how strongly it shows it (N,) in [0, 1]."""
+    """N pictures (N, S, S, 3) uint8, the number of each one's look in LOOKS (N,), and its share of that look (N,).
+
+    A share below 1 is a picture between a photo and the look.
+    """
 
     pictures: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    strengths: NDArray[np.float32]
+    looks: NDArray[np.int64]
+    shares: NDArray[np.float32]
 
 
 def generate(count: int, seed: int, *, held_out: bool = False, processes: int = 2) -> Drawings:
@@ -47,40 +52,60 @@ def generate(count: int, seed: int, *, held_out: bool = False, processes: int = 
         chunks = list(
             tqdm(pool.map(_chunk, seeds, repeat(held_out)), total=len(seeds), desc="drawing", unit_scale=CHUNK)
         )
-    pictures, labels, strengths = (np.concatenate(part)[:count] for part in zip(*chunks, strict=True))
-    return Drawings(pictures, labels, strengths)
+    pictures, looks, shares = (np.concatenate(part)[:count] for part in zip(*chunks, strict=True))
+    return Drawings(pictures, looks, shares)
 
 
 def _chunk(seed: np.random.SeedSequence, held_out: bool) -> tuple[Array, Array, Array]:
     cv2.setNumThreads(1)
     rng = np.random.default_rng(seed)
     photos = {name: photo for name, photo in load_photos().items() if (name in HELD_OUT) == held_out}
-    drawn = [sample(photos, rng, finished=held_out) for _ in range(CHUNK)]
-    pictures, labels, strengths = zip(*drawn, strict=True)
-    return np.stack(pictures), np.array(labels, np.int64), np.array(strengths, np.float32)
+    drawn = [held_out_sample(photos, rng) if held_out else sample(photos, rng) for _ in range(CHUNK)]
+    pictures, looks, shares = zip(*drawn, strict=True)
+    return np.stack(pictures), np.array([NUMBER[look] for look in looks], np.int64), np.array(shares, np.float32)
 
 
-def sample(photos: dict[str, Array], rng: np.random.Generator, *, finished: bool = False) -> tuple[Array, int, float]:
-    """One picture (128, 128, 3) uint8, its class (an index into CLASSES) and its strength."""
-    # Some are drawn larger and shrunk: the global loss sees a whole picture at the tower's size, its strokes smaller.
-    side = int(rng.choice((SIZE, SIZE, SIZE, SIZE * 3 // 2, SIZE * 2)))
-    photo = content(photos, rng, side, share_drawn=0.0 if finished else 0.3)
-    label = int(rng.integers(1, len(CLASSES)))
+def sample(photos: dict[str, Array], rng: np.random.Generator) -> tuple[Array, Look, float]:
+    """One picture (128, 128, 3) uint8 of a random kind, its look and its share of it."""
+    photo = content(photos, rng, _side(rng), share_drawn=0.3)
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    if finished:
-        kind, label = "full", int(rng.integers(len(CLASSES)))
-    if kind == "photo" or label == 0:
-        return _finish(photo if finished else degraded(photo, rng)), 0, 0.0
-    styled = draw(CLASSES[label], photo, rng)
+    if kind == "photo":
+        return _finish(degraded(photo, rng)), Look(), 1.0
+    if kind == "tinted":
+        colour = str(rng.choice(COLOURS))
+        return _finish(recolour(photo, colour, rng, rng.uniform(0.8, 1))), Look(None, colour), 1.0
+    some = {"palette": PALETTES, "strokes": tuple(PALETTE)}.get(kind, TECHNIQUES)
+    technique = str(rng.choice(some))
+    styled = draw(technique, photo, rng)
     if kind == "palette":
-        smooth = photo if rng.random() < 0.4 else blur(photo, rng.uniform(1, 8))
-        return _finish(with_colours_of(smooth, styled)), label, PALETTE_STRENGTH
+        smooth = photo if rng.random() < 0.5 else blur(photo, rng.uniform(1, 8))
+        return _finish(with_colours_of(smooth, styled)), Look(None, technique), 1.0
     if kind == "strokes":
-        return _finish(np.clip(with_strokes_of(photo, styled), 0, 1)), label, STROKES_STRENGTH
-    if kind == "blend":
-        share = float(rng.uniform(0.2, 0.8))
-        return _finish(photo * (1 - share) + styled * share), label, share
-    return _finish(styled), label, 1.0
+        return _finish(with_strokes_of(photo, styled)), Look(technique), 1.0
+    if kind == "coloured":
+        colour = str(rng.choice(COLOURS))
+        return _finish(recolour(styled, colour, rng, rng.uniform(0.8, 1))), finished(technique, colour), 1.0
+    share = float(rng.uniform(0.2, 0.8)) if kind == "blend" else 1.0
+    return _finish(photo * (1 - share) + styled * share), finished(technique), share
+
+
+def held_out_sample(photos: dict[str, Array], rng: np.random.Generator) -> tuple[Array, Look, float]:
+    """A photo or a finished drawing, one in five of them in a colour word's colours."""
+    photo = content(photos, rng, _side(rng), share_drawn=0.0)
+    number = int(rng.integers(len(CLASSES)))
+    if number == 0:
+        return _finish(photo), Look(), 1.0
+    technique = CLASSES[number]
+    styled = draw(technique, photo, rng)
+    if rng.random() < 0.2:
+        colour = str(rng.choice(COLOURS))
+        return _finish(recolour(styled, colour, rng, rng.uniform(0.8, 1))), finished(technique, colour), 1.0
+    return _finish(styled), finished(technique), 1.0
+
+
+def _side(rng: np.random.Generator) -> int:
+    """Some are drawn larger and shrunk: the global loss sees a whole picture at the tower's size, its strokes small."""
+    return int(rng.choice((SIZE, SIZE, SIZE, SIZE * 3 // 2, SIZE * 2)))
 
 
 def _finish(picture: Array) -> Array:
@@ -123,4 +148,4 @@ def _root(matrix: Array, power: float) -> Array:
 def with_strokes_of(photo: Array, styled: Array) -> Array:
     """The photo with the fine lights and darks of the other laid over its own soft colours."""
     detail = grey(styled)
-    return blur(photo, 4) + (detail - blur(detail, 6))[..., None]
+    return np.clip(blur(photo, 4) + (detail - blur(detail, 6))[..., None], 0, 1)

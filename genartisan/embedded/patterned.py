@@ -21,6 +21,16 @@ from genartisan.embedded.brushes import (
     stretched,
 )
 
+GAME_COLOURS = np.array(
+    [
+        (0.05, 0.04, 0.12), (0.2, 0.14, 0.42), (0.12, 0.2, 0.65), (0.12, 0.45, 0.95), (0.25, 0.8, 1), (0.7, 0.95, 1),
+        (0, 0.38, 0.3), (0, 0.6, 0.2), (0.3, 0.9, 0.2), (0.75, 1, 0.3), (1, 0.93, 0.2), (1, 0.65, 0.05),
+        (1, 0.4, 0.1), (0.9, 0.08, 0.15), (0.55, 0.05, 0.2), (0.42, 0.22, 0.1), (0.72, 0.42, 0.2), (1, 0.78, 0.58),
+        (0.5, 0.15, 0.65), (0.9, 0.25, 0.75), (1, 0.62, 0.75), (0.36, 0.38, 0.48), (0.68, 0.7, 0.78), (1, 1, 0.96),
+    ],
+    np.float32,
+)  # fmt: skip
+
 
 def fire(photo: Array, rng: np.random.Generator) -> Array:
     """Tongues of flame, hotter where the photo is bright."""
@@ -145,18 +155,21 @@ def green_crystal(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def pixel_art(photo: Array, rng: np.random.Generator) -> Array:
-    """Coarse blocks in few colours, dithered."""
-    (height, width), block = photo.shape[:2], rng.uniform(5.5, 9.5)
-    small = cv2.resize(
-        saturated(photo, 1.7), (round(width / block), round(height / block)), interpolation=cv2.INTER_AREA
-    )
-    small = np.clip((small - 0.5) * 1.2 + 0.5, 0, 1)
-    dither = (np.indices(small.shape[:2]).sum(0) % 2 - 0.5)[..., None] * 0.22 + rng.normal(
-        0, 0.05, (*small.shape[:2], 1)
-    )
-    levels = 4
-    small = np.round((small + dither) * (levels - 1)) / (levels - 1)
-    return cv2.resize(np.clip(small, 0, 1).astype(np.float32), (width, height), interpolation=cv2.INTER_NEAREST)
+    """Square blocks on a grid in the few bright colours of an old game, chequered in flat parts, with dark outlines."""
+    (height, width), block = photo.shape[:2], int(rng.integers(6, 9))
+    rows, columns = height // block + 2, width // block + 2
+    small = cv2.resize(saturated(photo, 1.9), (columns, rows), interpolation=cv2.INTER_AREA)
+    shade = grey(small)
+    small = np.clip((small + 0.4 * (stretched(shade) - shade)[..., None] - 0.5) * 1.25 + 0.5, 0, 1)
+    chequer = (np.indices((rows, columns)).sum(0) % 2 - 0.5)[..., None]
+    dithered = 0.12 + 0.86 * small + chequer * rng.uniform(0.2, 0.3) + rng.normal(0, 0.03, (rows, columns, 1))
+    apart = ((dithered[:, :, None] - GAME_COLOURS) ** 2).sum(-1)  # (rows, columns, colours)
+    picture = GAME_COLOURS[apart.argmin(-1)]
+    light = stretched(shade)
+    outline = cv2.dilate(light, np.ones((2, 2), np.uint8)) - light > 0.27  # the dark side of an edge, one block wide
+    picture = np.where(outline[..., None], GAME_COLOURS[rng.integers(2)], picture)
+    top, left = rng.integers(0, block, 2)
+    return picture.repeat(block, 0).repeat(block, 1)[top : top + height, left : left + width].astype(np.float32)
 
 
 def autumn_leaves(photo: Array, rng: np.random.Generator) -> Array:

@@ -1,40 +1,52 @@
-"""The contact sheet of the drawn styles, a labelled row a style: `python -m genartisan.embedded.sheet PICTURE.jpg`."""
+"""The contact sheet of the drawn styles and the colour words: `python -m genartisan.embedded.sheet PICTURE.jpg`.
+
+Each square holds the same four contents: as photos first, then in every style, then in every colour over four styles.
+"""
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
+from genartisan import sheets
 from genartisan.embedded.brushes import Array
+from genartisan.embedded.colours import COLOURS, recolour
 from genartisan.embedded.photos import content, load_photos
 from genartisan.embedded.styles import STYLES, draw
 
-SIDE, COLUMNS, LABEL = 128, 6, 20  # pixels, pictures a row, height of a row's label
+SIDE, COLUMNS = 96, 6  # pixels of one picture, of which a square holds two by two; squares a row
+COLOURED = ("fire", "watercolor painting", "mosaic tiles", "stained glass")
 
 
-def contact_sheet(seed: int = 5) -> Array:
-    """RGB uint8: the contents on top, and under them each style drawn over the same contents."""
+def contact_sheet(seed: int = 4) -> Image.Image:
+    """Every style over the same four contents and, from a row of their own on, the colour words."""
     photos, rng = load_photos(), np.random.default_rng(seed)
-    contents = [content(photos, rng, SIDE) for _ in range(COLUMNS)]
-    rows = [_row("photo", contents)]
-    rows += [_row(name, [draw(name, photo, rng) for photo in contents]) for name in STYLES]
-    return np.concatenate(rows)
+    contents = [content(photos, rng, SIDE, share_drawn=0) for _ in range(4)]
+    styles = [_square("photos", contents)]
+    styles += [_square(name, [draw(name, photo, rng) for photo in contents]) for name in STYLES]
+    drawn = [draw(name, photo, rng) for name, photo in zip(COLOURED, contents, strict=True)]
+    colours = [_square(word, [recolour(picture, word, rng, share=0.9) for picture in drawn]) for word in COLOURS]
+    return sheets.contact_sheet([*_rows(styles), *_rows(colours)], side=2 * SIDE)
 
 
-def _row(name: str, pictures: list[Array]) -> Array:
-    label = np.full((LABEL, SIDE * len(pictures), 3), 255, np.uint8)
-    cv2.putText(label, name, (4, LABEL - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (30, 30, 30), 1, cv2.LINE_AA)
-    return np.concatenate([label, np.round(np.concatenate(pictures, 1) * 255).astype(np.uint8)])
+def _square(name: str, pictures: list[Array]) -> tuple[str, Image.Image]:
+    """A name, broken into lines, and four pictures of one size, two by two."""
+    square = np.concatenate([np.concatenate(pictures[:2], 1), np.concatenate(pictures[2:], 1)])
+    return textwrap.fill(name, 28), Image.fromarray(np.round(square * 255).astype(np.uint8))
+
+
+def _rows(squares: list[tuple[str, Image.Image]]) -> list[list[tuple[str, Image.Image]]]:
+    return [squares[first : first + COLUMNS] for first in range(0, len(squares), COLUMNS)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Draw the contact sheet of the embedded bundle's styles.")
+    parser = argparse.ArgumentParser(description="Draw the contact sheet of the embedded bundle's styles and colours.")
     parser.add_argument("path", type=Path)
-    picture = cv2.cvtColor(contact_sheet(), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(parser.parse_args().path), picture, [cv2.IMWRITE_JPEG_QUALITY, 68])
+    contact_sheet().save(parser.parse_args().path, quality=68)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from genartisan.embedded import painted, patterned
+from genartisan.embedded import engraved, materials, painted, patterned
 from genartisan.embedded.brushes import Array
 
 Style = Callable[[Array, np.random.Generator], Array]
@@ -31,6 +31,16 @@ STYLES: dict[str, Style] = {
     "pointillism": painted.pointillism,
     "pixel art": patterned.pixel_art,
     "autumn leaves": patterned.autumn_leaves,
+    "cubism": engraved.cubism,
+    "charcoal drawing": engraved.charcoal,
+    "woodcut": engraved.woodcut,
+    "comic book": engraved.comic,
+    "cyberpunk": engraved.cyberpunk,
+    "blueprint": materials.blueprint,
+    "stone wall": materials.stone_wall,
+    "desert sand": materials.desert_sand,
+    "golden": materials.golden,
+    "snow and ice": materials.snow_ice,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ SAVE_EVERY = 100  # steps: a killed run loses a minute or two
 Train = Callable[..., dict[str, Any]]
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
 def fit(
     modules: nn.Module,
     loss_at: Callable[[int], Tensor],
@@ -28,25 +36,34 @@ def fit(
     checkpoint: Path,
     resume: bool,
     decay: float = 0.0,
+    average: float = 0.0,
+    device: torch.device | None = None,
 ) -> None:
     """Minimises a loss with AdamW; the rate rises over 50 steps and falls to a hundredth along a cosine.
 
     Args:
-        modules: what is optimised, in place.
-        loss_at: the loss of a step. It must draw all its chance from the step's number, so that a resumed run goes on
-            as if it had never stopped.
+        modules: what is optimised, in place; on the CPU before and after.
+        loss_at: the loss of a step, on ``device``. It must draw all its chance from the step's number and make its
+            pictures on the CPU, so that a resumed run goes on as if it had never stopped, on any device.
         steps: of the whole run, resumed or not.
         rate: the highest learning rate.
         checkpoint: where parameters, optimiser and step are kept.
         resume: go on from the checkpoint if there is one.
         decay: weight decay.
+        average: if above 0, the run leaves a moving average of the weights in ``modules``, and this is the share of
+            it that a step keeps, at most; less at first, or the average would remember the random start.
+        device: where the steps are computed; the CPU if not given.
     """
+    device = device or torch.device("cpu")
+    modules.to(device)
     optimiser = torch.optim.AdamW(modules.parameters(), rate, betas=(0.9, 0.99), weight_decay=decay)
+    averaged = {name: tensor.clone() for name, tensor in modules.state_dict().items()} if average > 0 else {}
     first = 0
     if resume and checkpoint.is_file():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         modules.load_state_dict(state["modules"])
         optimiser.load_state_dict(state["optimiser"])
+        averaged = state["averaged"]
         first = state["step"]
     modules.train()
     progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=10)
@@ -58,32 +75,74 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(modules.parameters(), 5.0)
         optimiser.step()
+        _follow(averaged, modules, min(average, (step + 1) / (step + 10)))
         if step % 10 == 0:
             progress.set_postfix(loss=f"{loss.item():.4f}")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(
-                {"modules": modules.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, checkpoint
-            )
-    modules.eval()
+            partial = checkpoint.with_suffix(".partial")
+            state = {"modules": modules.state_dict(), "optimiser": optimiser.state_dict(), "averaged": averaged}
+            torch.save({**state, "step": step + 1}, partial)
+            partial.replace(checkpoint)
+    if averaged:
+        modules.load_state_dict(averaged)
+    modules.cpu().eval()
+
+
+@torch.no_grad()
+def _follow(averaged: dict[str, Tensor], modules: nn.Module, keep: float) -> None:
+    """Moves averages towards the weights they follow."""
+    current = modules.state_dict()
+    for name, follower in averaged.items():
+        if follower.is_floating_point():
+            follower.lerp_(current[name], 1 - keep)
+        else:
+            follower.copy_(current[name])  # a count of batches
+
+
+def made_by(seed: int) -> dict[str, Any]:
+    """What made some weights: ``{"commit": …, "seed": seed}``; to be asked for before the training, which takes long.
+
+    The commit is a short hash, with ``-dirty`` if anything in the working tree differs from it or is not in it, and
+    None if this file is no part of a git checkout.
+    """
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return {"commit": None, "seed": seed}
+    commit, differences = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain")
+    return {"commit": f"{commit}-dirty" if differences else commit, "seed": seed}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers about this checkout, or None if there is no git, no checkout or no such thing."""
+    command_line = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        answer = subprocess.run(command_line, capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
 
 
 def save_network(
-    folder: Path, role: str, module: nn.Module, architecture: dict[str, Any], figures: dict[str, Any]
+    folder: Path,
+    role: str,
+    module: nn.Module,
+    architecture: dict[str, Any],
+    figures: dict[str, Any],
+    made: dict[str, Any],
 ) -> None:
-    """Writes ``role.safetensors``, in float16, and ``role.json`` with the architecture and what was measured."""
+    """Writes ``role.safetensors``, in float16, and ``role.json``: the architecture, what was measured, `made_by`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in module.state_dict().items()
     }
     (folder / f"{role}.safetensors").write_bytes(save(tensors))
-    text = json.dumps({"architecture": architecture, "figures": figures}, indent=2)
-    (folder / f"{role}.json").write_text(text + "\n")
+    text = json.dumps({"architecture": architecture, "figures": figures, **made}, indent=2)
+    (folder / f"{role}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def command(train: Train) -> None:
-    """Runs ``train(out_dir, seed=…, resume=…)`` from the command line and prints its figures."""
+    """Runs ``train(out_dir, seed=…, resume=…, device=…)`` from the command line and prints its figures."""
     parser = argparse.ArgumentParser(description=train.__doc__)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the weights, the figures and the checkpoint"
@@ -91,6 +150,8 @@ def command(train: Train) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="instead of the program's own number")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (the default): cuda where there is one")
     given = parser.parse_args()
     extra = {} if given.steps is None else {"steps": given.steps}
-    print(json.dumps(train(given.out, seed=given.seed, resume=given.resume, **extra), indent=2))
+    figures = train(given.out, seed=given.seed, resume=given.resume, device=chosen_device(given.device), **extra)
+    print(json.dumps(figures, indent=2))

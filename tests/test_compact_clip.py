@@ -186,7 +186,7 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(train_clip, "generate", lambda *_, **__: few)
     monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
     monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 32, "widths": [8, 8], "dim": len(AXES), "gram": 4})
-    first, second = train_clip.Round(1, 1e-3, 0.02), train_clip.Round(2, 1e-3, 0.04)
+    first, second = train_clip.Round(1, 1e-3, 0.02, 1), train_clip.Round(2, 1e-3, 0.04, 2)
     train_clip.train(tmp_path / "once", 3, rounds=(first, second))
     train_clip.train(tmp_path / "twice", 3, rounds=(first,))
     train_clip.train(tmp_path / "twice", 3, rounds=(first, second), resume=True)

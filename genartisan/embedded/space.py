@@ -80,3 +80,15 @@ LOOKS = tuple(dict.fromkeys(_EVERY))  # the first len(CLASSES) are CLASSES in or
 def look_vectors() -> Tensor:
     """The vectors of LOOKS, (len(LOOKS), D)."""
     return torch.stack([look.vector() for look in LOOKS])
+
+
+def look_targets() -> tuple[Tensor, Tensor]:
+    """What each look is on its own in strokes and in colours, one-hot: (L, 1 + techniques), (L, 1 + palettes + colours).
+
+    The first column is a photo's: no strokes, or the photo's own colours.
+    """
+    strokes, colours = torch.zeros(len(LOOKS), len(CLASSES)), torch.zeros(len(LOOKS), 1 + len(PALETTES) + len(COLOURS))
+    for row, look in enumerate(LOOKS):
+        strokes[row, CLASSES.index(look.strokes or PHOTO)] = 1
+        colours[row, 0 if look.palette is None else 1 + (*PALETTES, *COLOURS).index(look.palette)] = 1
+    return strokes, colours

@@ -29,7 +29,7 @@ from genartisan.compact_clip import CompactClip
 from genartisan.embedded.captions import COLOUR_WORDS, keywords, random_wish, vocabulary
 from genartisan.embedded.drawings import Drawings, generate
 from genartisan.embedded.measure_clip import figures
-from genartisan.embedded.space import AXES, TECHNIQUES, look_vectors, wished
+from genartisan.embedded.space import AXES, TECHNIQUES, look_targets, look_vectors, wished
 from genartisan.embedded.training import made_by
 
 ARCHITECTURE: dict[str, Any] = {
@@ -42,7 +42,6 @@ ARCHITECTURE: dict[str, Any] = {
     "content": 0.5,  # With less content a patch that has a style's colours and no strokes is rejected as finished
 }
 BATCH = 32
-REPLAYS = 2  # uses of a batch: the first with a little noise, the others with what the one before found harder
 DECAY = 0.02
 SCALE = 12.0  # of the cosines in the cross-entropies
 TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 2000, 96, 2e-3
@@ -50,16 +49,24 @@ TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 2000, 96, 2e-3
 
 @dataclass(frozen=True)
 class Round:
-    """A stretch of training with its own learning rate cycle; `reach` bounds the change of a pixel, of 1."""
+    """A stretch of training with its own learning rate cycle.
+
+    Attributes:
+        epochs: how often every picture comes.
+        rate: the highest learning rate.
+        reach: the largest change of a pixel, of 1.
+        replays: uses of a batch: the first with a little noise, the others with what the one before found harder.
+    """
 
     epochs: int
     rate: float
     reach: float
+    replays: int
 
 
-# The wide reach makes gradients that draw; it also hides the fine styles (pixels, watercolor), which the narrow one
-# brings back.
-ROUNDS = (Round(3, 2e-3, 10 / 255), Round(2, 1.5e-3, 5 / 255))
+# Strokes are learned first: under the adversary from the start the tower learns palettes and little else. The wide reach
+# then makes gradients that draw.
+ROUNDS = (Round(4, 2e-3, 4 / 255, 1), Round(2, 1.5e-3, 8 / 255, 2))
 
 
 def train(
@@ -89,7 +96,7 @@ def train(
     epoch, last = 0, sum(stretch.epochs for stretch in rounds)
     for stretch in rounds:
         first, end = epoch, epoch + stretch.epochs
-        steps = stretch.epochs * (len(drawings.looks) // BATCH) * REPLAYS
+        steps = stretch.epochs * (len(drawings.looks) // BATCH) * stretch.replays
         optimiser = torch.optim.AdamW(model.image_tower.parameters(), stretch.rate, weight_decay=DECAY)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stretch.rate, steps + 1, pct_start=0.15)
         if first < stored["done"] < end:  # stopped within this round
@@ -97,7 +104,7 @@ def train(
             schedule.load_state_dict(stored["schedule"])
         for epoch in range(max(first, stored["done"]), end):
             name, key = f"epoch {epoch + 1}/{last}", seed * 1000 + epoch
-            train_epoch(model, optimiser, schedule, drawings, seed=key, reach=stretch.reach, name=name)
+            train_epoch(model, optimiser, schedule, drawings, stretch, seed=key, name=name)
             state = {"model": model.image_tower.state_dict(), "done": epoch + 1}
             torch.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, checkpoint)
         epoch = end
@@ -118,18 +125,18 @@ def train_epoch(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     drawings: Drawings,
+    stretch: Round,
     *,
     seed: int,
-    reach: float,
     name: str,
 ) -> None:
-    """Every picture once, in a seeded order and disguise, REPLAYS times in a row."""
-    device = next(model.parameters()).device
+    """Every picture once, in a seeded order and disguise, `stretch.replays` times in a row."""
+    device, reach = next(model.parameters()).device, stretch.reach
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(drawings.looks), generator=generator)[: len(drawings.looks) // BATCH * BATCH]
     bar = tqdm(order.view(-1, BATCH), desc=name, mininterval=5)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std))
-    points = look_vectors().to(device)  # (L, D)
+    truth = Truth(device)
     for index in bar:
         looks = torch.from_numpy(drawings.looks)[index].to(device)  # (B,)
         shares = torch.from_numpy(drawings.shares)[index].to(device)  # (B,)
@@ -139,10 +146,10 @@ def train_epoch(
         pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
         change = ((torch.rand(pictures.shape, generator=generator) - 0.5) * reach).to(device)
         pictures = pictures.to(device)
-        for _ in range(REPLAYS):
+        for _ in range(stretch.replays):
             change.requires_grad_()
             style = model.image_tower(((pictures + change).clamp(0, 1) - mean) / std)  # (B, D)
-            loss = image_loss(style, points, looks, shares)
+            loss = truth.loss(style, looks, shares)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             assert change.grad is not None
@@ -150,25 +157,40 @@ def train_epoch(
             nn.utils.clip_grad_norm_(model.image_tower.parameters(), 1.0)
             optimiser.step()
             schedule.step()
-        right = (style @ points.T).argmax(1) == looks
-        bar.set_postfix(loss=f"{loss.item():.2f}", right=f"{right.float().mean().item():.2f}", refresh=False)
+        right = truth.strokes_read(style) == truth.strokes[looks].argmax(1)
+        bar.set_postfix(loss=f"{loss.item():.2f}", strokes=f"{right.float().mean().item():.2f}", refresh=False)
 
 
-def image_loss(style: Tensor, points: Tensor, looks: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy over all looks, against (1 - share) photo + share look, and the cosine to that mixture.
+class Truth:
+    """What each look's embedding should be, and the loss of falling short of it."""
 
-    The cross-entropy alone puts every mixture about half-way, whatever its share; the cosine keeps the scale.
+    def __init__(self, device: torch.device) -> None:
+        self.points = look_vectors().to(device)  # (L, D)
+        self.strokes, self.colours = (target.to(device) for target in look_targets())  # (L, K), (L, 1 + C)
 
-    Args:
-        style: embeddings, unit vectors (B, D).
-        points: the looks' vectors (L, D), the photo's first.
-        looks: each picture's number (B,).
-        shares: how much of that look it shows (B,), in [0, 1].
-    """
-    target = F.one_hot(looks, len(points)) * shares.unsqueeze(1)  # (B, L)
-    target[:, 0] += 1 - shares
-    middle = F.normalize(target @ points, dim=1)  # (B, D)
-    return F.cross_entropy(SCALE * style @ points.T, target) + 2 * (1 - (style * middle).sum(1)).mean()
+    def loss(self, style: Tensor, looks: Tensor, shares: Tensor) -> Tensor:
+        """Cross-entropies of the strokes and of the colours, and the cosine to (1 - share) photo + share look.
+
+        The cross-entropies make it tell strokes from strokes whatever their colours; the cosine keeps the scale.
+
+        Args:
+            style: embeddings, unit vectors (B, D).
+            looks: each picture's number (B,).
+            shares: how much of that look it shows (B,), in [0, 1]; the rest is a photo.
+        """
+        share = shares.unsqueeze(1)  # (B, 1)
+        strokes, colours, middle = (
+            table[looks] * share + table[:1] * (1 - share) for table in (self.strokes, self.colours, self.points)
+        )
+        kinds = self.strokes.shape[1]
+        none = style.new_full((len(style), 1), 0.3)  # half-way to a palette: its share of a finished drawing is 0.6
+        found = torch.cat((none, style[:, kinds:]), 1)  # (B, 1 + C)
+        entropy = F.cross_entropy(SCALE * style[:, :kinds], strokes) + F.cross_entropy(SCALE * found, colours)
+        return entropy + 3 * (1 - F.cosine_similarity(style, middle)).mean()
+
+    def strokes_read(self, style: Tensor) -> Tensor:
+        """The number in CLASSES of each embedding's strokes (B,)."""
+        return style[:, : self.strokes.shape[1]].argmax(1)
 
 
 def train_text(model: CompactClip, seed: int) -> None:

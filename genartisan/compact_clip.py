@@ -47,11 +47,10 @@ class TextureTower(nn.Module):
         self.stages, self.mixers = nn.ModuleList(), nn.ModuleList()
         before = 3
         for index, width in enumerate(widths):
-            size = 5 if index == 0 else 3
-            first = nn.Conv2d(before, width, size, stride=2, padding=size // 2)
+            first = _convolution(before, width, 5 if index == 0 else 3, stride=2)
             # The first stage has no second convolution: at its size that one would cost as much as all that follows.
-            second = [] if index == 0 else [nn.Conv2d(width, width, 3, padding=1), nn.GELU()]
-            self.stages.append(nn.Sequential(first, nn.GELU(), *second))
+            second = nn.Identity() if index == 0 else _convolution(width, width, 3, stride=1)
+            self.stages.append(nn.Sequential(first, second))
             self.mixers.append(nn.Conv2d(width, gram, 1))
             before = width
         self.gram = gram
@@ -73,6 +72,11 @@ class TextureTower(nn.Module):
             )  # (N, gram (gram + 1) / 2)
         pooled = [norm(torch.cat(part, 1)) for norm, part in zip(self.norms, (moments, products), strict=True)]
         return F.normalize(self.head(torch.cat(pooled, 1)), dim=1)  # (N, dim)
+
+
+def _convolution(before: int, after: int, size: int, stride: int) -> nn.Sequential:
+    plain = nn.Conv2d(before, after, size, stride=stride, padding=size // 2, bias=False)
+    return nn.Sequential(plain, nn.BatchNorm2d(after), nn.GELU())
 
 
 def _moments(x: Tensor) -> list[Tensor]:
@@ -183,3 +187,7 @@ class CompactClip(nn.Module):
             return [f"the embedded bundle finds no style in it, so the picture's style is arbitrary{known}"]
         unknown = self.unknown(text)
         return [f"the embedded bundle does not know {', '.join(unknown[:8])}, which is left out"] if unknown else []
+
+    def styles(self) -> dict[str, list[str]]:
+        """The names of the ``techniques`` and ``colours`` that a prompt may ask for."""
+        return {"techniques": list(self.techniques), "colours": list(self.colours)}

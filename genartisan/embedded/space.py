@@ -83,9 +83,9 @@ def look_vectors() -> Tensor:
 
 
 def look_targets() -> tuple[Tensor, Tensor]:
-    """What each look is on its own in strokes and in colours, one-hot: (L, 1 + techniques), (L, 1 + palettes + colours).
+    """Each look's strokes and colours apart, one-hot: (L, 1 + techniques), (L, 1 + palettes + colours).
 
-    The first column is a photo's: no strokes, or the photo's own colours.
+    The first columns are a photo's: no strokes, and the photo's own colours.
     """
     strokes, colours = torch.zeros(len(LOOKS), len(CLASSES)), torch.zeros(len(LOOKS), 1 + len(PALETTES) + len(COLOURS))
     for row, look in enumerate(LOOKS):

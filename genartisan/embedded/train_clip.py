@@ -64,9 +64,9 @@ class Round:
     replays: int
 
 
-# Strokes are learned first: under the adversary from the start the tower learns palettes and little else. The wide reach
-# then makes gradients that draw.
-ROUNDS = (Round(4, 2e-3, 4 / 255, 1), Round(2, 1.5e-3, 8 / 255, 2))
+# Strokes come first: under the adversary from the start the tower learns palettes and little else. The adversary's
+# reach then makes gradients that draw.
+ROUNDS = (Round(3, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
 
 
 def train(
@@ -137,6 +137,7 @@ def train_epoch(
     bar = tqdm(order.view(-1, BATCH), desc=name, mininterval=5)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std))
     truth = Truth(device)
+    model.train()
     for index in bar:
         looks = torch.from_numpy(drawings.looks)[index].to(device)  # (B,)
         shares = torch.from_numpy(drawings.shares)[index].to(device)  # (B,)

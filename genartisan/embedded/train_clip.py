@@ -66,14 +66,14 @@ class Round:
 
 # Strokes come first: under the adversary from the start the tower learns palettes and little else. The adversary's
 # reach then makes gradients that draw.
-ROUNDS = (Round(3, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
+ROUNDS = (Round(5, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
 
 
 def train(
     out: Path,
     seed: int,
     *,
-    count: int = 16000,
+    count: int = 12032,
     rounds: Sequence[Round] = ROUNDS,
     resume: bool = False,
     processes: int = 2,
@@ -82,7 +82,7 @@ def train(
     made = made_by(seed)
     out.mkdir(parents=True, exist_ok=True)
     drawings = _drawn(out / "drawings.npz", lambda: generate(count, seed, processes=processes))
-    held_out = _drawn(out / "held_out.npz", lambda: generate(1728, seed + 1, held_out=True, processes=processes))
+    held_out = _drawn(out / "held_out.npz", lambda: generate(1088, seed + 1, held_out=True, processes=processes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     model = CompactClip(
@@ -276,7 +276,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the CLIP of the embedded bundle on drawn styles.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the drawings, checkpoints and weights")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=16000, help="training pictures to draw")
+    parser.add_argument("--count", type=int, default=12032, help="training pictures to draw")
     parser.add_argument("--processes", type=int, default=2, help="for drawing")
     parser.add_argument("--threads", type=int, default=2, help="for training")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")

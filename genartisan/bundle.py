@@ -41,6 +41,8 @@ class NetworkEntry(BaseModel):
     source: str
     licence: str
     figures: dict[str, Any] = {}  # what its training measured, if it was trained here
+    commit: str | None = None  # of this repository, which trained it; -dirty if the working tree differed
+    seed: int | None = None  # of that training
 
 
 class Manifest(BaseModel):

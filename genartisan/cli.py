@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
 from genartisan.errors import GenartisanError, InputError, WeightsError
-from genartisan.flags import Parser, add_request_flags, add_state_flag, add_stylizer_flags, add_timeout_flag, params_of
+from genartisan.flags import (
+    Parser,
+    add_bundle_flag,
+    add_evaluation_flags,
+    add_request_flags,
+    add_state_flag,
+    add_stylizer_flags,
+    add_timeout_flag,
+    params_of,
+)
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
@@ -109,6 +118,21 @@ def schema(options: argparse.Namespace) -> None:
     print(json.dumps({**StyleConfig.model_json_schema(), "presets": PRESETS}, indent=2))
 
 
+def styles(options: argparse.Namespace) -> None:
+    """The styles and colours that a bundle's CLIP knows, one a line."""
+    from genartisan.bundle import Bundle
+
+    bundle = Bundle.load(options.bundle)
+    known = bundle.clip.styles()
+    if options.json:
+        print(json.dumps({"bundle": bundle.name, "any_words": known is None, **(known or {})}, indent=2))
+    elif known is None:
+        print(f"The bundle {bundle.name} reads any words.")
+    else:
+        for kind, names in known.items():
+            print("\n".join(f"{kind.removesuffix('s'):<11}{name}" for name in names))
+
+
 def weights(options: argparse.Namespace) -> None:
     """fetch, verify or list the official weights."""
     from genartisan import weights as official
@@ -178,6 +202,17 @@ def request(options: argparse.Namespace) -> None:
     print(options.output)
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    """Measures a bundle: its networks, and in how many of its pictures a judge sees the right style."""
+    from genartisan import evaluate as evaluation
+
+    settings = evaluation.settings_from(options, ["genartisan", *sys.argv[1:]])
+    results = evaluation.evaluate(settings)
+    for row in results["targets"]:
+        print(f"{row['what']}: {row['value']} ({row['target']})")
+    print(settings.output)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     parser = Parser(prog="genartisan", description="A photo and a sentence in, a picture out.")
@@ -203,6 +238,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_stylizer_flags(sub)
 
     command("schema", schema)
+
+    sub = command("styles", styles)
+    add_bundle_flag(sub)
+    sub.add_argument("--json", action="store_true", help="for programs")
 
     sub = command("weights", weights)
     sub.add_argument("action", choices=("fetch", "verify", "list"))
@@ -231,6 +270,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
     add_timeout_flag(sub, TIMEOUT, "to wait for the picture")
+
+    sub = command("evaluate", evaluate)
+    add_evaluation_flags(sub)
+    add_stylizer_flags(sub)
     return parser
 
 

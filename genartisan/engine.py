@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,9 +20,9 @@ from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchPlan, warp
 from genartisan.regions import NAMES, RegionMap
+from genartisan.scales import Eyes, Scale, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
@@ -41,7 +42,7 @@ class Step:
     total: int
     seconds: float
     _losses: Tensor  # (5,), still on the device: reading it waits for the device
-    _picture: Tensor  # (1, 3, H, W)
+    _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
     _photo: Photo
     _contrast: float
 
@@ -51,7 +52,7 @@ class Step:
         return dict(zip(LOSSES, self._losses.tolist(), strict=True))
 
     def preview(self) -> Image.Image:
-        """The picture as this step saw it."""
+        """The picture as this step saw it, at the size of the photo: a coarse step's is enlarged."""
         return finished(self._picture, self._photo, self._contrast)
 
 
@@ -85,17 +86,13 @@ class Run:
     warnings: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        self.content = self.photo.pixels[None].to(self.device)  # (1, 3, H, W)
         self.direction = self.direction.to(self.device)
         self.stylenet = self._fresh_stylenet()
         self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.device)
-        self.background = self._background()
-        self.sees_background = self.background is None or bool(self.background.any())
-        with torch.no_grad():
-            self.content_features = self.bundle.vgg(self._for_vgg(self.content))
-            self.source = F.normalize(self._embed(self.content), dim=-1)  # (1, D)
-            masked = self.source if self.background is None else self._embed(self.content * self.background)
-            self.global_source = F.normalize(masked, dim=-1)  # (1, D)
+        self.eyes = Eyes(self.bundle, self.dtype)
+        self.full = prepared(self.photo, self.regions, self.eyes, self.device)
+        self.coarse_steps = round(self.config.coarse_share * self.config.steps)
+        self.coarse = self._coarse() if self.coarse_steps else self.full
         self.warnings += self.plan.warnings
         self._steps = self._optimise()
 
@@ -116,7 +113,7 @@ class Run:
             InputError: the optimisation diverged.
         """
         with torch.no_grad():
-            picture = self._stylised()
+            picture = self._stylised(self.full)
         if not bool(torch.isfinite(picture).all()):
             raise InputError(
                 f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
@@ -144,8 +141,9 @@ class Run:
                     f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
                 )
                 return
-            picture = self._stylised()
-            losses = self._losses(picture, index)  # (5,)
+            scale = self.coarse if index < self.coarse_steps else self.full
+            picture = self._stylised(scale)
+            losses = self._losses(picture, scale, index)  # (5,)
             optimizer.zero_grad(set_to_none=True)
             losses[0].backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -154,22 +152,22 @@ class Run:
             seconds = time.perf_counter() - self.began
             yield Step(index + 1, config.steps, seconds, losses.detach(), picture.detach(), self.photo, config.contrast)
 
-    def _losses(self, picture: Tensor, step: int) -> Tensor:
+    def _losses(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
-        config, batch = self.config, self.plan.batch(step, self.device)
-        patches = self._clip_sized(warp(picture, batch.boxes, batch.homographies, self.plan.side))  # (N, 3, S, S)
-        view = picture if self.background is None else picture * self.background  # (1, 3, H, W), eq 20
-        views = self._for_clip(torch.cat((patches, self._clip_view(view))))  # (N + 1, 3, S, S)
-        embeddings = self.bundle.clip.encode_image(views)  # (N + 1, D)
-        distances = directional_distances(embeddings[:-1], self.source, self.direction)  # (N,)
+        config, eyes, batch = self.config, self.eyes, self.plan.batch(step, self.device)
+        crops = warp(picture, batch.boxes, batch.homographies, self.plan.side, self.photo.size)  # (N, 3, side, side)
+        view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
+        embeddings = eyes.embed(torch.cat((eyes.crops(crops), eyes.whole(view))))  # (N + 1, D)
+        distances = directional_distances(embeddings[:-1], scale.source, self.direction)  # (N,)
         self.rejected.scatter_add_(0, batch.regions, (distances.detach() <= batch.thresholds).long())
 
         patch = patch_loss(distances, batch.weights, batch.thresholds)
-        direction = directional_distances(embeddings[-1:], self.global_source, self.direction).mean()
-        if not self.sees_background:  # nothing but a person: two black pictures have no direction, only rounding errors
+        direction = directional_distances(embeddings[-1:], scale.global_source, self.direction).mean()
+        if not scale.sees_background:
             direction = torch.zeros_like(direction)
-        content = content_loss(self.bundle.vgg(self._for_vgg(picture)), self.content_features)
-        tv = total_variation(picture)
+        content = content_loss(eyes.features(picture), scale.features)
+        # A norm grows with the side: weighed so, the differences of neighbours count the same at every scale.
+        tv = total_variation(picture) * math.sqrt(self.full.pixels / scale.pixels)
         total = (
             config.lambda_direction * direction
             + config.lambda_patch * patch
@@ -178,9 +176,9 @@ class Run:
         )
         return torch.stack((total, direction, patch, content, tv))
 
-    def _stylised(self) -> Tensor:
+    def _stylised(self, scale: Scale) -> Tensor:
         with self._autocast():
-            picture: Tensor = self.stylenet(self.content)
+            picture: Tensor = self.stylenet(scale.content)
         return picture.float()  # (1, 3, H, W)
 
     def _autocast(self) -> AbstractContextManager[None]:
@@ -191,37 +189,20 @@ class Run:
         net = copy.deepcopy(self.bundle.start) if self.config.start == "bundle" else random_stylenet(self.seed)
         return net.to(self.device).requires_grad_(True).train()
 
-    def _background(self) -> Tensor | None:
-        """The global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks nothing."""
-        if self.regions is None or not bool(self.regions.portrait.any()):
-            return None
-        return (~self.regions.portrait)[None, None].to(self.device, torch.float32)
-
-    def _clip_view(self, picture: Tensor) -> Tensor:
-        """A whole picture as CLIP sees it: squeezed to a square, bicubic without antialiasing, as in CLIPstyler."""
-        side = self.bundle.clip.image_size
-        return F.interpolate(picture, size=(side, side), mode="bicubic")  # (1, 3, S, S)
-
-    def _clip_sized(self, patches: Tensor) -> Tensor:
-        side = self.bundle.clip.image_size
-        smaller = patches.shape[-1] > side  # antialiasing does nothing, slowly, where patches grow
-        return F.interpolate(patches, size=(side, side), mode="bilinear", antialias=smaller)  # (N, 3, S, S)
-
-    def _embed(self, picture: Tensor) -> Tensor:
-        embedding = self.bundle.clip.encode_image(self._for_clip(self._clip_view(picture)))
-        return embedding.float()  # (1, D)
-
-    def _for_clip(self, images: Tensor) -> Tensor:
-        return standardized(images, self.bundle.clip.mean, self.bundle.clip.std).to(self.dtype)
-
-    def _for_vgg(self, images: Tensor) -> Tensor:
-        return standardized(images, IMAGENET_MEAN, IMAGENET_STD).to(self.dtype)
+    def _coarse(self) -> Scale:
+        """What the coarse steps see: photo and regions at half their size."""
+        photo = halved(self.photo)
+        regions = None if self.regions is None else self.regions.resized(photo.size)
+        return prepared(photo, regions, self.eyes, self.device)
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:
-    """``picture``, ``(1, 3, H, W)``, with its contrast raised and the photo's alpha put back.
+    """``picture``, ``(1, 3, H, W)``, at the photo's size, with its contrast raised and the photo's alpha put back.
 
     CLIPstyler's code also stretches each picture to its own extremes when it saves it; its brightness would then depend
     on single pixels, so that is left out.
     """
+    width, height = photo.size
+    if picture.shape[-2:] != (height, width):
+        picture = F.interpolate(picture, size=(height, width), mode="bicubic")
     return to_image(adjust_contrast(picture[0].clamp(0, 1), contrast), photo.alpha)

@@ -48,11 +48,36 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_bundle_flag(parser: argparse.ArgumentParser) -> None:
+    """The networks."""
+    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")
+
+
 def add_stylizer_flags(parser: argparse.ArgumentParser) -> None:
     """The networks and where they run."""
-    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")
+    add_bundle_flag(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
+
+
+def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
+    """The judge, what it judges and where the results go."""
+    parser.add_argument(
+        "--judge", nargs="?", const="tests/judge", metavar="DIR", help="let a judge name the styles (tests/judge)"
+    )
+    parser.add_argument(
+        "-o", "--output", default="docs/evaluation.md", metavar="OUT", help="a .md file, or a folder for evaluation.md"
+    )
+    parser.add_argument(
+        "--work", type=Path, default="out/evaluation", metavar="DIR", help="keeps the pictures (default: %(default)s)"
+    )
+    parser.add_argument("--styles", nargs="+", default=["all"], metavar="STYLE", help="names of styles (default: all)")
+    parser.add_argument("--photos", nargs="+", type=Path, metavar="FILE", help="instead of six that come in wheels")
+    parser.add_argument("--preset", default="fast", help=f"{', '.join(PRESETS)} (default: fast)")
+    parser.add_argument("--size", type=number, metavar="N", help=StyleConfig.model_fields["size"].description)
+    parser.add_argument("--seed", type=number, default=0)
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
+    parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
 
 
 def params_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Clip(Protocol):
     def remarks(self, text: str) -> list[str]:
         """What the text encoder cannot read of ``text``, in sentences for a report."""
 
+    def styles(self) -> dict[str, list[str]] | None:
+        """The names of the ``techniques`` and ``colours`` that the encoders know; None where they read any words."""
+
 
 class OpenClip(nn.Module):
     """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
@@ -81,6 +84,9 @@ class OpenClip(nn.Module):
         if len(self.tokenizer.encode(text)) <= room:
             return []
         return [f"CLIP reads about {room} tokens and leaves out the rest; shorten it"]
+
+    def styles(self) -> None:
+        return None
 
 
 class Vgg19(nn.Module):

@@ -17,6 +17,7 @@ from PIL import Image
 import genartisan
 from genartisan import archive, convert
 from genartisan.cli import MEDIA_TYPES, main
+from genartisan.compact_clip import CompactClip
 from genartisan.config import StyleConfig
 from genartisan.images import OUTPUTS
 from genartisan.stylizer import Stylizer
@@ -244,6 +245,29 @@ def test_schema_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None
     schema = json.loads(capsys.readouterr().out)
     assert set(schema["properties"]) == set(StyleConfig.model_fields)
     assert set(schema["presets"]) == {"paper", "fast", "draft"}
+
+
+def test_styles_lists_what_the_bundle_knows(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"techniques": ["watercolor painting", "fire"], "colours": ["red"]}
+    monkeypatch.setattr(CompactClip, "styles", lambda _: known)
+    assert main(["styles", "--bundle", str(tiny_folder)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "technique  watercolor painting", "technique  fire", "colour     red",
+    ]  # fmt: skip
+    assert main(["styles", "--bundle", str(tiny_folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"bundle": "tiny", "any_words": False, **known}
+
+
+def test_styles_of_a_clip_that_reads_anything(
+    tiny_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CompactClip, "styles", lambda _: None)
+    assert main(["styles", "--bundle", str(tiny_folder)]) == 0
+    assert "any words" in capsys.readouterr().out
+    assert main(["styles", "--bundle", str(tiny_folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"bundle": "tiny", "any_words": True}
 
 
 def test_help_and_errors_do_not_wait_for_pytorch() -> None:

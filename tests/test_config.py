@@ -27,7 +27,7 @@ def test_paper_is_the_default_and_has_the_papers_numbers() -> None:
     assert (paper.size, paper.steps, paper.patches, paper.patch_size) == (512, 400, 64, 128)
     assert (paper.lambda_direction, paper.lambda_patch, paper.lambda_content, paper.lambda_tv) == (500, 9000, 150, 2e-3)
     assert (paper.learning_rate, paper.halve_every, paper.threshold, paper.contrast) == (5e-4, 100, 0.7, 1.5)
-    assert paper.start == "random"
+    assert (paper.start, paper.coarse_share) == ("random", 0)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -44,6 +44,9 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
         ({"steps": 1.5}, "steps", "1.5"),
         ({"steps": "12"}, "steps", "'12'"),
         ({"steps": True}, "steps", "True"),
+        ({"coarse_share": 1.5}, "coarse_share", "from 0 to 1"),
+        ({"coarse_share": -0.1}, "coarse_share", "from 0 to 1"),
+        ({"coarse_share": "half"}, "coarse_share", "'half'"),
         ({"contrast": float("nan")}, "contrast", "finite"),
         ({"lambda_tv": float("inf")}, "lambda_tv", "finite"),
         ({"mode": "impressionist"}, "mode", "'artisan' or 'clipstyler'"),

@@ -15,7 +15,9 @@ from genartisan import engine
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
-from genartisan.stylizer import Stylizer, find_device, find_precision
+from genartisan.images import read_photo
+from genartisan.scales import Scale, halved
+from genartisan.stylizer import Result, Stylizer, find_device, find_precision
 
 QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
 
@@ -108,7 +110,7 @@ def test_the_deadline_counts_from_the_request_and_the_report_counts_everything(t
 
 
 @pytest.mark.parametrize(("prompt", "remark"), [
-    ("xyzzy", "none of its words"), ("\u6c34\u5f69\u753b", "none of its words"), ("!!!", "none of its words"),
+    ("xyzzy", "finds no style"), ("\u6c34\u5f69\u753b", "finds no style"), ("!!!", "finds no style"),
     ("fire xyzzy", "does not know xyzzy"), ("fire \u706b", "does not know \u706b"),
 ])  # fmt: skip
 def test_words_that_the_bundle_cannot_read_are_named(tiny_stylizer: Stylizer, prompt: str, remark: str) -> None:
@@ -179,8 +181,8 @@ def global_gradient(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> torc
     caught: list[torch.Tensor] = []
     original = engine.Run._stylised
 
-    def kept(run: engine.Run) -> torch.Tensor:
-        picture = original(run)
+    def kept(run: engine.Run, scale: Scale) -> torch.Tensor:
+        picture = original(run, scale)
         if picture.requires_grad:
             picture.register_hook(lambda gradient: caught.append(gradient.clone()))
         return picture
@@ -208,6 +210,75 @@ def test_learning_rate_is_halved_after_every_interval(tiny_stylizer: Stylizer, m
     monkeypatch.setattr(torch.optim.Adam, "step", noted)
     tiny_stylizer(tiny.picture(), "fire", config=quick(steps=6, halve_every=2, learning_rate=8e-4))
     assert rates == pytest.approx([8e-4, 8e-4, 4e-4, 4e-4, 2e-4, 2e-4])
+
+
+@pytest.mark.parametrize(("share", "coarse"), [(0.0, 0), (0.5, 2), (0.7, 3), (1.0, 4)])
+def test_the_first_steps_see_half_the_photo_and_the_picture_is_whole(
+    tiny_stylizer: Stylizer, share: float, coarse: int
+) -> None:
+    steps = tiny_stylizer.steps(tiny.picture(63, 48), "fire", config=quick(coarse_share=share, size=63))
+    sizes: list[tuple[int, ...]] = []
+    steps._run.stylenet.register_forward_hook(lambda net, photo, picture: sizes.append(tuple(picture.shape[-2:])))
+    assert {step.preview().size for step in steps} == {(63, 48)}
+    result = steps.result()
+    assert sizes == [(24, 32)] * coarse + [(48, 63)] * (4 - coarse) + [(48, 63)]
+    assert result.image.size == (63, 48)
+    assert [entry["step"] for entry in result.report["history"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", ["artisan", "clipstyler"])
+@pytest.mark.parametrize("box", [(0, 0, 32, 48), (0, 0, 0, 0), (0, 0, 64, 48)])
+def test_coarse_steps_draw_the_same_patches_and_repeat_bit_for_bit(
+    tiny_stylizer: Stylizer, mode: str, box: tuple[int, int, int, int]
+) -> None:
+    def run(share: float) -> Result:
+        config = quick(mode=mode, coarse_share=share)
+        return tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
+
+    fine, coarse, again = run(0.0), run(0.75), run(0.75)
+    assert coarse.image.tobytes() == again.image.tobytes() != fine.image.tobytes()
+    drawn = [[region["patches"] for region in result.report["regions"]] for result in (fine, coarse)]
+    assert drawn[0] == drawn[1]
+
+
+def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:
+    full = quick(mode="clipstyler", steps=30, threshold=0.0, contrast=1.0)
+    at_full_size = [
+        tiny_stylizer(tiny.picture(), "fire", config=config).report["history"]
+        for config in (full, full.updated({"coarse_share": 0.9}))
+    ]
+    before = at_full_size[0][0]["total"]
+    first_fine = at_full_size[1][27]["total"]
+    assert first_fine < 0.95 * before
+
+
+def test_losses_of_a_coarse_step_are_close_to_those_of_a_fine_one(tiny_stylizer: Stylizer) -> None:
+    config = quick(mode="clipstyler", start="bundle", size=128, patch_size=64, patches=16, threshold=0.0)
+    fine, coarse = (
+        next(tiny_stylizer.steps(tiny.picture(128, 96), "fire", config=config.updated({"coarse_share": share}))).losses
+        for share in (0.0, 1.0)
+    )
+    for name in ("direction", "patch"):
+        assert coarse[name] == pytest.approx(fine[name], rel=0.1)
+    assert 0.5 < coarse["tv"] / fine["tv"] < 2
+
+
+@pytest.mark.parametrize(("size", "half"), [
+    ((64, 48), (32, 24)), ((63, 43), (32, 22)), ((16, 16), (16, 16)), ((40, 20), (32, 16)), ((100, 17), (95, 16)),
+])  # fmt: skip
+def test_half_a_photo_is_never_too_small_for_the_networks(
+    tiny_stylizer: Stylizer, size: tuple[int, int], half: tuple[int, int]
+) -> None:
+    assert halved(read_photo(tiny.picture(*size))).size == half
+    config = quick(coarse_share=0.5, steps=2, size=max(32, *size))
+    report = tiny_stylizer(tiny.picture(*size), "fire", config=config).report
+    assert all(np.isfinite(value) for value in report["losses"].values())
+
+
+def test_a_deadline_among_the_coarse_steps_gives_a_whole_picture(tiny_stylizer: Stylizer) -> None:
+    result = tiny_stylizer(tiny.picture(), "fire", config=quick(steps=5000, coarse_share=1.0, timeout_s=0.3))
+    assert result.image.size == (64, 48)
+    assert any("timeout_s" in warning for warning in result.report["warnings"])
 
 
 def test_contrast_of_one_leaves_the_picture_and_zero_makes_it_flat(tiny_stylizer: Stylizer) -> None:

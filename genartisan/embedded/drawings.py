@@ -104,7 +104,7 @@ def held_out_sample(photos: dict[str, Array], rng: np.random.Generator) -> tuple
 
 
 def _side(rng: np.random.Generator) -> int:
-    """Most are drawn smaller and enlarged: the method's warps shrink a patch by a third, and strokes have to survive."""
+    """Most are drawn smaller and enlarged: the method's warps shrink patches by a third, and strokes must survive."""
     return int(rng.choice((80, 96, 112, 128, 128, 160)))
 
 

@@ -1,18 +1,26 @@
-"""Trains the four networks of the embedded bundle, one after the other, and assembles the bundle from them.
+"""Trains the four networks of the embedded bundle and assembles the bundle from them.
 
-    python -m genartisan.embedded.train --out DIR [--only clip fcn] [--resume] [--install]
+    python -m genartisan.embedded.train --out DIR [--only clip fcn] [--seed N] [--resume] [--install]
 
-Everything is drawn and trained from the seed; a killed run goes on with ``--resume``.
+Without a GPU two processes of one thread each train at a time, which takes two cores under two hours. Everything is
+drawn and trained from the seed; a killed run goes on with ``--resume``. ``DIR/clip.log`` shows clip's progress, and so
+on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+import torch
 from safetensors.torch import load_file
 
 from genartisan.bundle import EMBEDDED, MANIFEST, ROLES, Manifest, write_bundle
@@ -20,22 +28,62 @@ from genartisan.bundle import EMBEDDED, MANIFEST, ROLES, Manifest, write_bundle
 SOURCE = "trained by genartisan.embedded.train_{role} on pictures that genartisan.embedded draws"
 LICENCE = "Apache-2.0"
 DESCRIPTION = "Small networks of the same kinds as the official ones, which know a few styles and drawn people."
+LANES = (("fcn",), ("clip", "vgg", "stylenet"))  # about as long as each other on one core each
+MODULE = "genartisan.embedded.train_{role}"
 
 
-def train(out: Path, seed: int = 0, roles: tuple[str, ...] = ROLES, resume: bool = False) -> None:
-    """Trains the networks of ``roles``, each into its ``.safetensors`` and ``.json`` in ``out``."""
-    from genartisan.embedded import train_clip, train_fcn, train_stylenet, train_vgg
+def train(out: Path, seed: int = 0, roles: Sequence[str] = ROLES, resume: bool = False) -> list[str]:
+    """Trains the networks of ``roles``, each into its ``.safetensors`` and ``.json`` in ``out``.
 
-    trainers: dict[str, Any] = {
-        "clip": train_clip.train, "fcn": train_fcn.train, "vgg": train_vgg.train, "stylenet": train_stylenet.train,
-    }  # fmt: skip
+    Returns:
+        The roles whose training failed; the others' networks are there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lanes = [ROLES] if torch.cuda.is_available() else LANES
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        waiting = [
+            pool.submit(train_one_by_one, out, seed, [role for role in lane if role in roles], resume) for lane in lanes
+        ]
+        return [role for lane in waiting for role in lane.result()]
+
+
+def train_one_by_one(out: Path, seed: int, roles: Sequence[str], resume: bool) -> list[str]:
+    """Trains one network after another, each in a process of its own; returns the roles that failed."""
+    failed = []
     for role in roles:
-        print(f"training {role}")
-        trainers[role](out, seed, resume=resume)
+        began, log = time.monotonic(), out / f"{role}.log"
+        print(f"{role}: training; see {log}", flush=True)
+        with log.open("ab" if resume else "wb") as file:
+            done = subprocess.run(command(role, out, seed, resume), env=one_thread(), stdout=file, stderr=file)
+        minutes = (time.monotonic() - began) / 60
+        if done.returncode:
+            failed.append(role)
+            print(f"{role}: FAILED after {minutes:.0f} min: {last_line(log)}; all of it is in {log}", flush=True)
+        else:
+            print(f"{role}: done in {minutes:.0f} min", flush=True)
+    return failed
+
+
+def command(role: str, out: Path, seed: int, resume: bool) -> list[str]:
+    """The command line that trains one network."""
+    line = [sys.executable, "-m", MODULE.format(role=role), "--out", str(out), "--seed", str(seed)]
+    threads = ["--threads", "1"] if role == "clip" and not torch.cuda.is_available() else []
+    return [*line, *threads, *(["--resume"] if resume else [])]
+
+
+def one_thread() -> dict[str, str]:
+    """The environment of a training: on the CPU one thread, because another training has the other core."""
+    return dict(os.environ) if torch.cuda.is_available() else {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def last_line(log: Path) -> str:
+    """What a failed training said last."""
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
 
 
 def assemble(out: Path) -> Manifest:
-    """Makes the trained networks in ``out`` a bundle.
+    """Makes the trained networks in ``out`` a bundle, each with its figures and the commit and seed that made it.
 
     Raises:
         FileNotFoundError: a network is not trained yet.
@@ -54,15 +102,29 @@ def install(out: Path) -> None:
         shutil.copyfile(out / name, EMBEDDED / name)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains, assembles and, if asked to, installs; the exit status is 1 where a network failed or is missing."""
     parser = argparse.ArgumentParser(description="Train the embedded bundle.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for drawings, checkpoints and the bundle")
+    parser.add_argument("--out", type=Path, required=True, help="folder for drawings, checkpoints, logs and the bundle")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=ROLES, default=list(ROLES), help="train these networks only")
     parser.add_argument("--resume", action="store_true", help="go on from checkpoints")
     parser.add_argument("--install", action="store_true", help="put the bundle into the package")
-    given = parser.parse_args()
-    train(given.out, given.seed, tuple(given.only), given.resume)
+    given = parser.parse_args(arguments)
+    failed = train(given.out, given.seed, given.only, given.resume)
+    if failed:
+        again = f"--only {' '.join(failed)} --resume"
+        print(f"no bundle: {', '.join(failed)} failed; mend it and go on with {again}", file=sys.stderr)
+        return 1
+    missing = [role for role in ROLES if not (given.out / f"{role}.json").is_file()]
+    if missing:
+        print(f"no bundle yet: {', '.join(missing)} not trained", file=sys.stderr)
+        return 1
     assemble(given.out)
     if given.install:
         install(given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The photo at one size, with all that the losses hold a picture of that size against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genartisan.bundle import Bundle
+from genartisan.images import MIN_SIDE, Photo, resized
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.regions import RegionMap
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """Pictures, RGB in [0, 1], as the frozen networks take them: CLIP's squares and VGG's maps, in ``dtype``."""
+
+    bundle: Bundle
+    dtype: torch.dtype
+
+    def whole(self, picture: Tensor) -> Tensor:
+        """A whole picture squeezed to a square, ``(1, 3, S, S)``: bicubic without antialiasing, as in CLIPstyler."""
+        side = self.bundle.clip.image_size
+        return F.interpolate(picture, size=(side, side), mode="bicubic")  # (1, 3, S, S)
+
+    def crops(self, patches: Tensor) -> Tensor:
+        """Square patches at CLIP's size, ``(N, 3, S, S)``."""
+        side = self.bundle.clip.image_size
+        smaller = patches.shape[-1] > side  # antialiasing does nothing, slowly, where patches grow
+        return F.interpolate(patches, size=(side, side), mode="bilinear", antialias=smaller)  # (N, 3, S, S)
+
+    def embed(self, squares: Tensor) -> Tensor:
+        """CLIP's embeddings, ``(N, D)``, of what `whole` and `crops` give."""
+        clip = self.bundle.clip
+        return clip.encode_image(standardized(squares, clip.mean, clip.std).to(self.dtype)).float()  # (N, D)
+
+    def features(self, picture: Tensor) -> list[Tensor]:
+        """VGG's maps of a picture, ``(1, 3, H, W)``."""
+        maps: list[Tensor] = self.bundle.vgg(standardized(picture, IMAGENET_MEAN, IMAGENET_STD).to(self.dtype))
+        return maps
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The photo at one size, embedded once.
+
+    Attributes:
+        content: the photo, ``(1, 3, H, W)``.
+        background: the global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks
+            nothing.
+        sees_background: whether the mask leaves anything; two black pictures have no direction, only rounding errors.
+        features: VGG's maps of the photo.
+        source: E_I of the photo, ``(1, D)``, normalised.
+        global_source: E_I of the masked photo, ``(1, D)``, normalised.
+    """
+
+    content: Tensor
+    background: Tensor | None
+    sees_background: bool
+    features: list[Tensor]
+    source: Tensor
+    global_source: Tensor
+
+    @property
+    def pixels(self) -> int:
+        return self.content.shape[-2] * self.content.shape[-1]
+
+
+@torch.no_grad()
+def prepared(photo: Photo, regions: RegionMap | None, eyes: Eyes, device: torch.device) -> Scale:
+    """The scale of a photo and its region map, which is None where nothing is masked, on ``device``."""
+    content = photo.pixels[None].to(device)  # (1, 3, H, W)
+    background = None
+    if regions is not None and bool(regions.portrait.any()):
+        background = (~regions.portrait)[None, None].to(device, torch.float32)  # (1, 1, H, W)
+    features = eyes.features(content)
+    source = F.normalize(eyes.embed(eyes.whole(content)), dim=-1)  # (1, D)
+    masked = source if background is None else eyes.embed(eyes.whole(content * background))
+    return Scale(
+        content=content,
+        background=background,
+        sees_background=background is None or bool(background.any()),
+        features=features,
+        source=source,
+        global_source=F.normalize(masked, dim=-1),  # (1, D)
+    )
+
+
+def halved(photo: Photo) -> Photo:
+    """The photo at half its size, or at the size that leaves its short side `MIN_SIDE` pixels if that is larger."""
+    least = -(-MIN_SIDE * max(photo.size) // min(photo.size))  # of the long side
+    return resized(photo, max(least, -(-max(photo.size) // 2)))

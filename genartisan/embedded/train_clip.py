@@ -44,6 +44,7 @@ ARCHITECTURE: dict[str, Any] = {
 BATCH = 32
 DECAY = 0.02
 SCALE = 12.0  # of the cosines in the cross-entropies
+MASKED = 0.4  # share of the pictures whose colours are taken away, so that strokes are learned and not read off colours
 TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 2000, 96, 2e-3
 
 
@@ -66,7 +67,7 @@ class Round:
 
 # Strokes come first: under the adversary from the start the tower learns palettes and little else. The adversary's
 # reach then makes gradients that draw.
-ROUNDS = (Round(5, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
+ROUNDS = (Round(7, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
 
 
 def train(
@@ -145,12 +146,15 @@ def train_epoch(
             torch.from_numpy(drawings.pictures[index.numpy()]).permute(0, 3, 1, 2).float() / 255
         )  # (B, 3, 128, 128)
         pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
+        masked = (torch.rand(BATCH, generator=generator) < MASKED) & (shares.cpu() == 1)  # (B,)
+        pictures = torch.where(masked.view(-1, 1, 1, 1), two_tone(pictures, generator), pictures)
+        masked = masked.to(device)
         change = ((torch.rand(pictures.shape, generator=generator) - 0.5) * reach).to(device)
         pictures = pictures.to(device)
         for _ in range(stretch.replays):
             change.requires_grad_()
             style = model.image_tower(((pictures + change).clamp(0, 1) - mean) / std)  # (B, D)
-            loss = truth.loss(style, looks, shares)
+            loss = truth.loss(style, looks, shares, masked)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             assert change.grad is not None
@@ -169,7 +173,7 @@ class Truth:
         self.points = look_vectors().to(device)  # (L, D)
         self.strokes, self.colours = (target.to(device) for target in look_targets())  # (L, K), (L, 1 + C)
 
-    def loss(self, style: Tensor, looks: Tensor, shares: Tensor) -> Tensor:
+    def loss(self, style: Tensor, looks: Tensor, shares: Tensor, masked: Tensor) -> Tensor:
         """Cross-entropies of the strokes and of the colours, and the cosine to (1 - share) photo + share look.
 
         The cross-entropies make it tell strokes from strokes whatever their colours; the cosine keeps the scale.
@@ -178,6 +182,7 @@ class Truth:
             style: embeddings, unit vectors (B, D).
             looks: each picture's number (B,).
             shares: how much of that look it shows (B,), in [0, 1]; the rest is a photo.
+            masked: whose colours are not to be read (B,), bool: only their strokes count.
         """
         share = shares.unsqueeze(1)  # (B, 1)
         strokes, colours, middle = (
@@ -186,8 +191,9 @@ class Truth:
         kinds = self.strokes.shape[1]
         none = style.new_full((len(style), 1), 0.3)  # half-way to a palette: its share of a finished drawing is 0.6
         found = torch.cat((none, style[:, kinds:]), 1)  # (B, 1 + C)
-        entropy = F.cross_entropy(SCALE * style[:, :kinds], strokes) + F.cross_entropy(SCALE * found, colours)
-        return entropy + 3 * (1 - F.cosine_similarity(style, middle)).mean()
+        entropy = F.cross_entropy(SCALE * style[:, :kinds], strokes)
+        rest = F.cross_entropy(SCALE * found, colours, reduction="none") + 3 * (1 - F.cosine_similarity(style, middle))
+        return entropy + (rest * ~masked).mean()
 
     def strokes_read(self, style: Tensor) -> Tensor:
         """The number in CLASSES of each embedding's strokes (B,)."""
@@ -244,6 +250,16 @@ def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     )
     noise = torch.randn(seen.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
     return (tinted + noise).clamp(0, 1).masked_fill(outside, 0)
+
+
+def two_tone(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """The pictures (B, 3, H, W) between two random colours, by their light: only the strokes are left to go by."""
+    count = len(pictures)
+    weights = torch.rand(count, 3, 1, 1, generator=generator) + 0.2
+    light = (pictures * weights / weights.sum(1, keepdim=True)).sum(1, keepdim=True)  # (B, 1, H, W)
+    dark = torch.rand(count, 3, 1, 1, generator=generator) * 0.5
+    bright = 1 - torch.rand(count, 3, 1, 1, generator=generator) * 0.5
+    return dark + (bright - dark) * light
 
 
 def homography(source: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +13,8 @@ class CompactFcn(nn.Module):
     """Tells the classes of a photo's pixels apart.
 
     Four stride-2 stages, then dilated residual blocks at 1/16 with the whole picture's mean mixed in, so that a far
-    corner of a coat knows of the head above it; then back up to 1/2 over skips.
+    corner of a coat knows of the head above it; then back up to 1/2, where each skip is added to the deeper map,
+    narrowed first: concatenated, the same way up takes a third of the network's time.
 
     Args:
         classes: names of the output channels, ``__background__`` first.
@@ -36,9 +36,10 @@ class CompactFcn(nn.Module):
             self.stages.append(nn.Sequential(_convolution(before, width, stride=2), body))
         self.context = nn.Sequential(*(Residual(widths[-1], dilation) for dilation in self.DILATIONS))
         self.whole = nn.Linear(widths[-1], widths[-1])
-        self.merges = nn.ModuleList()
+        self.narrow, self.merges = nn.ModuleList(), nn.ModuleList()
         for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            self.merges.append(_convolution(deep + shallow, shallow))
+            self.narrow.append(nn.Conv2d(deep, shallow, 1))
+            self.merges.append(_convolution(shallow, shallow))
         self.classify = nn.Conv2d(widths[0], len(self.classes), 1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -53,9 +54,9 @@ class CompactFcn(nn.Module):
             skips.append(x)
         x = self.context(x)  # (N, widths[3], h/16, w/16)
         x = F.relu(x + self.whole(x.mean((2, 3)))[..., None, None])
-        for merge, skip in zip(self.merges, skips[-2::-1], strict=True):
-            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = merge(torch.cat((x, skip), dim=1))
+        for narrow, merge, skip in zip(self.narrow, self.merges, skips[-2::-1], strict=True):
+            deeper = F.interpolate(narrow(x), size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = merge(deeper + skip)
         logits = self.classify(x)  # (N, classes, h/2, w/2)
         return {"out": F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)}
 

@@ -17,15 +17,24 @@ from torch import Tensor, nn
 
 from genartisan.embedded.canvas import Array, Rng
 from genartisan.embedded.photos import load_photos
-from genartisan.embedded.training import command, fit, save_network
+from genartisan.embedded.training import command, fit, made_by, save_network
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
 
 HELD_OUT = ("astronaut.png", "coffee.png", "motorcycle_left.png")  # measured, never trained on
 SLOPE = 4.8  # of the logits over the brightness: the straight line that a sigmoid turns into the least error
 
 
-def train(out_dir: Path, seed: int = 0, *, steps: int = 900, batch: int = 4, resume: bool = False) -> dict[str, Any]:
+def train(
+    out_dir: Path,
+    seed: int = 0,
+    *,
+    steps: int = 900,
+    batch: int = 4,
+    resume: bool = False,
+    device: torch.device | None = None,
+) -> dict[str, Any]:
     """Trains an identity StyleNet and writes stylenet.safetensors and stylenet.json; returns the figures."""
+    made = made_by(seed)
     model = random_stylenet(seed)
     open_straight_path(model)
     photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
@@ -34,18 +43,18 @@ def train(out_dir: Path, seed: int = 0, *, steps: int = 900, batch: int = 4, res
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         size = (int(rng.choice((96, 128, 160, 192))), int(rng.choice((96, 128, 160))))
-        images = torch.from_numpy(np.stack([random_picture(rng, known, size) for _ in range(batch)])).permute(
-            0, 3, 1, 2
-        )
+        pictures = np.stack([random_picture(rng, known, size) for _ in range(batch)])
+        images = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)  # (N, 3, H, W)
         error: Tensor = model(images) - images  # (N, 3, H, W)
         return error.abs().mean() + 5 * error.square().mean()
 
-    fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=out_dir / "stylenet_checkpoint.pt", resume=resume)
+    checkpoint = out_dir / "stylenet_checkpoint.pt"
+    fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=checkpoint, resume=resume, device=device)
     figures = {
         "psnr_db": {name: round(psnr(model, photos[name]), 2) for name in HELD_OUT if name in photos},
         "steps": steps,
     }
-    save_network(out_dir, "stylenet", model, {"kind": "stylenet"}, figures)
+    save_network(out_dir, "stylenet", model, {"kind": "stylenet"}, figures, made)
     return figures
 
 

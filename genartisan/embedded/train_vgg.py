@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import normalize
 
 from genartisan.embedded.canvas import Array, Rng
+from genartisan.embedded.collage import MEAN, STD
 from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import HELD_OUT, content, load_photos
 from genartisan.embedded.styles import STYLES, draw
-from genartisan.embedded.train_fcn import FIRST_SEED, MEAN, STD
-from genartisan.embedded.training import command, fit, save_network
+from genartisan.embedded.train_fcn import FIRST_SEED
+from genartisan.embedded.training import command, fit, made_by, save_network
 from genartisan.networks import Vgg19
 
 WIDTH = 0.125
@@ -54,8 +55,17 @@ class Decoder(nn.Module):
         return F.pixel_shuffle(self.last(x), 2), F.pixel_shuffle(self.deep_last(below), 2)
 
 
-def train(out_dir: Path, seed: int = 0, *, steps: int = 1200, batch: int = 8, resume: bool = False) -> dict[str, Any]:
+def train(
+    out_dir: Path,
+    seed: int = 0,
+    *,
+    steps: int = 1200,
+    batch: int = 8,
+    resume: bool = False,
+    device: torch.device | None = None,
+) -> dict[str, Any]:
     """Trains Vgg19(width=0.125) and writes vgg.safetensors and vgg.json; returns the figures."""
+    made = made_by(seed)
     torch.manual_seed(seed)
     model, decoder = Vgg19(width=WIDTH), Decoder(round(512 * WIDTH))
     for layer in model.features:
@@ -69,8 +79,8 @@ def train(out_dir: Path, seed: int = 0, *, steps: int = 1200, batch: int = 8, re
         rng = np.random.default_rng([seed, step])
         originals = [random_original(rng, photos, people) for _ in range(batch)]
         first, second = (
-            to_tensor(originals),
-            to_tensor([restyled(rng, image) for image in originals]),
+            to_tensor(originals).to(device),
+            to_tensor([restyled(rng, image) for image in originals]).to(device),
         )  # (N, 3, S, S) each
         inputs = normalize(torch.cat((first, second)), MEAN, STD)  # (2N, 3, S, S)
         if step % 50 == 0 and step < 0.9 * steps:
@@ -88,10 +98,11 @@ def train(out_dir: Path, seed: int = 0, *, steps: int = 1200, batch: int = 8, re
         rate=2e-3,
         checkpoint=out_dir / "vgg_checkpoint.pt",
         resume=resume,
+        device=device,
     )
     calibrate(model, photos | load_photos())
     figures = measure(model) | {"steps": steps}
-    save_network(out_dir, "vgg", model, {"kind": "vgg19", "width": WIDTH}, figures)
+    save_network(out_dir, "vgg", model, {"kind": "vgg19", "width": WIDTH}, figures, made)
     return figures
 
 
@@ -106,7 +117,7 @@ def revive(model: Vgg19, inputs: Tensor, seed: int) -> None:
             dead = x.amax((0, 2, 3)) <= 0  # (C,)
             if dead.any():
                 spread = (2 / layer.weight[0].numel()) ** 0.5
-                layer.weight[dead] = torch.randn(layer.weight[dead].shape, generator=chance) * spread
+                layer.weight[dead] = (torch.randn(layer.weight[dead].shape, generator=chance) * spread).to(x)
                 cast(Tensor, layer.bias)[dead] = 0.05
 
 
@@ -146,7 +157,7 @@ def to_tensor(images: list[Array]) -> Tensor:
 
 def structure(images: Tensor) -> Tensor:
     """Light, evened out to the same contrast everywhere, and edges: ``(N, 2, H/4, W/4)`` of ``(N, 3, H, W)``."""
-    light = (images * torch.tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(1, keepdim=True)  # (N, 1, H, W)
+    light = (images * images.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(1, keepdim=True)  # (N, 1, H, W)
     small = F.avg_pool2d(light, 4)  # (N, 1, H/4, W/4)
     window = {"kernel_size": 13, "stride": 1, "padding": 6, "count_include_pad": False}
     mean = F.avg_pool2d(small, **window)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """CompactClip: a pair of towers small enough to ship, trained to know styles and nothing else of what CLIP knows.
 
-The image tower pools statistics of four convolution stages, because a style is a matter of textures wherever they are.
-The text tower reads a fixed vocabulary. Both are trained in `genartisan.embedded.train_clip`.
+The image tower reads fixed statistics of a picture's texture, because a style is a matter of textures wherever they
+are. The text tower reads a fixed vocabulary. Both are trained in `genartisan.embedded.train_clip`.
 
 Two properties of OpenAI's CLIP that the method's thresholds rest on are built in rather than learned:
 
@@ -20,10 +20,13 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from genartisan.texture import TextureStatistics
 
 WORD = re.compile(r"[a-z0-9]+")
 START = 0  # the token before every text, so that a text without a known word has something to attend to
@@ -36,55 +39,39 @@ def words_of(text: str) -> list[str]:
 
 
 class TextureTower(nn.Module):
-    """Pooled statistics of convolution stages, projected: (N, 3, S, S) -> (N, dim).
+    """Reads a style off a picture's texture statistics, which are fixed: (N, 3, S, S) -> (N, dim).
 
-    Each stage halves the side and gives the mean and deviation of its channels and, of a few projected ones, the
-    covariances (a small Gram matrix: which strokes and colours occur together).
+    Args:
+        dim: of the embedding.
+        hidden: width of the two layers that read the statistics; all that is learned is in them.
     """
 
-    def __init__(self, widths: Sequence[int], dim: int, gram: int) -> None:
+    def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.stages, self.mixers = nn.ModuleList(), nn.ModuleList()
-        before = 3
-        for index, width in enumerate(widths):
-            first = _convolution(before, width, 5 if index == 0 else 3, stride=2)
-            # The first stage has no second convolution: at its size that one would cost as much as all that follows.
-            second = nn.Identity() if index == 0 else _convolution(width, width, 3, stride=1)
-            self.stages.append(nn.Sequential(first, second))
-            self.mixers.append(nn.Conv2d(width, gram, 1))
-            before = width
-        self.gram = gram
-        moments, products = 2 * (3 + sum(widths)), len(widths) * gram * (gram + 1) // 2
-        self.norms = nn.ModuleList([nn.LayerNorm(moments), nn.LayerNorm(products)])
-        self.head = nn.Linear(moments + products, dim)
+        self.statistics = TextureStatistics()
+        self.register_buffer("mean", torch.zeros(self.statistics.count))
+        self.register_buffer("deviation", torch.ones(self.statistics.count))
+        self.layers = nn.Sequential(
+            nn.Linear(self.statistics.count, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
+        )
+        self.head = nn.Linear(hidden, dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        row, column = torch.triu_indices(self.gram, self.gram, device=images.device)
-        x = images
-        moments, products = _moments(x), []
-        for stage, mixer in zip(self.stages, self.mixers, strict=True):
-            x = stage(x)  # (N, width, S / 2^k, S / 2^k)
-            moments += _moments(x)
-            mixed = mixer(x).flatten(2)  # (N, gram, pixels)
-            mixed = mixed - mixed.mean(2, keepdim=True)
-            products.append(
-                (mixed @ mixed.transpose(1, 2) / mixed.shape[2])[:, row, column]
-            )  # (N, gram (gram + 1) / 2)
-        pooled = [norm(torch.cat(part, 1)) for norm, part in zip(self.norms, (moments, products), strict=True)]
-        return F.normalize(self.head(torch.cat(pooled, 1)), dim=1)  # (N, dim)
+        return self.read(self.statistics(images))
 
+    @torch.no_grad()
+    def measure(self, statistics: Tensor) -> None:
+        """Take means and deviations of statistics (M, count), by which they are standardised from now on."""
+        deviation, mean = torch.std_mean(statistics, 0)
+        cast(Tensor, self.mean).copy_(mean)
+        cast(Tensor, self.deviation).copy_(deviation.clamp_min(1e-3))
 
-def _convolution(before: int, after: int, size: int, stride: int) -> nn.Sequential:
-    plain = nn.Conv2d(before, after, size, stride=stride, padding=size // 2, bias=False)
-    return nn.Sequential(plain, nn.BatchNorm2d(after), nn.GELU())
-
-
-def _moments(x: Tensor) -> list[Tensor]:
-    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0)
-    return [
-        mean,
-        (variance + 1e-4).sqrt(),
-    ]  # a flat picture has no deviation: its root needs the floor for a finite gradient
+    def read(self, statistics: Tensor, noise: float = 0.0) -> Tensor:
+        """Embeddings (N, dim) of statistics (N, count); ``noise`` is added to each, in its own standard deviations."""
+        x = ((statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).clamp(-6, 6)
+        if noise:
+            x = x + noise * torch.randn_like(x)
+        return F.normalize(self.head(self.layers(x)), dim=1)
 
 
 class WordTower(nn.Module):
@@ -114,14 +101,13 @@ class CompactClip(nn.Module):
 
     Args:
         image_size: side in pixels of the square pictures that `encode_image` takes.
-        widths: channels of the convolution stages.
         dim: size of the space both towers share; an embedding has 2 dim + 48 numbers.
+        hidden: width of the layers that read the texture statistics.
         vocabulary: the words the text tower knows, lower case; a text's other words are left out.
         word_width: size of a word's embedding.
         styles: names of the techniques the towers know, each a text that asks for it.
         colours: the colour words they know, which combine with a technique or stand alone.
         keywords: the words of the vocabulary that ask for a style or a colour; empty takes all for such.
-        gram: how many projected channels of a stage enter its covariances.
         gap: the largest cosine of a text and an image direction, in (0, 1]. 0.42 is about where OpenAI's CLIP ends.
         content: weight of a picture's layout against its style, 0 or more. The larger, the more of a style a patch must
             show before it is rejected as finished.
@@ -135,11 +121,10 @@ class CompactClip(nn.Module):
         self,
         *,
         image_size: int,
-        widths: Sequence[int],
         dim: int,
+        hidden: int,
         vocabulary: Sequence[str],
         word_width: int = 64,
-        gram: int = 12,
         gap: float = 0.42,
         content: float = 0.7,
         styles: Sequence[str] = (),
@@ -151,7 +136,7 @@ class CompactClip(nn.Module):
         self.vocabulary = {word: number for number, word in enumerate(vocabulary, START + 1)}
         self.techniques, self.colours = tuple(styles), tuple(colours)
         self.keywords = frozenset(keywords or vocabulary)
-        self.image_tower = TextureTower(widths, dim, gram)
+        self.image_tower = TextureTower(dim, hidden)
         self.text_tower = WordTower(len(self.vocabulary), word_width, dim)
 
     def encode_image(self, images: Tensor) -> Tensor:

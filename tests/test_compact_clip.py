@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -40,9 +41,7 @@ def clip() -> CompactClip:
 @pytest.fixture
 def small() -> CompactClip:
     torch.manual_seed(0)
-    return CompactClip(
-        image_size=32, widths=[8, 8], dim=16, vocabulary=["fire", "photo"], word_width=8, gram=4, gap=0.3
-    )
+    return CompactClip(image_size=64, dim=16, hidden=8, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
 
 
 def test_every_class_has_captions_and_the_vocabulary_holds_their_words() -> None:
@@ -84,7 +83,7 @@ def test_the_gap_scales_every_cosine(small: CompactClip) -> None:
 
 
 def test_the_layout_takes_no_gradient(small: CompactClip) -> None:
-    images = torch.rand(2, 3, 32, 32, requires_grad=True)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
     layout = small.encode_image(images)[:, 2 * small.dim :]  # (2, 48)
     torch.testing.assert_close(layout.norm(dim=1), torch.full((2,), small.content))
     (gradient,) = torch.autograd.grad(layout.sum(), images)
@@ -185,13 +184,34 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), looks, np.ones(64, np.float32))
     monkeypatch.setattr(train_clip, "generate", lambda *_, **__: few)
     monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 32, "widths": [8, 8], "dim": len(AXES), "gram": 4})
-    first, second = train_clip.Round(1, 1e-3, 0.02, 1), train_clip.Round(2, 1e-3, 0.04, 2)
-    train_clip.train(tmp_path / "once", 3, rounds=(first, second))
-    train_clip.train(tmp_path / "twice", 3, rounds=(first,))
-    train_clip.train(tmp_path / "twice", 3, rounds=(first, second), resume=True)
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES), "hidden": 8})
+    train_clip.train(tmp_path / "once", 3, steps=3)
+    monkeypatch.setattr(train_clip, "train_tower", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_clip.train(tmp_path / "twice", 3, steps=3)
+    monkeypatch.undo()
+    monkeypatch.setattr(train_clip, "generate", interrupt)  # everything is drawn already
+    monkeypatch.setattr(train_clip, "see", kept(train_clip.see))
+    monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES), "hidden": 8})
+    train_clip.train(tmp_path / "twice", 3, steps=3, resume=True)
     once, twice = (load_file(tmp_path / name / "clip.safetensors") for name in ("once", "twice"))
     assert all(torch.equal(once[name], twice[name]) for name in once)
     about = json.loads((tmp_path / "once" / "clip.json").read_text())
     assert about["architecture"]["kind"] == "compact_clip"
     assert 0 <= about["figures"]["retrieval"] <= 1
+    assert about["seed"] == 3
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def kept(see: Callable[..., train_clip.Seen]) -> Callable[..., train_clip.Seen]:
+    """`see`, which now must find its file."""
+
+    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> train_clip.Seen:
+        assert path.exists()
+        return see(model, drawings, path, seed)
+
+    return find

@@ -1,11 +1,11 @@
 """Train the embedded CLIP from nothing but drawn styles: `python -m genartisan.embedded.train_clip --out DIR --seed 0`.
 
-Writes DIR/drawings.npz and DIR/held_out.npz (kept for the next run), DIR/clip.ckpt after each epoch (`--resume` goes on
-from it), and DIR/clip.safetensors with DIR/clip.json, which names the architecture and the held-out figures.
+Writes DIR/drawings.npz, DIR/held_out.npz and DIR/statistics_*.npz (kept for the next run, `--resume` or not), and
+DIR/clip.safetensors with DIR/clip.json, which names the architecture and the held-out figures.
 
-The image tower learns by free adversarial training (Shafahi et al., arXiv 1904.12843): each batch is used several
-times, and the gradient to its pixels, which the backward pass gives for nothing, makes the next use harder. Without it
-a tower's gradient is noise to the eye, and a StyleNet that follows it paints noise.
+The image tower reads fixed texture statistics (`genartisan.texture`), so these are taken once, of several disguises of
+each drawing, and the layers that read them are trained in minutes. The noise added to the statistics in training makes
+the reading smooth: its gradient then changes a picture's texture as a whole rather than the one statistic that tips it.
 """
 
 from __future__ import annotations
@@ -22,66 +22,62 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from genartisan.compact_clip import CompactClip
+from genartisan.compact_clip import CompactClip, TextureTower
 from genartisan.embedded.captions import COLOUR_WORDS, keywords, random_wish, vocabulary
 from genartisan.embedded.drawings import Drawings, generate
 from genartisan.embedded.measure_clip import figures
 from genartisan.embedded.space import AXES, TECHNIQUES, look_targets, look_vectors, wished
 from genartisan.embedded.training import made_by
+from genartisan.networks import standardized
 
 ARCHITECTURE: dict[str, Any] = {
     "image_size": 96,
-    "widths": [24, 48, 96, 128],
     "dim": len(AXES),
+    "hidden": 384,
     "word_width": 64,
-    "gram": 12,
     "gap": 0.45,  # gap and content play no part in training: chosen after it by what the engine's pictures look like.
     "content": 0.5,  # With less content a patch that has a style's colours and no strokes is rejected as finished
 }
-BATCH = 32
-DECAY = 0.02
+DISGUISES = 3  # of each drawing
+MASKED = 0.3  # share of the pictures whose colours are taken away, so that strokes are learned and not read off colours
+BATCH, STEPS, RATE, DECAY = 256, 2500, 2e-3, 0.05
+NOISE = 0.25  # standard deviations of a statistic
 SCALE = 12.0  # of the cosines in the cross-entropies
-MASKED = 0.4  # share of the pictures whose colours are taken away, so that strokes are learned and not read off colours
-TEXT_STEPS, TEXT_BATCH, TEXT_RATE = 2000, 96, 2e-3
+TEXT_STEPS, TEXT_BATCH, TEXT_RATE, TEXT_DECAY = 2000, 96, 2e-3, 0.02
 
 
-@dataclass(frozen=True)
-class Round:
-    """A stretch of training with its own learning rate cycle.
+@dataclass
+class Seen:
+    """What the tower is trained on: statistics (M, count) of pictures and what is known of each picture, (M,) each.
 
     Attributes:
-        epochs: how often every picture comes.
-        rate: the highest learning rate.
-        reach: the largest change of a pixel, of 1.
-        replays: uses of a batch: the first with a little noise, the others with what the one before found harder.
+        statistics: of disguised drawings.
+        looks: their numbers in LOOKS.
+        shares: how much of that look each shows.
+        masked: whether the colours were taken away.
     """
 
-    epochs: int
-    rate: float
-    reach: float
-    replays: int
-
-
-# Strokes come first: under the adversary from the start the tower learns palettes and little else. The adversary's
-# reach then makes gradients that draw.
-ROUNDS = (Round(7, 3e-3, 4 / 255, 1), Round(2, 2e-3, 8 / 255, 2))
+    statistics: Tensor
+    looks: Tensor
+    shares: Tensor
+    masked: Tensor
 
 
 def train(
-    out: Path,
-    seed: int,
-    *,
-    count: int = 12032,
-    rounds: Sequence[Round] = ROUNDS,
-    resume: bool = False,
-    processes: int = 2,
+    out: Path, seed: int, *, count: int = 12032, steps: int = STEPS, resume: bool = False, processes: int = 2
 ) -> dict[str, Any]:
-    """Draw, train, measure and save; returns what clip.json holds: {"architecture": ..., "figures": ...}."""
+    """Draw, train, measure and save; returns what clip.json holds. What is drawn and taken already is kept.
+
+    Without `resume` the drawings and statistics in `out` are made anew.
+    """
     made = made_by(seed)
     out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        for stale in (*out.glob("statistics_*.npz"), out / "drawings.npz", out / "held_out.npz"):
+            stale.unlink(missing_ok=True)
     drawings = _drawn(out / "drawings.npz", lambda: generate(count, seed, processes=processes))
     held_out = _drawn(out / "held_out.npz", lambda: generate(1088, seed + 1, held_out=True, processes=processes))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -89,26 +85,8 @@ def train(
     model = CompactClip(
         **ARCHITECTURE, vocabulary=vocabulary(), keywords=keywords(), styles=TECHNIQUES, colours=list(COLOUR_WORDS)
     ).to(device)
-    checkpoint = out / "clip.ckpt"
-    begun = resume and checkpoint.exists()
-    stored: dict[str, Any] = torch.load(checkpoint, weights_only=True, map_location=device) if begun else {"done": 0}
-    if stored["done"]:
-        model.image_tower.load_state_dict(stored["model"])
-    epoch, last = 0, sum(stretch.epochs for stretch in rounds)
-    for stretch in rounds:
-        first, end = epoch, epoch + stretch.epochs
-        steps = stretch.epochs * (len(drawings.looks) // BATCH) * stretch.replays
-        optimiser = torch.optim.AdamW(model.image_tower.parameters(), stretch.rate, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stretch.rate, steps + 1, pct_start=0.15)
-        if first < stored["done"] < end:  # stopped within this round
-            optimiser.load_state_dict(stored["optimiser"])
-            schedule.load_state_dict(stored["schedule"])
-        for epoch in range(max(first, stored["done"]), end):
-            name, key = f"epoch {epoch + 1}/{last}", seed * 1000 + epoch
-            train_epoch(model, optimiser, schedule, drawings, stretch, seed=key, name=name)
-            state = {"model": model.image_tower.state_dict(), "done": epoch + 1}
-            torch.save(state | {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict()}, checkpoint)
-        epoch = end
+    seen = [see(model, drawings, out / f"statistics_{n}.npz", seed * 1000 + n) for n in range(DISGUISES)]
+    train_tower(model.image_tower, seen, seed, steps)
     train_text(model, seed)
     return save(model.cpu(), held_out, out, made)
 
@@ -121,49 +99,52 @@ def _drawn(path: Path, make: Callable[[], Drawings]) -> Drawings:
         return Drawings(stored["pictures"], stored["looks"], stored["shares"])
 
 
-def train_epoch(
-    model: CompactClip,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    drawings: Drawings,
-    stretch: Round,
-    *,
-    seed: int,
-    name: str,
-) -> None:
-    """Every picture once, in a seeded order and disguise, `stretch.replays` times in a row."""
-    device, reach = next(model.parameters()).device, stretch.reach
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(drawings.looks), generator=generator)[: len(drawings.looks) // BATCH * BATCH]
-    bar = tqdm(order.view(-1, BATCH), desc=name, mininterval=5)
-    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (model.mean, model.std))
+@torch.no_grad()
+def see(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> Seen:
+    """The statistics of every drawing in a disguise of its own; read from `path` if they were taken already."""
+    if not path.exists():
+        device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
+        found, masked = [], []
+        for first in tqdm(range(0, len(drawings.looks), 64), desc=path.stem, mininterval=5):
+            some = slice(first, first + 64)
+            pictures = torch.from_numpy(drawings.pictures[some]).permute(0, 3, 1, 2).float() / 255  # (B, 3, 128, 128)
+            pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
+            whole = torch.from_numpy(drawings.shares[some]) == 1  # a mixture's share is told by its colours
+            masks = (torch.rand(len(pictures), generator=generator) < MASKED) & whole  # (B,)
+            pictures = torch.where(masks.view(-1, 1, 1, 1), two_tone(pictures, generator), pictures)
+            found.append(model.image_tower.statistics(standardized(pictures.to(device), model.mean, model.std)).cpu())
+            masked.append(masks)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, statistics=torch.cat(found).numpy(), masked=torch.cat(masked).numpy())
+        partial.replace(path)
+    with np.load(path) as stored:
+        statistics, taken = torch.from_numpy(stored["statistics"]), torch.from_numpy(stored["masked"])
+    return Seen(statistics, torch.from_numpy(drawings.looks), torch.from_numpy(drawings.shares), taken)
+
+
+def train_tower(tower: TextureTower, seen: Sequence[Seen], seed: int, steps: int) -> None:
+    """Fit the layers that read the statistics: AdamW, one learning rate cycle, noise on the statistics."""
+    device, generator = tower.head.weight.device, torch.Generator().manual_seed(seed)
+    statistics, looks, shares, masked = (
+        torch.cat([getattr(part, field) for part in seen]).to(device)
+        for field in ("statistics", "looks", "shares", "masked")
+    )
+    tower.measure(statistics)
     truth = Truth(device)
-    model.train()
-    for index in bar:
-        looks = torch.from_numpy(drawings.looks)[index].to(device)  # (B,)
-        shares = torch.from_numpy(drawings.shares)[index].to(device)  # (B,)
-        pictures = (
-            torch.from_numpy(drawings.pictures[index.numpy()]).permute(0, 3, 1, 2).float() / 255
-        )  # (B, 3, 128, 128)
-        pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
-        masked = (torch.rand(BATCH, generator=generator) < MASKED) & (shares.cpu() == 1)  # (B,)
-        pictures = torch.where(masked.view(-1, 1, 1, 1), two_tone(pictures, generator), pictures)
-        masked = masked.to(device)
-        change = ((torch.rand(pictures.shape, generator=generator) - 0.5) * reach).to(device)
-        pictures = pictures.to(device)
-        for _ in range(stretch.replays):
-            change.requires_grad_()
-            style = model.image_tower(((pictures + change).clamp(0, 1) - mean) / std)  # (B, D)
-            loss = truth.loss(style, looks, shares, masked)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            assert change.grad is not None
-            change = (change.detach() + 0.8 * reach * change.grad.sign()).clamp(-reach, reach)
-            nn.utils.clip_grad_norm_(model.image_tower.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        right = truth.strokes_read(style) == truth.strokes[looks].argmax(1)
-        bar.set_postfix(loss=f"{loss.item():.2f}", strokes=f"{right.float().mean().item():.2f}", refresh=False)
+    optimiser = torch.optim.AdamW(tower.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, steps + 1)
+    bar = tqdm(range(steps), desc="tower", mininterval=5)
+    for step in bar:
+        index = torch.randint(len(looks), (BATCH,), generator=generator).to(device)
+        style = tower.read(statistics[index], NOISE)  # (B, D)
+        loss = truth.loss(style, looks[index], shares[index], masked[index])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        if step % 100 == 0:
+            right = truth.strokes_read(style) == truth.strokes[looks[index]].argmax(1)
+            bar.set_postfix(loss=f"{loss.item():.2f}", strokes=f"{right.float().mean().item():.2f}", refresh=False)
 
 
 class Truth:
@@ -203,7 +184,7 @@ class Truth:
 def train_text(model: CompactClip, seed: int) -> None:
     """Teach the text tower where sentences lie: CLIP's contrastive loss over a batch of them, and the cosine."""
     rng, device = random.Random(seed), next(model.parameters()).device
-    optimiser = torch.optim.AdamW(model.text_tower.parameters(), TEXT_RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(model.text_tower.parameters(), TEXT_RATE, weight_decay=TEXT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, TEXT_STEPS)
     for _ in tqdm(range(TEXT_STEPS), desc="texts", mininterval=5):
         wishes = [random_wish(rng) for _ in range(TEXT_BATCH)]
@@ -290,12 +271,12 @@ def save(model: CompactClip, held_out: Drawings, out: Path, made: dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the CLIP of the embedded bundle on drawn styles.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the drawings, checkpoints and weights")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the drawings, statistics and weights")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=12032, help="training pictures to draw")
     parser.add_argument("--processes", type=int, default=2, help="for drawing")
     parser.add_argument("--threads", type=int, default=2, help="for training")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument("--resume", action="store_true", help="keep the drawings and statistics in --out")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     about = train(

@@ -30,11 +30,11 @@ class TextureStatistics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("opponent", torch.tensor(OPPONENT).view(3, 3, 1, 1), persistent=False)
+        self.register_buffer("opponent", torch.tensor(OPPONENT).view(3, 3, 1, 1))
         for number, wavelength in enumerate(WAVELENGTHS):
-            self.register_buffer(f"bank{number}", gabor_bank(wavelength), persistent=False)  # (2 O, 1, k, k)
+            self.register_buffer(f"bank{number}", gabor_bank(wavelength))  # (2 O, 1, k, k)
         line = torch.linspace(-1.6, 1.9, ANCHORS)  # black to white, standardised
-        self.register_buffer("anchors", torch.cartesian_prod(line, line, line), persistent=False)  # (A, 3)
+        self.register_buffer("anchors", torch.cartesian_prod(line, line, line))  # (A, 3)
         with torch.no_grad():
             self.count = self.forward(torch.zeros(1, 3, 64, 64)).shape[1]
 

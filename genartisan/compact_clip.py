@@ -57,7 +57,7 @@ class TextureTower(nn.Module):
         self.head = nn.Linear(hidden, dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.read(self.statistics(images))
+        return self.read(self.standardised(self.statistics(images)))
 
     @torch.no_grad()
     def measure(self, statistics: Tensor) -> None:
@@ -66,12 +66,13 @@ class TextureTower(nn.Module):
         cast(Tensor, self.mean).copy_(mean)
         cast(Tensor, self.deviation).copy_(deviation.clamp_min(1e-3))
 
-    def read(self, statistics: Tensor, noise: float = 0.0) -> Tensor:
-        """Embeddings (N, dim) of statistics (N, count); ``noise`` is added to each, in its own standard deviations."""
-        x = ((statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).clamp(-6, 6)
-        if noise:
-            x = x + noise * torch.randn_like(x)
-        return F.normalize(self.head(self.layers(x)), dim=1)
+    def standardised(self, statistics: Tensor) -> Tensor:
+        """Statistics (N, count) in deviations from their means, at most 6."""
+        return ((statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).clamp(-6, 6)
+
+    def read(self, standardised: Tensor) -> Tensor:
+        """Embeddings (N, dim) of standardised statistics (N, count)."""
+        return F.normalize(self.head(self.layers(standardised)), dim=1)
 
 
 class WordTower(nn.Module):

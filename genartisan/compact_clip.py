@@ -41,20 +41,18 @@ def words_of(text: str) -> list[str]:
 class TextureTower(nn.Module):
     """Reads a style off a picture's texture statistics, which are fixed: (N, 3, S, S) -> (N, dim).
 
-    Args:
-        dim: of the embedding.
-        hidden: width of the two layers that read the statistics; all that is learned is in them.
+    The reading is linear on purpose: layers in between retrieve more styles (0.97 of held-out drawings against 0.9), but
+    their gradient finds ways to satisfy them that look like nothing; a linear one can only add what a style has.
     """
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    LEAST = 0.15  # deviation: a statistic that hardly ever varies, such as a rare colour's share, must not count most
+
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.statistics = TextureStatistics()
         self.register_buffer("mean", torch.zeros(self.statistics.count))
         self.register_buffer("deviation", torch.ones(self.statistics.count))
-        self.layers = nn.Sequential(
-            nn.Linear(self.statistics.count, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()
-        )
-        self.head = nn.Linear(hidden, dim)
+        self.head = nn.Linear(self.statistics.count, dim)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.read(self.standardised(self.statistics(images)))
@@ -64,7 +62,7 @@ class TextureTower(nn.Module):
         """Take means and deviations of statistics (M, count), by which they are standardised from now on."""
         deviation, mean = torch.std_mean(statistics, 0)
         cast(Tensor, self.mean).copy_(mean)
-        cast(Tensor, self.deviation).copy_(deviation.clamp_min(1e-3))
+        cast(Tensor, self.deviation).copy_(deviation.clamp_min(self.LEAST))
 
     def standardised(self, statistics: Tensor) -> Tensor:
         """Statistics (N, count) in deviations from their means, at most 6."""
@@ -72,7 +70,7 @@ class TextureTower(nn.Module):
 
     def read(self, standardised: Tensor) -> Tensor:
         """Embeddings (N, dim) of standardised statistics (N, count)."""
-        return F.normalize(self.head(self.layers(standardised)), dim=1)
+        return F.normalize(self.head(standardised), dim=1)
 
 
 class WordTower(nn.Module):
@@ -103,7 +101,6 @@ class CompactClip(nn.Module):
     Args:
         image_size: side in pixels of the square pictures that `encode_image` takes.
         dim: size of the space both towers share; an embedding has 2 dim + 48 numbers.
-        hidden: width of the layers that read the texture statistics.
         vocabulary: the words the text tower knows, lower case; a text's other words are left out.
         word_width: size of a word's embedding.
         styles: names of the techniques the towers know, each a text that asks for it.
@@ -123,7 +120,6 @@ class CompactClip(nn.Module):
         *,
         image_size: int,
         dim: int,
-        hidden: int,
         vocabulary: Sequence[str],
         word_width: int = 64,
         gap: float = 0.42,
@@ -137,7 +133,7 @@ class CompactClip(nn.Module):
         self.vocabulary = {word: number for number, word in enumerate(vocabulary, START + 1)}
         self.techniques, self.colours = tuple(styles), tuple(colours)
         self.keywords = frozenset(keywords or vocabulary)
-        self.image_tower = TextureTower(dim, hidden)
+        self.image_tower = TextureTower(dim)
         self.text_tower = WordTower(len(self.vocabulary), word_width, dim)
 
     def encode_image(self, images: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def clip() -> CompactClip:
 @pytest.fixture
 def small() -> CompactClip:
     torch.manual_seed(0)
-    return CompactClip(image_size=64, dim=16, hidden=8, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
+    return CompactClip(image_size=64, dim=16, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
 
 
 def test_every_class_has_captions_and_the_vocabulary_holds_their_words() -> None:
@@ -184,7 +184,7 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), looks, np.ones(64, np.float32))
     monkeypatch.setattr(train_clip, "generate", lambda *_, **__: few)
     monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES), "hidden": 8})
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES)})
     train_clip.train(tmp_path / "once", 3, steps=3)
     monkeypatch.setattr(train_clip, "train_tower", interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -193,7 +193,7 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(train_clip, "generate", interrupt)  # everything is drawn already
     monkeypatch.setattr(train_clip, "see", kept(train_clip.see))
     monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES), "hidden": 8})
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES)})
     train_clip.train(tmp_path / "twice", 3, steps=3, resume=True)
     once, twice = (load_file(tmp_path / name / "clip.safetensors") for name in ("once", "twice"))
     assert all(torch.equal(once[name], twice[name]) for name in once)

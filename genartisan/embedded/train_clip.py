@@ -4,9 +4,9 @@ Writes DIR/drawings.npz, DIR/held_out.npz and DIR/statistics_*.npz (kept for the
 DIR/clip.safetensors with DIR/clip.json, which names the architecture and the held-out figures.
 
 The image tower reads fixed texture statistics (`genartisan.texture`), so these are taken once, of several disguises of
-each drawing, and the linear layer that reads them is trained in minutes. Noise on the statistics spreads the reading over
-all of them; without it a few decide, and a StyleNet moves just these. Photos with overdone colours and edges, which are
-what a StyleNet tries first, are among the pictures that show no style.
+each drawing, and the linear layer that reads them is trained in minutes. Noise on the statistics spreads the reading
+over all of them; without it a few decide, and a StyleNet moves just these. Photos with overdone colours and edges,
+which are what a StyleNet tries first, are among the pictures that show no style.
 """
 
 from __future__ import annotations

@@ -1,0 +1,285 @@
+"""``genartisan evaluate --judge``: measures a bundle and the pictures it makes, and writes what it found.
+
+The pictures stay in a working folder, so that judging them again, or going on after an interruption, costs little.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from genartisan.bundle import sha256
+from genartisan.config import StyleConfig, from_params, preset_name, shown
+from genartisan.errors import InputError
+from genartisan.evaluation_jobs import Job, Machine, make_all
+from genartisan.evaluation_measures import clip_figures, hardware, megabytes, seconds_to_load, seconds_to_stylise
+from genartisan.evaluation_report import contact_sheet_of, markdown, targets
+from genartisan.images import read_photo
+from genartisan.judge import Judge
+from genartisan.stylizer import Stylizer
+
+EXTRAS = {"skimage": "scikit-image", "sklearn": "scikit-learn", "cv2": "opencv-python-headless"}
+PHOTOS = {
+    "skimage": ("data/astronaut.png", "data/coffee.png", "data/chelsea.png", "data/rocket.jpg"),
+    "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
+}  # photos that lie in wheels, people and things
+START_CONFIG = StyleConfig(size=160, steps=60, patches=16)  # the paper's losses and learning rate, small
+START_PAIRS = 8
+STARTS = ("bundle", "random")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to evaluate.
+
+    Attributes:
+        machine: the bundle and where it runs.
+        judge: folder of the judge.
+        output: the Markdown file; its JSON lies beside it and its picture in ``pictures`` beside it.
+        work: folder that keeps the pictures and their reports.
+        styles: names of `genartisan.embedded.styles.STYLES`.
+        photos: files.
+        config: the settings of the judged pictures.
+        start_config: the settings of the pairs that compare the two starts.
+        processes: that make pictures side by side.
+        resume: keep the pictures that are made already.
+        drawings: held-out drawings that CLIP is measured on.
+        command: what the reader can type to repeat this.
+    """
+
+    machine: Machine
+    judge: Path
+    output: Path
+    work: Path
+    styles: tuple[str, ...]
+    photos: tuple[Path, ...]
+    config: StyleConfig
+    start_config: StyleConfig = START_CONFIG
+    seed: int = 0
+    processes: int = 2
+    resume: bool = False
+    drawings: int = 1088
+    command: str = "genartisan evaluate --judge"
+
+
+def settings_from(options: Namespace, command: Sequence[str]) -> Settings:
+    """The flags of the command line, checked.
+
+    Raises:
+        InputError: a package is missing, or a flag is out of range.
+    """
+    check_extras()
+    if options.judge is None:
+        raise InputError("evaluate has nothing to do; give --judge, or --judge DIR.", "judge")
+    if options.processes < 1:
+        raise InputError(f"processes is {options.processes}; it must be at least 1.", "processes")
+    output = Path(options.output)
+    if output.suffix not in ("", ".md"):
+        raise InputError(f"output {str(output)!r} ends in {output.suffix}; give a .md file or a folder.", "output")
+    params = {"preset": options.preset, "seed": options.seed}
+    config, seed = from_params(params if options.size is None else {**params, "size": options.size})
+    return Settings(
+        machine=Machine(options.bundle, options.device, options.precision),
+        judge=Path(options.judge),
+        output=output if output.suffix else output / "evaluation.md",
+        work=Path(options.work),
+        styles=chosen_styles(options.styles),
+        photos=tuple(options.photos or default_photos()),
+        config=config,
+        seed=seed,
+        processes=options.processes,
+        resume=options.resume,
+        command=shlex.join(command),
+    )
+
+
+def evaluate(settings: Settings) -> dict[str, Any]:
+    """Measures, writes the Markdown table, the JSON with all results and the contact sheet; returns the results.
+
+    Raises:
+        InputError: a photo cannot be read, or the judge does not know a style.
+        BundleError: the bundle or the judge is missing or damaged.
+    """
+    judge = Judge.load(settings.judge)
+    unknown = [style for style in settings.styles if style not in judge.classes]
+    if unknown:
+        raise InputError(f"styles has {shown(unknown[0])}, which this judge does not know; train it again.", "styles")
+    stylizer = settings.machine.stylizer()
+    photos = {path: stylizer.regions(read_photo(path)) for path in settings.photos}
+    if any(bool(regions.portrait.all()) for regions in photos.values()):
+        raise InputError("photos holds one that shows nothing but people; the judge looks at backgrounds.", "photos")
+
+    pictures, starts = picture_jobs(settings), start_jobs(settings)
+    every_start = [job for pair in starts for job in pair]
+    made = make_all(
+        [*pictures, *every_start],
+        settings.work,
+        settings.machine,
+        processes=settings.processes,
+        resume=settings.resume,
+    )
+    verdicts = []
+    for job in pictures:
+        picture = read_photo(job.picture(settings.work))
+        verdicts.append(verdict(judge, job, picture.pixels, ~photos[job.photo].resized(picture.size).portrait))
+    results = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "command": settings.command,
+        "hardware": hardware(stylizer.device),
+        "made": made,
+        "settings": {
+            "preset": preset_name(settings.config),
+            "config": settings.config.model_dump(),
+            "start_config": settings.start_config.model_dump(exclude={"start"}),
+            "seed": settings.seed,
+            "photos": [path.name for path in settings.photos],
+            "styles": list(settings.styles),
+        },
+        "judge": {"classes": len(judge.classes), **judge.about.model_dump(include={"figures", "commit", "seed"})},
+        "bundle": bundle_facts(settings, stylizer),
+        "pictures": verdicts,
+        "starts": [compared(pair, settings.work) for pair in starts],
+    }
+    write(settings, results)
+    return results
+
+
+def bundle_facts(settings: Settings, stylizer: Stylizer) -> dict[str, Any]:
+    """What is measured of the bundle itself."""
+    photo, prompt = settings.photos[0], prompt_of(settings.styles[0])
+    return {
+        "name": stylizer.bundle.name,
+        "sha256": settings.machine.bundle_hash,
+        "megabytes": round(megabytes(settings.machine.bundle), 2),
+        "seconds_to_load": round(seconds_to_load(settings.machine), 3),
+        "seconds_to_stylise": round(seconds_to_stylise(stylizer, photo, prompt, settings.config, settings.seed), 2),
+        "clip": clip_figures(stylizer, settings.drawings),
+        "fcn": stylizer.bundle.manifest.networks["fcn"].figures,
+    }
+
+
+def picture_jobs(settings: Settings) -> list[Job]:
+    """Every style over every photo."""
+    return [
+        Job(job_name(photo, style), photo, style, prompt_of(style), settings.config, settings.seed)
+        for style in settings.styles
+        for photo in settings.photos
+    ]
+
+
+def start_jobs(settings: Settings) -> list[tuple[Job, Job]]:
+    """Up to eight photo-style pairs, spread over all, each from the bundle's start and from a random one."""
+    pairs = [(photo, style) for style in settings.styles for photo in settings.photos]
+    step = max(1, len(pairs) // START_PAIRS) | 1  # odd: it would meet the same few of an even number of photos
+    chosen = [pairs[index * step % len(pairs)] for index in range(min(START_PAIRS, len(pairs)))]
+    return [
+        tuple(
+            Job(
+                f"start_{start}_{job_name(photo, style)}",
+                photo,
+                style,
+                prompt_of(style),
+                settings.start_config.updated({"start": start}),
+                settings.seed,
+            )
+            for start in STARTS
+        )  # type: ignore[misc]
+        for photo, style in chosen
+    ]
+
+
+def job_name(photo: Path, style: str) -> str:
+    """A file name for a pair; two photos of one name differ in their hashes."""
+    return f"{photo.stem}_{sha256(photo)[:6]}_{style.replace(' ', '_')}"
+
+
+def verdict(judge: Judge, job: Job, picture: Tensor, background: Tensor) -> dict[str, Any]:
+    """What the judge takes a picture for, and the place of the right style, 1 being the first."""
+    ranking = judge.ranking(picture, background)
+    names = [name for name, _ in ranking]
+    return {
+        "photo": job.photo.name,
+        "style": job.style,
+        "prompt": job.prompt,
+        "file": job.picture(Path()).name,
+        "place": names.index(job.style) + 1,
+        "taken_for": names[0],
+        "first_three": [[name, round(chance, 4)] for name, chance in ranking[:3]],
+        "probability": round(dict(ranking)[job.style], 4),
+    }
+
+
+def compared(pair: tuple[Job, Job], work: Path) -> dict[str, Any]:
+    """The total losses of the last step from both starts, and the first over the second."""
+    reports = [job.report(work) for job in pair]
+    losses = [report["losses"]["total"] for report in reports]
+    facts = {"photo": pair[0].photo.name, "style": pair[0].style, "step": reports[0]["steps"]}
+    return {**facts, **dict(zip(STARTS, losses, strict=True)), "ratio": round(losses[0] / losses[1], 4)}
+
+
+def prompt_of(style: str) -> str:
+    """The sentence that asks for a style: the first of its captions, which is its common name."""
+    from genartisan.embedded.captions import CAPTIONS
+
+    return CAPTIONS[style][0]
+
+
+def write(settings: Settings, results: dict[str, Any]) -> None:
+    """The Markdown file, its JSON and its picture; the last two are named after it."""
+    output = settings.output
+    sheet = output.parent / "pictures" / f"{output.stem}.jpg"
+    sheet.parent.mkdir(parents=True, exist_ok=True)
+    sheet.write_bytes(contact_sheet_of(results, settings.photos, settings.work))
+    rows = targets(results)
+    results["targets"] = [row.as_dict() for row in rows]
+    output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    output.write_text(markdown(results, rows, sheet.relative_to(output.parent)), encoding="utf-8")
+
+
+def check_extras() -> None:
+    """Refuses where the packages are missing that hold the photos and draw the styles.
+
+    Raises:
+        InputError: one is missing.
+    """
+    missing = [package for module, package in EXTRAS.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise InputError(
+            f"evaluate needs {', '.join(missing)}, not installed; get it with: pip install 'genartisan[train]'."
+        )
+
+
+def default_photos() -> tuple[Path, ...]:
+    """The six real photos that lie inside the wheels of scikit-image and scikit-learn."""
+    found = []
+    for module, names in PHOTOS.items():
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise InputError(f"photos of {EXTRAS[module]} are wanted, which is not installed; give --photos.", "photos")
+        found += [Path(spec.origin).parent / name for name in names]
+    return tuple(found)
+
+
+def chosen_styles(names: Sequence[str]) -> tuple[str, ...]:
+    """The styles of those names, or every one for ``all``.
+
+    Raises:
+        InputError: a name is no style.
+    """
+    from genartisan.embedded.styles import STYLES
+
+    if list(names) == ["all"]:
+        return tuple(STYLES)
+    for name in names:
+        if name not in STYLES:
+            raise InputError(f"styles has {shown(name)}; give all or some of: {', '.join(STYLES)}.", "styles")
+    return tuple(dict.fromkeys(names))

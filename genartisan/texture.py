@@ -26,7 +26,7 @@ OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))  # ligh
 
 
 class TextureStatistics(nn.Module):
-    """Standardised pictures (N, 3, S, S) -> statistics (N, `count`); S at least 64."""
+    """Standardised pictures (N, 3, S, S) -> statistics (N, `count`); S at least 32."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -210,8 +210,8 @@ def interrupt(*_: object, **__: object) -> None:
 def kept(see: Callable[..., train_clip.Seen]) -> Callable[..., train_clip.Seen]:
     """`see`, which now must find its file."""
 
-    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> train_clip.Seen:
+    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int, **options: bool) -> train_clip.Seen:
         assert path.exists()
-        return see(model, drawings, path, seed)
+        return see(model, drawings, path, seed, **options)
 
     return find

@@ -19,7 +19,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "clip": {
         "kind": "compact_clip",
         "image_size": 32,
-        "widths": [8, 8],
         "dim": 16,
         "vocabulary": ["a", "photo", "fire", "watercolor", "painting", "of", "the"],
     },

@@ -63,6 +63,21 @@ def contour_angle(light: Array, sigma: float = 3.0) -> Array:
     return 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
 
 
+def drawn_out(values: Array, angle: Array, reach: float, taps: int = 9) -> Array:
+    """The mean of a map (H, W) over `reach` pixels along an angle (H, W, radians): noise becomes hairs, (H, W)."""
+    y, x = np.mgrid[: angle.shape[0], : angle.shape[1]].astype(np.float32)
+    u, v = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+    values, total = values.astype(np.float32), np.zeros(angle.shape, np.float32)
+    for shift in np.linspace(-reach / 2, reach / 2, taps, dtype=np.float32):
+        total += cv2.remap(values, x + shift * u, y + shift * v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return total / taps
+
+
+def flow(light: Array, rng: np.random.Generator, sigma: float) -> Array:
+    """The direction along a map's contours, in radians (H, W); where it is flat, along those of a smooth noise."""
+    return contour_angle(blur(light, 1.5) + 0.12 * fractal_noise(rng, light.shape, 70, 2), sigma)
+
+
 def edges(light: Array, sigma: float = 1.0) -> Array:
     """Edge strength (H, W), zero or more."""
     smooth = blur(light, sigma)

@@ -160,16 +160,8 @@ COLOURED = (
     "{colour} colored {style}", "all {colour} {style}", "{style} made {colour}", "{style} but {colour}",
 )  # fmt: skip
 COLOUR_ALONE = (
-    "{}",
-    "{}",
-    "{} colours",
-    "in {}",
-    "shades of {}",
-    "all {}",
-    "{} tones",
-    "a {} picture",
-    "the colour {}",
-)
+    "{}", "{}", "{} colours", "in {}", "shades of {}", "all {}", "{} tones", "a {} picture", "the colour {}",
+)  # fmt: skip
 PAIRS = ("{} and {}", "{} with {}", "{} plus {}", "a mix of {} and {}", "{}, {}", "half {} half {}")
 
 
@@ -184,8 +176,7 @@ class Wish:
 
 def vocabulary() -> list[str]:
     """Every word of the captions, colours, templates and phrases, sorted."""
-    words = {word for sentence in (*_frames(), *_subjects()) for word in words_of(sentence)}
-    return sorted(words)
+    return sorted({word for sentence in (*_frames(), *_subjects()) for word in words_of(sentence)})
 
 
 def keywords() -> list[str]:

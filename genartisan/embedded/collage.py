@@ -12,13 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.functional import normalize
 
 from genartisan.embedded.canvas import Array, Rng
 from genartisan.embedded.people import person_free_photos
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 
-MEAN, STD = list(IMAGENET_MEAN), list(IMAGENET_STD)  # as torchvision's FCN expects
 PASTED = 0.4  # share of the pictures whose people are cut out of another scene
 NOBODY = 0.07  # share of photos without people: what a network trained on drawings is most easily fooled by
 MISTAKABLE = ("chelsea.png", "motorcycle_left.png", "coffee.png", "china.jpg", "flower.jpg", "rocket.jpg")
@@ -39,7 +37,7 @@ def training_batch(scenes: Scenes, rng: Rng, count: int, size: int) -> tuple[Ten
             pairs.append(_moved(scene, rng, size))
     images, masks = zip(*pairs, strict=True)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, 3, size, size)
-    return normalize(pixels, MEAN, STD), torch.from_numpy(np.stack(masks)).long()
+    return standardized(pixels, IMAGENET_MEAN, IMAGENET_STD), torch.from_numpy(np.stack(masks)).long()
 
 
 def _moved(scene: NDArray[np.uint8], rng: Rng, size: int) -> tuple[Array, NDArray[np.bool_]]:

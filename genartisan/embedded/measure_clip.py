@@ -13,6 +13,7 @@ from genartisan.compact_clip import CompactClip, words_of
 from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, STOP, TEMPLATES, coloured_wish
 from genartisan.embedded.drawings import Drawings
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES
+from genartisan.networks import standardized
 
 SOURCE = "a Photo"
 NEW_PHRASES = (
@@ -26,8 +27,8 @@ FAITHFUL = 0.3  # 1 - the background's threshold: what a patch of a finished dra
 def embed_pictures(model: CompactClip, pictures: Tensor) -> Tensor:
     """Unit embeddings (N, D) of pictures (N, 3, H, W) in [0, 1]."""
     small = F.interpolate(pictures, (model.image_size, model.image_size), mode="bilinear", antialias=True)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (model.mean, model.std))
-    parts = [model.encode_image((part - mean) / std) for part in small.split(64)]  # type: ignore[no-untyped-call]
+    seen = standardized(small, model.mean, model.std)
+    parts = [model.encode_image(part) for part in seen.split(64)]  # type: ignore[no-untyped-call]
     return F.normalize(torch.cat(parts), dim=1)
 
 

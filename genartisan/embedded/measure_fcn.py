@@ -10,12 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torchvision.transforms.functional import normalize
 
 from genartisan.compact_fcn import CompactFcn
 from genartisan.embedded.people import draw_scene, person_free_photos
 from genartisan.embedded.photos import load_photos
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 
 # The mask of scikit-image's astronaut, drawn by hand, is a test's and lies in the checkout only.
 ASTRONAUT_MASK = Path(__file__).parents[2] / "tests" / "data" / "astronaut_person.png"
@@ -29,14 +28,9 @@ def person_share(model: CompactFcn, image: NDArray[np.uint8]) -> NDArray[np.floa
     small = (max(32, round(height * scale)), max(32, round(width * scale)))
     pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]  # (1, 3, H, W)
     pixels = F.interpolate(pixels, small, mode="bilinear", antialias=True).clamp(0, 1)
-    chance = model(normalize(pixels, list(IMAGENET_MEAN), list(IMAGENET_STD)))["out"].softmax(1)[:, 1:]  # (1, 1, h, w)
+    logits = model(standardized(pixels, IMAGENET_MEAN, IMAGENET_STD))["out"]  # (1, 2, h, w)
+    chance = logits.softmax(1)[:, 1:]  # (1, 1, h, w)
     return np.asarray(F.interpolate(chance, (height, width), mode="bilinear")[0, 0].numpy(), np.float32)
-
-
-def intersection_over_union(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """1 where both are empty."""
-    either = int((found | truth).sum())
-    return float((found & truth).sum()) / either if either else 1.0
 
 
 def confusion(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -60,9 +54,10 @@ def measure(model: CompactFcn, count: int = 300) -> dict[str, Any]:
     for seed in range(count):
         scene = draw_scene(seed, (192, 192))
         found, truth = person_share(model, scene.image) > 0.5, scene.person > 0
-        table += confusion(found, truth)
+        own = confusion(found, truth)
+        table += own
         if truth.any():
-            by_scene.append(intersection_over_union(found, truth))
+            by_scene.append(class_ious(own)[1])
         else:
             alarms.append(float(found.mean()))
     photos = {

@@ -11,7 +11,9 @@ import numpy as np
 from genartisan.embedded.brushes import (
     Array,
     blur,
+    drawn_out,
     edges,
+    flow,
     fractal_noise,
     grey,
     palette,
@@ -20,7 +22,6 @@ from genartisan.embedded.brushes import (
     strokes,
     swirls,
 )
-from genartisan.embedded.engraved import drawn_out, flow
 
 
 def pencil(photo: Array, rng: np.random.Generator) -> Array:

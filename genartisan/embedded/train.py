@@ -67,8 +67,7 @@ def train_one_by_one(out: Path, seed: int, roles: Sequence[str], resume: bool) -
 def command(role: str, out: Path, seed: int, resume: bool) -> list[str]:
     """The command line that trains one network."""
     line = [sys.executable, "-m", MODULE.format(role=role), "--out", str(out), "--seed", str(seed)]
-    threads = ["--threads", "1"] if role == "clip" and not torch.cuda.is_available() else []
-    return [*line, *threads, *(["--resume"] if resume else [])]
+    return [*line, *(["--resume"] if resume else [])]
 
 
 def one_thread() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Trains the person segmentation on drawn scenes: ``python -m genartisan.embedded.train_fcn --out DIR --seed 0``.
 
-Takes about 35 minutes of one CPU core, a third of it for drawing the scenes, which all cores share (kept in
-DIR/scenes, used again by a next run).
+Takes about 40 minutes of one CPU core, after eight for drawing the scenes, which all cores share (kept in DIR/scenes,
+used again by a next run).
 """
 
 from __future__ import annotations

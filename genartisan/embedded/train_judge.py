@@ -1,8 +1,8 @@
 """Trains the judge on its own drawings: ``python -m genartisan.embedded.train_judge --out tests/judge --seed 1234``.
 
 The judge names the style of finished pictures in `genartisan evaluate --judge`. It is never used to train a network of
-the bundle, to optimise a picture or to choose between pictures; its drawings have their own seeds. It takes about ten
-minutes on one CPU core.
+the bundle, to optimise a picture or to choose between pictures; its drawings have their own seeds. It takes about a
+quarter of an hour on one CPU core.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ from tqdm import tqdm
 
 from genartisan.embedded.brushes import Array
 from genartisan.embedded.photos import HELD_OUT, content, load_photos
-from genartisan.embedded.styles import STYLES, draw
+from genartisan.embedded.space import CLASSES, PHOTO
+from genartisan.embedded.styles import draw
 from genartisan.embedded.training import command, fit, made_by, save_network
 from genartisan.judge import GREY, KIND, new_network, standardised
 
 SIZE = 128  # pixels, the side of a tile
-CROPS = (
-    64,
-    96,
-)  # pixels, what the training sees, first and last: at the tiles' own scale and at a fraction of the cost
-CLASSES = ("photo", *STYLES)
+CROPS = (64, 96)  # pixels, what the training sees, first and last: the tiles' own scale at a fraction of the cost
 STREAM = 71_000  # the first word of every seed here: no other program draws these pictures
 PHOTO_SHARE = 0.08  # of the drawings; a photo is every style's neighbour, so it gets more than one class's share
 CHUNK = 50  # drawings a seed
@@ -113,7 +110,7 @@ def drawing(name: str, photos: dict[str, Array], rng: Rng, share: float) -> NDAr
     photo = content(photos, rng, side)
     if rng.random() < 0.6:  # a style may not be known by the colours of the few photos
         photo = np.ascontiguousarray(photo[..., rng.permutation(3)])
-    styled = photo if name == "photo" else photo * (1 - share) + draw(name, photo, rng) * share
+    styled = photo if name == PHOTO else photo * (1 - share) + draw(name, photo, rng) * share
     small = cv2.resize(styled, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return np.round(np.clip(small, 0, 1) * 255).astype(np.uint8)
 

@@ -16,16 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import normalize
 
 from genartisan.embedded.canvas import Array, Rng
-from genartisan.embedded.collage import MEAN, STD
 from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import HELD_OUT, content, load_photos
 from genartisan.embedded.styles import STYLES, draw
 from genartisan.embedded.train_fcn import FIRST_SEED
 from genartisan.embedded.training import command, fit, made_by, save_network
-from genartisan.networks import Vgg19
+from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, Vgg19, standardized
 
 WIDTH = 0.125
 SIZE = 112  # pixels, the side of a training picture
@@ -82,7 +80,7 @@ def train(
             to_tensor(originals).to(device),
             to_tensor([restyled(rng, image) for image in originals]).to(device),
         )  # (N, 3, S, S) each
-        inputs = normalize(torch.cat((first, second)), MEAN, STD)  # (2N, 3, S, S)
+        inputs = seen(torch.cat((first, second)))  # (2N, 3, S, S)
         if step % 50 == 0 and step < 0.9 * steps:
             revive(model, inputs, seed + step)
         features = model(inputs)  # 2 x (2N, C, h, w)
@@ -155,6 +153,11 @@ def to_tensor(images: list[Array]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(images), np.float32)).permute(0, 3, 1, 2).contiguous()
 
 
+def seen(images: Tensor) -> Tensor:
+    """Pictures in [0, 1] as a VGG takes them."""
+    return standardized(images, IMAGENET_MEAN, IMAGENET_STD)
+
+
 def structure(images: Tensor) -> Tensor:
     """Light, evened out to the same contrast everywhere, and edges: ``(N, 2, H/4, W/4)`` of ``(N, 3, H, W)``."""
     light = (images * images.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(1, keepdim=True)  # (N, 1, H, W)
@@ -182,9 +185,7 @@ def strangeness(features: Tensor) -> Tensor:
 @torch.no_grad()
 def content_terms(model: Vgg19, first: list[Array], second: list[Array]) -> Array:
     """The content loss's two terms for each pair, ``(N, 2)``."""
-    pairs = zip(
-        model(normalize(to_tensor(first), MEAN, STD)), model(normalize(to_tensor(second), MEAN, STD)), strict=True
-    )
+    pairs = zip(model(seen(to_tensor(first))), model(seen(to_tensor(second))), strict=True)
     return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs], 1).numpy()
 
 
@@ -219,7 +220,7 @@ def measure(model: Vgg19, count: int = 32) -> dict[str, Any]:
     recoloured = [np.clip(image[..., [2, 0, 1]] ** 0.8, 0, 1) for image in first]
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in first]
     with torch.no_grad():
-        features = model(normalize(to_tensor(first), MEAN, STD))
+        features = model(seen(to_tensor(first)))
     terms = {"stylised": content_terms(model, first, styled), "recoloured": content_terms(model, first, recoloured)}
     terms["mirrored"] = content_terms(model, first, mirrored)
     terms["another_photo"] = content_terms(model, first, first[1:] + first[:1])

@@ -1,0 +1,85 @@
+"""How CLIP's image tower is shown the drawings: cropped, warped and tinted as patches are, in two tones, overdone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genartisan.embedded.brushes import blur, fractal_noise
+from genartisan.embedded.drawings import Drawings
+
+
+def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """A random crop, flip, perspective with black outside, and tint: (B, 3, H, W) -> (B, 3, size, size) in [0, 1].
+
+    The method warps each patch by such a perspective (distortion 0.5); a tower that never saw one takes the black
+    wedges for a style. The tint keeps a colour alone from deciding.
+    """
+    count = len(pictures)
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * (high - low) + low
+
+    square = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # corners, (x, y)
+    warped = (uniform(0, 1, 1, 1) < 0.7) * uniform(0, 0.5, 4, 2)  # how far each corner moves inwards
+    zoom = uniform(0.65, 1, 1, 1)
+    middle = uniform(-1, 1, 1, 2) * (1 - zoom)
+    mirror = torch.where(uniform(0, 1, 1, 1) < 0.5, torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0]))
+    matrix = homography(square * (1 - warped), square.expand(count, 4, 2))  # output -> crop, (B, 3, 3)
+    line = torch.linspace(-1, 1, size)
+    at = torch.stack((*torch.meshgrid(line, line, indexing="xy"), torch.ones(size, size)), -1).view(1, -1, 3)
+    at = at @ matrix.transpose(1, 2)  # (B, size^2, 3)
+    at = at[..., :2] / at[..., 2:]
+    outside = (at.abs() > 1).any(2).view(count, 1, size, size)
+    grid = (at * zoom * mirror + middle).view(count, size, size, 2)
+    seen = F.grid_sample(pictures, grid, align_corners=False, padding_mode="reflection")  # (B, 3, size, size)
+    mix = torch.eye(3) + 0.07 * torch.randn(count, 3, 3, generator=generator)
+    tinted = (
+        torch.einsum("bij,bjhw->bihw", mix, seen - 0.5) * uniform(0.8, 1.15, 1, 1, 1)
+        + 0.5
+        + uniform(-0.07, 0.07, 1, 1, 1)
+    )
+    noise = torch.randn(seen.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
+    return (tinted + noise).clamp(0, 1).masked_fill(outside, 0)
+
+
+def two_tone(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """The pictures (B, 3, H, W) between two random colours, by their light: only the strokes are left to go by."""
+    count = len(pictures)
+    weights = torch.rand(count, 3, 1, 1, generator=generator) + 0.2
+    light = (pictures * weights / weights.sum(1, keepdim=True)).sum(1, keepdim=True)  # (B, 1, H, W)
+    dark = torch.rand(count, 3, 1, 1, generator=generator) * 0.5
+    bright = 1 - torch.rand(count, 3, 1, 1, generator=generator) * 0.5
+    return dark + (bright - dark) * light
+
+
+def homography(source: Tensor, target: Tensor) -> Tensor:
+    """The projective maps that take four points to four others: (B, 4, 2), (B, 4, 2) -> (B, 3, 3)."""
+    (x, y), (u, v) = source.unbind(2), target.unbind(2)  # each (B, 4)
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    upper = torch.stack((x, y, one, none, none, none, -u * x, -u * y), 2)
+    lower = torch.stack((none, none, none, x, y, one, -v * x, -v * y), 2)
+    solved = torch.linalg.solve(torch.cat((upper, lower), 1), torch.cat((u, v), 1))  # (B, 8)
+    return torch.cat((solved, torch.ones(len(solved), 1)), 1).view(-1, 3, 3)
+
+
+def overdone(drawings: Drawings, count: int, seed: int) -> Drawings:
+    """`count` photos with colours mixed and stretched at random, edges sharpened, washes of colour: no style in any."""
+    rng = np.random.default_rng([seed, 77])
+    photos = np.flatnonzero(drawings.looks == 0)
+    pictures = []
+    for number in rng.choice(photos, count):
+        x = drawings.pictures[number].astype(np.float32) / 255
+        if rng.random() < 0.5:
+            x = x + rng.uniform(1, 6) * (x - blur(x, rng.uniform(0.8, 4)))
+        mix = np.eye(3) * rng.uniform(0, 1.2) + rng.normal(0, rng.uniform(0.2, 0.9), (3, 3))
+        x = (x - rng.uniform(0.25, 0.75)) @ mix.T * rng.uniform(0.8, 4) + rng.uniform(0, 1, 3)
+        if rng.random() < 0.5:
+            wash = np.stack([fractal_noise(rng, x.shape[:2], rng.uniform(20, 80), 2) for _ in range(3)], -1)
+            x = x + rng.uniform(0.2, 1.2) * (wash - 0.5)
+        if rng.random() < 0.4:
+            x = blur(x.astype(np.float32), rng.uniform(0.5, 2))
+        pictures.append(np.round(np.clip(x, 0, 1) * 255).astype(np.uint8))
+    return Drawings(np.stack(pictures), np.zeros(count, np.int64), np.ones(count, np.float32))

@@ -69,7 +69,7 @@ class StyleConfig(_Frozen):
     steps: Int = Field(400, ge=1, le=5000)  # optimiser steps, paper §5.2
     """Optimiser steps."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
-    """The first steps, this fraction of all, work on the photo at half its size, which takes a quarter of the time."""
+    """The first steps, this fraction of all, work on the photo at half its size, which takes about a third of the time."""
     start: Literal["random", "bundle"] = "random"  # paper §3.2
     """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
@@ -125,8 +125,8 @@ class StyleConfig(_Frozen):
 
 
 # What a preset changes of the paper's settings. A start that copies the photo bears a higher learning rate than a
-# random one, and needs less contrast: the photo's own is there from step 1 on. The last, full-size steps give strokes
-# their size, which a StyleNet of coarse steps alone draws half as wide.
+# random one, and needs less contrast: the photo's own is there from step 1 on. At the first full-size step the loss
+# jumps; the last steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {

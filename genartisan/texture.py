@@ -1,10 +1,9 @@
 """Statistics of a picture's texture and colours under fixed filters: what the embedded CLIP's image tower reads.
 
 A bank of oriented filters (Gabor's, even and odd) looks at four octaves of the picture in three opponent colours. What
-is kept are the means, spreads and correlations of their energies, and the energies of the energies a second bank finds,
-as in Portilla and Simoncelli's texture model (2000) and in scattering networks (Bruna and Mallat, arXiv 1203.1514); and
-how much of the picture lies near each of a set of colours. Nothing here is learned. A picture that is moved along the
-gradient of such statistics takes on strokes; along the gradient of a small learned network, noise.
+is kept are the means, spreads and correlations of their energies, and what the same filters find in those energies, as
+in Portilla and Simoncelli's texture model (2000) and in scattering networks (Bruna and Mallat, arXiv 1203.1514); and
+how much of the picture lies near each of a set of colours. Nothing here is learned.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ class TextureStatistics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # Stored with the weights although they follow from the constants: a bundle builds its networks without values.
         self.register_buffer("opponent", torch.tensor(OPPONENT).view(3, 3, 1, 1))
         for number, wavelength in enumerate(WAVELENGTHS):
             self.register_buffer(f"bank{number}", gabor_bank(wavelength))  # (2 O, 1, k, k)

@@ -1,6 +1,6 @@
 """Trains the person segmentation on drawn scenes: ``python -m genartisan.embedded.train_fcn --out DIR --seed 0``.
 
-Takes about 40 minutes of one CPU core, after eight for drawing the scenes, which all cores share (kept in DIR/scenes,
+Takes about 40 minutes of one CPU core, after ten for drawing the scenes, which all cores share (kept in DIR/scenes,
 used again by a next run).
 """
 
@@ -35,8 +35,8 @@ def train(
     out_dir: Path,
     seed: int = 0,
     *,
-    steps: int = 10000,
-    scenes: int = 8000,
+    steps: int = 24000,
+    scenes: int = 12000,
     batch: int = 8,
     resume: bool = False,
     device: torch.device | None = None,

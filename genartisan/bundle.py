@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import safetensors
 import safetensors.torch
@@ -53,6 +53,17 @@ class Manifest(BaseModel):
     name: str
     description: str
     networks: dict[Literal["clip", "fcn", "vgg", "stylenet"], NetworkEntry]
+
+
+class Frozen(Protocol):
+    """What a run needs of a bundle; the training of a start has no whole one yet."""
+
+    @property
+    def clip(self) -> Clip: ...
+    @property
+    def vgg(self) -> nn.Module: ...
+    @property
+    def start(self) -> StyleNet: ...
 
 
 @dataclass(frozen=True)

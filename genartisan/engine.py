@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import adjust_contrast
 
-from genartisan.bundle import Bundle
+from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
-from genartisan.patches import PatchPlan, warp
+from genartisan.patches import PatchPlan, Records, plan, warp
 from genartisan.regions import NAMES, RegionMap
 from genartisan.scales import Eyes, Scale, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
@@ -67,11 +68,11 @@ class Run:
         photo: the photo at the size of the picture.
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
-        plan: the patches of all steps.
+        plan: the patches of all steps at the photo's size.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
-    bundle: Bundle
+    bundle: Frozen
     photo: Photo
     regions: RegionMap | None
     direction: Tensor
@@ -90,7 +91,7 @@ class Run:
         self.stylenet = self._fresh_stylenet()
         self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.device)
         self.eyes = Eyes(self.bundle, self.dtype)
-        self.full = prepared(self.photo, self.regions, self.eyes, self.device)
+        self.full = prepared(self.photo, self.regions, self.plan, self.eyes, self.device)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse = self._coarse() if self.coarse_steps else self.full
         self.warnings += self.plan.warnings
@@ -121,6 +122,12 @@ class Run:
                 "learning_rate",
             )
         return finished(picture, self.photo, self.config.contrast)
+
+    def patches(self) -> Records:
+        """The records of the patches of every step so far, `PATCH` rows, ``(steps, N)``."""
+        done = len(self.history)
+        coarse, fine = self.coarse.plan.records[: self.coarse_steps], self.plan.records[self.coarse_steps :]
+        return np.concatenate((coarse, fine))[:done]
 
     def losses(self) -> list[dict[str, float]]:
         """The losses of every step so far, read back at once."""
@@ -154,8 +161,8 @@ class Run:
 
     def _losses(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
-        config, eyes, batch = self.config, self.eyes, self.plan.batch(step, self.device)
-        crops = warp(picture, batch.boxes, batch.homographies, self.plan.side, self.photo.size)  # (N, 3, side, side)
+        config, eyes, batch = self.config, self.eyes, scale.plan.batch(step, self.device)
+        crops = warp(picture, batch.boxes, batch.homographies, scale.plan.side)  # (N, 3, side, side)
         view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
         embeddings = eyes.embed(torch.cat((eyes.crops(crops), eyes.whole(view))))  # (N + 1, D)
         distances = directional_distances(embeddings[:-1], scale.source, self.direction)  # (N,)
@@ -190,10 +197,15 @@ class Run:
         return net.to(self.device).requires_grad_(True).train()
 
     def _coarse(self) -> Scale:
-        """What the coarse steps see: photo and regions at half their size."""
+        """What the coarse steps see: photo and regions at half their size.
+
+        The patches keep their size in pixels, and with it the strokes keep theirs: a StyleNet draws them by pixels,
+        and would have to draw them anew for the fine steps.
+        """
         photo = halved(self.photo)
         regions = None if self.regions is None else self.regions.resized(photo.size)
-        return prepared(photo, regions, self.eyes, self.device)
+        patches = plan(self.config, photo.size, regions, self.seed)
+        return prepared(photo, regions, patches, self.eyes, self.device)
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -200,9 +200,7 @@ def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
     return np.asarray(np.linalg.solve(system, np.concatenate((u, v), axis=-1)[..., None])[..., 0], np.float64)
 
 
-def warp(
-    picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int, size: tuple[int, int] | None = None
-) -> Tensor:
+def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Tensor:
     """All patches of a step, cropped and warped by one `grid_sample`.
 
     Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: beyond a crop's
@@ -212,13 +210,11 @@ def warp(
         picture: ``(1, 3, H, W)``.
         boxes: (x, y) of the crops, ``(N, 2)``.
         coefficients: of the homographies, ``(N, 8)``.
-        size: (width, height) of the picture that the boxes were drawn for, if that is not ``picture``'s own: a patch
-            then shows the same part of a picture that is smaller or larger.
 
     Returns:
         ``(N, 3, side, side)``.
     """
-    width, height = size or (picture.shape[-1], picture.shape[-2])
+    height, width = picture.shape[-2:]
     centre = torch.arange(side, device=picture.device, dtype=coefficients.dtype) + 0.5  # of the pixels
     x, y = centre[None, None, :], centre[None, :, None]
     a, b, c, d, e, f, g, h = coefficients[:, :, None, None].unbind(1)  # each (N, 1, 1)
@@ -229,9 +225,7 @@ def warp(
     extent = torch.tensor((width, height), device=picture.device, dtype=place.dtype)
     grid = (inside + boxes[:, None, None, :] + 0.5) * (2 / extent) - 1  # in [-1, 1]
     tall = grid.reshape(1, -1, side, 2).to(picture.dtype)  # (1, N * side, side, 2): one batch for one picture
-    # A smaller picture's outermost pixels have their centres further in than the crops' own: no black is meant there.
-    beyond = "zeros" if (width, height) == (picture.shape[-1], picture.shape[-2]) else "border"
-    patches = F.grid_sample(picture, tall, padding_mode=beyond, align_corners=False)  # (1, 3, N * side, side)
+    patches = F.grid_sample(picture, tall, align_corners=False)  # (1, 3, N * side, side)
     patches = patches.reshape(3, -1, side, side).transpose(0, 1)  # (N, 3, side, side)
     # Squared: torchvision samples a picture with black around it, then blends with the fill by the coverage once more.
     return patches * covered.square().to(patches.dtype)[:, None]

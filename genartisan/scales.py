@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genartisan.bundle import Bundle
+from genartisan.bundle import Frozen
 from genartisan.images import MIN_SIDE, Photo, resized
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.patches import PatchPlan
 from genartisan.regions import RegionMap
 
 
@@ -18,7 +19,7 @@ from genartisan.regions import RegionMap
 class Eyes:
     """Pictures, RGB in [0, 1], as the frozen networks take them: CLIP's squares and VGG's maps, in ``dtype``."""
 
-    bundle: Bundle
+    bundle: Frozen
     dtype: torch.dtype
 
     def whole(self, picture: Tensor) -> Tensor:
@@ -55,6 +56,7 @@ class Scale:
         features: VGG's maps of the photo.
         source: E_I of the photo, ``(1, D)``, normalised.
         global_source: E_I of the masked photo, ``(1, D)``, normalised.
+        plan: the patches of all steps, in pixels of this size.
     """
 
     content: Tensor
@@ -63,6 +65,7 @@ class Scale:
     features: list[Tensor]
     source: Tensor
     global_source: Tensor
+    plan: PatchPlan
 
     @property
     def pixels(self) -> int:
@@ -70,7 +73,7 @@ class Scale:
 
 
 @torch.no_grad()
-def prepared(photo: Photo, regions: RegionMap | None, eyes: Eyes, device: torch.device) -> Scale:
+def prepared(photo: Photo, regions: RegionMap | None, plan: PatchPlan, eyes: Eyes, device: torch.device) -> Scale:
     """The scale of a photo and its region map, which is None where nothing is masked, on ``device``."""
     content = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
@@ -86,6 +89,7 @@ def prepared(photo: Photo, regions: RegionMap | None, eyes: Eyes, device: torch.
         features=features,
         source=source,
         global_source=F.normalize(masked, dim=-1),  # (1, D)
+        plan=plan,
     )
 
 

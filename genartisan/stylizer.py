@@ -235,7 +235,7 @@ def find_precision(name: str, device: torch.device) -> str:
 
 def region_report(run: Run) -> list[dict[str, Any]]:
     """For each region: its pixels, the patches drawn from it, those rejected, and the controls it got."""
-    done = run.plan.records[: len(run.history)]
+    done = run.patches()
     if run.regions is None:
         width, height = run.photo.size
         names, pixels = ["photo"], [width * height]

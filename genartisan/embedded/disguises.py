@@ -1,14 +1,10 @@
-"""How CLIP's image tower is shown the drawings: cropped, warped and tinted as patches are, in two tones, overdone."""
+"""How CLIP's image tower is shown the drawings: cropped, warped and tinted as patches are."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from genartisan.embedded.brushes import blur, fractal_noise
-from genartisan.embedded.drawings import Drawings
 
 
 def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -45,16 +41,6 @@ def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return (tinted + noise).clamp(0, 1).masked_fill(outside, 0)
 
 
-def two_tone(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """The pictures (B, 3, H, W) between two random colours, by their light: only the strokes are left to go by."""
-    count = len(pictures)
-    weights = torch.rand(count, 3, 1, 1, generator=generator) + 0.2
-    light = (pictures * weights / weights.sum(1, keepdim=True)).sum(1, keepdim=True)  # (B, 1, H, W)
-    dark = torch.rand(count, 3, 1, 1, generator=generator) * 0.5
-    bright = 1 - torch.rand(count, 3, 1, 1, generator=generator) * 0.5
-    return dark + (bright - dark) * light
-
-
 def homography(source: Tensor, target: Tensor) -> Tensor:
     """The projective maps that take four points to four others: (B, 4, 2), (B, 4, 2) -> (B, 3, 3)."""
     (x, y), (u, v) = source.unbind(2), target.unbind(2)  # each (B, 4)
@@ -63,23 +49,3 @@ def homography(source: Tensor, target: Tensor) -> Tensor:
     lower = torch.stack((none, none, none, x, y, one, -v * x, -v * y), 2)
     solved = torch.linalg.solve(torch.cat((upper, lower), 1), torch.cat((u, v), 1))  # (B, 8)
     return torch.cat((solved, torch.ones(len(solved), 1)), 1).view(-1, 3, 3)
-
-
-def overdone(drawings: Drawings, count: int, seed: int) -> Drawings:
-    """`count` photos with colours mixed and stretched at random, edges sharpened, washes of colour: no style in any."""
-    rng = np.random.default_rng([seed, 77])
-    photos = np.flatnonzero(drawings.looks == 0)
-    pictures = []
-    for number in rng.choice(photos, count):
-        x = drawings.pictures[number].astype(np.float32) / 255
-        if rng.random() < 0.5:
-            x = x + rng.uniform(1, 6) * (x - blur(x, rng.uniform(0.8, 4)))
-        mix = np.eye(3) * rng.uniform(0, 1.2) + rng.normal(0, rng.uniform(0.2, 0.9), (3, 3))
-        x = (x - rng.uniform(0.25, 0.75)) @ mix.T * rng.uniform(0.8, 4) + rng.uniform(0, 1, 3)
-        if rng.random() < 0.5:
-            wash = np.stack([fractal_noise(rng, x.shape[:2], rng.uniform(20, 80), 2) for _ in range(3)], -1)
-            x = x + rng.uniform(0.2, 1.2) * (wash - 0.5)
-        if rng.random() < 0.4:
-            x = blur(x.astype(np.float32), rng.uniform(0.5, 2))
-        pictures.append(np.round(np.clip(x, 0, 1) * 255).astype(np.uint8))
-    return Drawings(np.stack(pictures), np.zeros(count, np.int64), np.ones(count, np.float32))

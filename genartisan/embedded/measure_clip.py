@@ -51,7 +51,7 @@ def figures(model: CompactClip, held_out: Drawings) -> dict[str, Any]:
     pictures = torch.from_numpy(held_out.pictures).permute(0, 3, 1, 2).float() / 255
     looks = [LOOKS[number] for number in held_out.looks]
     plain = torch.tensor([number < len(CLASSES) for number in held_out.looks.tolist()])
-    labels = torch.tensor([CLASSES.index(look.strokes or CLASSES[0]) for look in looks])
+    labels = torch.tensor([CLASSES.index(look.technique or CLASSES[0]) for look in looks])
     images = embed_pictures(model, pictures)  # (N, D)
     source = embed_style(model, SOURCE)  # (D,)
     texts = torch.stack([source, *(embed_style(model, name) for name in TECHNIQUES)])  # (K, D)
@@ -71,8 +71,8 @@ def figures(model: CompactClip, held_out: Drawings) -> dict[str, Any]:
     for image, look in zip(
         images[~plain], (look for look, own in zip(looks, plain, strict=True) if not own), strict=True
     ):
-        sentences = F.normalize(model.encode_text([f"{colour} {look.strokes}" for colour in COLOURS]), dim=1)
-        of_words.append(COLOURS[int((sentences @ image).argmax())] == look.palette)
+        sentences = F.normalize(model.encode_text([f"{colour} {look.technique}" for colour in COLOURS]), dim=1)
+        of_words.append(COLOURS[int((sentences @ image).argmax())] == look.colour)
     return {
         "pictures": int(plain.sum()),
         "retrieval": _rounded(right[plain].float().mean()),

@@ -1,12 +1,20 @@
-"""Trains the StyleNet that a request starts from, one that copies its input.
+"""Trains the StyleNet that a request starts from: one that copies its input, and learns strokes fast.
 
 ``python -m genartisan.embedded.train_stylenet --out DIR --seed 0``
 
-Takes about a quarter of an hour on one CPU core.
+DIR has to hold the trained CLIP and VGG, because the second part of the training runs the engine on them. Takes about
+half an hour on one CPU core.
+
+First it learns to copy. Then it is *primed*, by Reptile (Nichol et al., arXiv 1803.02999): again and again the engine
+optimises it for one picture and one style, the first few steps of a request, and it moves a little of the way; then it
+learns to copy again. So it stays a copy of the photo at step 1, but one whose inner maps already hold what strokes are
+made of, and which withstands Adam's first steps, when every weight moves by a full learning rate.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,14 +22,37 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from genartisan.compact_clip import CompactClip
+from genartisan.config import StyleConfig
 from genartisan.embedded.canvas import Array, Rng
+from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import load_photos
-from genartisan.embedded.training import command, fit, made_by, save_network
+from genartisan.embedded.space import COLOURS, TECHNIQUES
+from genartisan.embedded.train_fcn import FIRST_SEED
+from genartisan.embedded.training import command, fit, made_by, save_network, trained_network
+from genartisan.engine import Run
+from genartisan.images import Photo
+from genartisan.patches import plan
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
+from genartisan.text import text_direction
 
-HELD_OUT = ("astronaut.png", "coffee.png", "motorcycle_left.png")  # measured, never trained on
+# Measured, never trained on: the photos that `genartisan evaluate` makes pictures of.
+HELD_OUT = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "china.jpg", "flower.jpg")
+SCENES = 200  # drawn people among the photos
 SLOPE = 4.8  # of the logits over the brightness: the straight line that a sigmoid turns into the least error
+TASKS = 2  # a picture and a style each, side by side: a step of Reptile goes towards where they end on average
+PACE = 0.15  # the share of that way, at first; it falls to nothing
+COPIES = 3  # steps of learning to copy after each step of Reptile
+COPY_RATE = 1e-3
+COLOURED = 0.25  # share of the tasks with a colour word
+# A task is the beginning of a request: at the presets' learning rate, without a threshold that would end it early.
+TASK = StyleConfig(
+    mode="clipstyler", start="bundle", steps=16, learning_rate=3e-3, halve_every=1000, patches=4, patch_size=96,
+    threshold=0.0,
+)  # fmt: skip
+SAVE_EVERY = 10  # steps of Reptile
 
 
 def train(
@@ -29,33 +60,140 @@ def train(
     seed: int = 0,
     *,
     steps: int = 900,
+    rounds: int = 300,
     batch: int = 4,
     resume: bool = False,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Trains an identity StyleNet and writes stylenet.safetensors and stylenet.json; returns the figures."""
-    made = made_by(seed)
+    """Trains the start and writes stylenet.safetensors and stylenet.json; returns the figures.
+
+    Args:
+        steps: of learning to copy.
+        rounds: of priming.
+    """
+    made, device = made_by(seed), device or torch.device("cpu")
     model = random_stylenet(seed)
     open_straight_path(model)
     photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
     known = [photo for name, photo in sorted(photos.items()) if name not in HELD_OUT]
+    known += [draw_scene(FIRST_SEED + n, (192, 192)).image.astype(np.float32) / 255 for n in range(SCENES)]
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
         size = (int(rng.choice((96, 128, 160, 192))), int(rng.choice((96, 128, 160))))
-        pictures = np.stack([random_picture(rng, known, size) for _ in range(batch)])
-        images = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)  # (N, 3, H, W)
-        error: Tensor = model(images) - images  # (N, 3, H, W)
-        return error.abs().mean() + 5 * error.square().mean()
+        return copy_loss(model, rng, known, size, batch, device)
 
-    checkpoint = out_dir / "stylenet_checkpoint.pt"
-    fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=checkpoint, resume=resume, device=device)
+    checkpoints = out_dir / "stylenet_checkpoint.pt", out_dir / "stylenet_primed.pt"
+    fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=checkpoints[0], resume=resume, device=device)
+    prime(model, out_dir, known, seed=seed, rounds=rounds, checkpoint=checkpoints[1], resume=resume, device=device)
     figures = {
         "psnr_db": {name: round(psnr(model, photos[name]), 2) for name in HELD_OUT if name in photos},
         "steps": steps,
+        "rounds": rounds,
     }
     save_network(out_dir, "stylenet", model, {"kind": "stylenet"}, figures, made)
     return figures
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a run needs of a bundle that is still in training."""
+
+    clip: CompactClip
+    vgg: nn.Module
+    start: StyleNet
+
+
+def prime(
+    model: StyleNet,
+    out_dir: Path,
+    photos: list[Array],
+    *,
+    seed: int,
+    rounds: int,
+    checkpoint: Path,
+    resume: bool,
+    device: torch.device,
+) -> None:
+    """Reptile on the engine itself, in place; see the module's text. All chance comes from seed and round."""
+    clip = cast(CompactClip, trained_network(out_dir, "clip", device))
+    networks = Networks(clip, trained_network(out_dir, "vgg", device), model.to(device))
+    optimiser = torch.optim.Adam(model.parameters(), COPY_RATE)
+    first = 0
+    if resume and checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["round"]
+    bar = tqdm(range(first, rounds), initial=first, total=rounds, desc="priming", mininterval=10)
+    with ThreadPoolExecutor(TASKS) as pool:
+        for number in bar:
+            rng = np.random.default_rng([seed, 1, number])
+            left = 1 - number / rounds
+            tasks = [task(networks, rng, photos, device) for _ in range(TASKS)]
+            ends = list(pool.map(run_to_the_end, tasks))
+            move_towards(model, [run.stylenet for run in ends], PACE * left)
+            for group in optimiser.param_groups:
+                group["lr"] = COPY_RATE * max(left, 0.05)
+            for _ in range(COPIES if number + 1 < rounds else 20 * COPIES):
+                copied = copy_loss(model, rng, photos, (112, 112), 3, device)
+                optimiser.zero_grad()
+                copied.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            if number % 10 == 0:
+                patch = np.mean([run.losses()[-1]["patch"] for run in ends])
+                bar.set_postfix(patch=f"{patch:.3f}", copy=f"{copied.item():.4f}")
+            if (number + 1) % SAVE_EVERY == 0 or number + 1 == rounds:
+                partial = checkpoint.with_suffix(".partial")
+                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "round": number + 1}
+                torch.save(state, partial)
+                partial.replace(checkpoint)
+    model.cpu()
+
+
+def task(networks: Networks, rng: Rng, photos: list[Array], device: torch.device) -> Run:
+    """The beginning of a request for a random picture and a random style."""
+    size = ((128, 128), (96, 144), (144, 96))[rng.integers(3)]
+    photo = Photo(torch.from_numpy(random_picture(rng, photos, size)).permute(2, 0, 1).contiguous())
+    prompt = str(rng.choice(TECHNIQUES))
+    if rng.random() < COLOURED:
+        prompt = f"{rng.choice(COLOURS)} {prompt}"
+    config, seed = TASK.updated({"size": max(size)}), int(rng.integers(2**31))
+    return Run(
+        bundle=networks,
+        photo=photo,
+        regions=None,
+        direction=text_direction(networks.clip, prompt, config.source_text),
+        plan=plan(config, photo.size, None, seed),
+        config=config,
+        seed=seed,
+        device=device,
+        dtype=torch.float32,
+    )
+
+
+def run_to_the_end(run: Run) -> Run:
+    """The run after its last step."""
+    for _ in run:
+        pass
+    return run
+
+
+@torch.no_grad()
+def move_towards(model: StyleNet, ends: list[StyleNet], share: float) -> None:
+    """Moves weights a share of the way to where others are on average, in place."""
+    for weights, *others in zip(model.parameters(), *(end.parameters() for end in ends), strict=True):
+        weights.lerp_(torch.stack(others).mean(0), share)
+
+
+def copy_loss(
+    model: StyleNet, rng: Rng, photos: list[Array], size: tuple[int, int], batch: int, device: torch.device
+) -> Tensor:
+    """How far the network's pictures are from what it was given."""
+    pictures = np.stack([random_picture(rng, photos, size) for _ in range(batch)])
+    images = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)  # (N, 3, H, W)
+    error: Tensor = model(images) - images  # (N, 3, H, W)
+    return error.abs().mean() + 5 * error.square().mean()
 
 
 @torch.no_grad()

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from genartisan.networks import build
 
 SAVE_EVERY = 100  # steps: a killed run loses a minute or two
 
@@ -139,6 +141,18 @@ def save_network(
     (folder / f"{role}.safetensors").write_bytes(save(tensors))
     text = json.dumps({"architecture": architecture, "figures": figures, **made}, indent=2)
     (folder / f"{role}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def trained_network(folder: Path, role: str, device: torch.device) -> nn.Module:
+    """The network that `save_network` left in a folder, in evaluation mode and without gradients for its weights.
+
+    Raises:
+        FileNotFoundError: it is not trained yet.
+    """
+    architecture = json.loads((folder / f"{role}.json").read_text(encoding="utf-8"))["architecture"]
+    network = build(role, architecture).to_empty(device=device)
+    network.load_state_dict(load_file(folder / f"{role}.safetensors"))
+    return network.to(device, torch.float32).eval().requires_grad_(False)
 
 
 def command(train: Train) -> None:

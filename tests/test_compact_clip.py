@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from genartisan.compact_clip import CompactClip, words_of
+from genartisan.compact_clip import CompactClip, TextureTower, about_means, words_of
 from genartisan.embedded import train_clip
-from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, TEMPLATES, keywords, random_wish, vocabulary
+from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, TEMPLATES, Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.colours import recolour
 from genartisan.embedded.drawings import Drawings, held_out_sample, sample
 from genartisan.embedded.measure_clip import embed_pictures, embed_style, read_texts
-from genartisan.embedded.photos import HELD_OUT, load_photos, scene
-from genartisan.embedded.space import AXES, CLASSES, COLOURS, LOOKS, PALETTES, TECHNIQUES, Look, finished, wished
+from genartisan.embedded.photos import HELD_OUT, content, load_photos, scene
+from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.styles import STYLES, draw
 
 EMBEDDED = resources.files("genartisan.embedded")
@@ -41,7 +41,7 @@ def clip() -> CompactClip:
 @pytest.fixture
 def small() -> CompactClip:
     torch.manual_seed(0)
-    return CompactClip(image_size=64, dim=16, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
+    return CompactClip(image_size=64, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
 
 
 def test_every_class_has_captions_and_the_vocabulary_holds_their_words() -> None:
@@ -82,12 +82,60 @@ def test_the_gap_scales_every_cosine(small: CompactClip) -> None:
     assert math.isclose(float(F.cosine_similarity(style, reachable, dim=0)), small.gap, rel_tol=1e-4)
 
 
-def test_the_layout_takes_no_gradient(small: CompactClip) -> None:
-    images = torch.rand(2, 3, 64, 64, requires_grad=True)
-    layout = small.encode_image(images)[:, 2 * small.dim :]  # (2, 48)
-    torch.testing.assert_close(layout.norm(dim=1), torch.full((2,), small.content))
-    (gradient,) = torch.autograd.grad(layout.sum(), images)
-    assert gradient.abs().max() == 0
+def test_embeddings_are_unit_vectors(small: CompactClip) -> None:
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for embeddings in (small.encode_image(images), small.encode_text(["fire", "a photo", ""])):
+        torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+
+
+@pytest.fixture
+def fitted() -> tuple[TextureTower, torch.Tensor, torch.Tensor]:
+    """A tower fitted to made-up statistics, and these: two looks that differ in the first; the second only varies."""
+    generator = torch.Generator().manual_seed(0)
+    tower = TextureTower()
+    looks = torch.arange(4000) % 2
+    statistics = torch.randn(4000, tower.statistics.count, generator=generator)
+    statistics[:, 0] += 2.0 * looks
+    statistics[:, 1] = 5 * statistics[:, 1] + statistics[:, 0]
+    tower.measure(statistics, looks, shrinkage=0.01)
+    return tower, statistics, looks
+
+
+def test_a_picture_is_nearest_to_a_look_where_the_look_lies_and_not_beyond(
+    fitted: tuple[TextureTower, torch.Tensor, torch.Tensor],
+) -> None:
+    tower, statistics, looks = fitted
+    look = F.normalize(tower.embed(statistics[looks == 1]).mean(0), dim=0)
+    line = statistics.mean(0).repeat(9, 1)
+    line[:, 0] = torch.linspace(-2, 6, 9)  # through the look's own 2
+    line[:, 1] = line[:, 0]
+    near = tower.embed(line) @ look
+    assert abs(float(line[near.argmax(), 0]) - 2) <= 1
+    assert near[-1] < near.max() - 1e-3
+
+
+def test_what_varies_within_a_look_is_unmixed(fitted: tuple[TextureTower, torch.Tensor, torch.Tensor]) -> None:
+    tower, statistics, looks = fitted
+    unmixed = ((statistics - tower.mean) / tower.deviation).clamp(-6, 6) @ tower.unmix
+    covariance = torch.cov(about_means(unmixed, looks).T)
+    torch.testing.assert_close(covariance.diag(), torch.ones(len(covariance)), rtol=0.02, atol=0)
+    assert (covariance - covariance.diag().diag()).abs().max() < 0.15
+
+
+def test_a_technique_in_a_colour_without_pictures_is_where_its_parts_say() -> None:
+    tower = TextureTower()
+    technique, other, colour = TECHNIQUES[0], TECHNIQUES[1], COLOURS[0]
+    shown = [Look(), Look(technique), Look(other), Look(other, colour)]
+    looks = torch.tensor([LOOKS.index(look) for look in shown for _ in range(50)])
+    statistics = 0.05 * torch.randn(200, tower.statistics.count, generator=torch.Generator().manual_seed(1))
+    statistics[50:, 0] += 1
+    statistics[100:, 1] += 1
+    statistics[150:, 2] += 1  # what the colour does
+    means = train_clip.look_means(tower, statistics, looks)
+    text = train_clip.wished(means, Wish("", (other,), colour))
+    there = tower.embed(statistics[150:]).mean(0)
+    assert F.cosine_similarity(text, there, dim=0) > 0.999
+    assert set(means.norm(dim=1).round().tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
@@ -104,12 +152,17 @@ def test_texts_in_new_phrases_and_word_orders_find_their_style(clip: CompactClip
 
 
 def test_a_colour_word_turns_the_direction_towards_that_colour(clip: CompactClip) -> None:
-    plain = embed_style(clip, "watercolor painting")[: clip.dim]
-    purple = embed_style(clip, "a purple watercolor painting")[: clip.dim]
-    axis = AXES.index("purple")
-    assert purple[axis] > plain[axis] + 0.15
-    assert int((purple - plain).argmax()) == axis
-    assert F.cosine_similarity(plain, purple, dim=0) > 0.6  # the strokes stay
+    photos = {name: photo for name, photo in load_photos().items() if name in HELD_OUT}
+    rng = np.random.default_rng(5)
+    drawn = [draw("watercolor painting", content(photos, rng, 128, share_drawn=0), rng) for _ in range(12)]
+    purple = [recolour(picture, "purple", rng, 1.0) for picture in drawn]
+    plain_there, purple_there = (
+        embed_pictures(clip, torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)) for some in (drawn, purple)
+    )
+    turned = embed_style(clip, "a purple watercolor painting") - embed_style(clip, "watercolor painting")
+    assert ((purple_there - plain_there) @ turned > 0).all()
+    names = torch.stack([embed_style(clip, f"a purple {name}") for name in TECHNIQUES])
+    assert (names @ purple_there.mean(0)).argmax() == TECHNIQUES.index("watercolor painting")  # the strokes stay
 
 
 def test_only_a_prompt_without_a_style_is_warned_of(clip: CompactClip) -> None:
@@ -126,30 +179,17 @@ def test_fresh_drawings_over_held_out_photos_are_retrieved(clip: CompactClip) ->
     photos = {name: photo for name, photo in load_photos().items() if name in HELD_OUT}
     rng = np.random.default_rng(77)
     drawn = [held_out_sample(photos, rng) for _ in range(220)]
-    pictures = torch.from_numpy(np.stack([picture for picture, _, _ in drawn])).permute(0, 3, 1, 2) / 255
-    labels = torch.tensor([CLASSES.index(look.strokes or CLASSES[0]) for _, look, _ in drawn])
-    own = torch.tensor([LOOKS.index(look) < len(CLASSES) for _, look, _ in drawn])
+    pictures = torch.from_numpy(np.stack([picture for picture, _ in drawn])).permute(0, 3, 1, 2) / 255
+    labels = torch.tensor([CLASSES.index(look.technique or CLASSES[0]) for _, look in drawn])
+    own = torch.tensor([LOOKS.index(look) < len(CLASSES) for _, look in drawn])
     known = torch.stack([embed_style(clip, "a Photo"), *(embed_style(clip, name) for name in TECHNIQUES)])
     right = (embed_pictures(clip, pictures) @ known.T).argmax(1) == labels
     assert right[own].float().mean() >= 0.87
 
 
-def test_colours_alone_reach_less_of_a_style_than_colours_and_strokes() -> None:
-    for name in PALETTES:
-        text, photo = wished((name,)) - Look().vector(), Look().vector()
-        reached = [
-            float(F.cosine_similarity(look.vector() - photo, text, dim=0))
-            for look in (Look(None, name), Look(name), finished(name))
-        ]
-        assert reached[0] < reached[1] - 0.1 < reached[2] - 0.2
-        assert reached[2] == pytest.approx(1, abs=1e-5)
-
-
-def test_looks_are_unit_vectors_and_all_different() -> None:
-    points = torch.stack([look.vector() for look in LOOKS])
-    torch.testing.assert_close(points.norm(dim=1), torch.ones(len(LOOKS)))
-    assert (points @ points.T - torch.eye(len(LOOKS))).max() < 0.99
-    assert LOOKS[: len(CLASSES)] == (Look(), *map(finished, TECHNIQUES))
+def test_looks_are_all_different_and_begin_with_the_classes() -> None:
+    assert len(set(LOOKS)) == len(LOOKS)
+    assert LOOKS[: len(CLASSES)] == (Look(), *map(Look, TECHNIQUES))
 
 
 def test_there_are_the_styles_and_colours_that_the_bundle_promises(clip: CompactClip) -> None:
@@ -171,29 +211,25 @@ def test_a_recoloured_picture_has_the_colour(colour: str) -> None:
 
 def test_training_sentences_and_pictures_are_drawn_from_their_seed() -> None:
     photos = dict(list(load_photos().items())[:2])
-    picture, look, share = sample(photos, np.random.default_rng(9))
-    other, *rest = sample(photos, np.random.default_rng(9))
+    picture, look = sample(photos, np.random.default_rng(9))
+    other, same = sample(photos, np.random.default_rng(9))
     np.testing.assert_array_equal(picture, other)
-    assert [look, share] == rest
+    assert look == same
     assert [random_wish(random.Random(4)) for _ in range(3)] == [random_wish(random.Random(4)) for _ in range(3)]
 
 
 def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    looks = np.arange(64) % len(LOOKS)
-    few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), looks, np.ones(64, np.float32))
-    monkeypatch.setattr(train_clip, "generate", lambda *_, **__: few)
-    monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES)})
-    train_clip.train(tmp_path / "once", 3, steps=3)
-    monkeypatch.setattr(train_clip, "train_tower", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        train_clip.train(tmp_path / "twice", 3, steps=3)
-    monkeypatch.undo()
+    few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), np.arange(64) % len(LOOKS))
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64})
+    with monkeypatch.context() as patch:
+        patch.setattr(train_clip, "generate", lambda *_, **__: few)
+        train_clip.train(tmp_path / "once", 3, steps=3)
+        patch.setattr(train_clip, "train_text", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train_clip.train(tmp_path / "twice", 3, steps=3)
     monkeypatch.setattr(train_clip, "generate", interrupt)  # everything is drawn already
     monkeypatch.setattr(train_clip, "see", kept(train_clip.see))
-    monkeypatch.setattr(train_clip, "TEXT_STEPS", 2)
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "dim": len(AXES)})
     train_clip.train(tmp_path / "twice", 3, steps=3, resume=True)
     once, twice = (load_file(tmp_path / name / "clip.safetensors") for name in ("once", "twice"))
     assert all(torch.equal(once[name], twice[name]) for name in once)
@@ -207,11 +243,11 @@ def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def kept(see: Callable[..., train_clip.Seen]) -> Callable[..., train_clip.Seen]:
+def kept(see: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """`see`, which now must find its file."""
 
-    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int, **options: bool) -> train_clip.Seen:
+    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> torch.Tensor:
         assert path.exists()
-        return see(model, drawings, path, seed, **options)
+        return see(model, drawings, path, seed)
 
     return find

@@ -152,19 +152,3 @@ def test_a_warp_sends_no_gradient_beyond_its_crop() -> None:
     assert touched[10 : 10 + SIDE, 20 : 20 + SIDE].any()
     touched[10 : 10 + SIDE, 20 : 20 + SIDE] = False
     assert not touched.any()
-
-
-def test_a_patch_shows_the_same_part_of_a_smaller_picture() -> None:
-    def ramp(width: int, height: int) -> torch.Tensor:
-        """As red as far right, as green as far down, ``(1, 3, H, W)``."""
-        x = (torch.arange(width) + 0.5).div(width).expand(height, width)
-        y = (torch.arange(height) + 0.5).div(height)[:, None].expand(height, width)
-        return torch.stack((x, y, torch.ones(height, width)))[None]
-
-    boxes = torch.tensor([[0.0, 0.0], [17.0, 5.0], [WIDTH - SIDE, HEIGHT - SIDE]])
-    moved = np.stack([crop_corners(SIDE), np.abs(crop_corners(SIDE) - [[2, 5], [4, 1], [0, 3], [6, 6]])])[[0, 1, 0]]
-    coefficients = torch.from_numpy(homographies(moved, SIDE)).float()
-    large = warp(ramp(WIDTH, HEIGHT), boxes, coefficients, SIDE)
-    small = warp(ramp(WIDTH // 2, HEIGHT // 2), boxes, coefficients, SIDE, (WIDTH, HEIGHT))
-    assert torch.allclose(small[1], large[1], atol=1e-5)
-    assert torch.allclose(small, large, atol=0.51 / HEIGHT)  # a ramp ends at the centres of its outermost pixels

@@ -228,17 +228,23 @@ def test_the_first_steps_see_half_the_photo_and_the_picture_is_whole(
 
 @pytest.mark.parametrize("mode", ["artisan", "clipstyler"])
 @pytest.mark.parametrize("box", [(0, 0, 32, 48), (0, 0, 0, 0), (0, 0, 64, 48)])
-def test_coarse_steps_draw_the_same_patches_and_repeat_bit_for_bit(
+def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
     tiny_stylizer: Stylizer, mode: str, box: tuple[int, int, int, int]
 ) -> None:
-    def run(share: float) -> Result:
-        config = quick(mode=mode, coarse_share=share)
+    config = quick(mode=mode, coarse_share=0.75)
+
+    def run() -> Result:
         return tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
 
-    fine, coarse, again = run(0.0), run(0.75), run(0.75)
-    assert coarse.image.tobytes() == again.image.tobytes() != fine.image.tobytes()
-    drawn = [[region["patches"] for region in result.report["regions"]] for result in (fine, coarse)]
-    assert drawn[0] == drawn[1]
+    first, again = run(), run()
+    assert first.image.tobytes() == again.image.tobytes()
+    drawn = {region["name"]: region["patches"] for region in first.report["regions"]}
+    assert sum(drawn.values()) == config.steps * config.patches
+    if mode == "artisan" and box == (0, 0, 32, 48):
+        assert 0 < drawn["portrait"] <= config.regions.portrait.share * config.steps * config.patches
+    steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config, seed=1)
+    assert steps._run.coarse.plan.side == min(config.patch_size, 24)  # pixels of the half-size picture, too
+    assert steps._run.full.plan.side == min(config.patch_size, 48)
 
 
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:

@@ -59,7 +59,7 @@ def train(
     out_dir: Path,
     seed: int = 0,
     *,
-    steps: int = 900,
+    steps: int = 300,
     rounds: int = 300,
     batch: int = 4,
     resume: bool = False,

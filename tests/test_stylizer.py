@@ -159,7 +159,7 @@ def test_no_person_is_clipstyler_mode(tiny_stylizer: Stylizer) -> None:
     artisan = tiny_stylizer(tiny.picture(), "fire", config=QUICK, mask=nobody)
     baseline = tiny_stylizer(tiny.picture(), "fire", config=quick(mode="clipstyler"))
     assert artisan.image.tobytes() == baseline.image.tobytes()
-    changed = quick(regions={"background": {"threshold": 0.95}})
+    changed = quick(regions={"background": {"threshold": 2.0}})
     assert artisan.image.tobytes() != tiny_stylizer(tiny.picture(), "fire", config=changed, mask=nobody).image.tobytes()
 
 
@@ -231,7 +231,7 @@ def test_the_first_steps_see_half_the_photo_and_the_picture_is_whole(
 def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
     tiny_stylizer: Stylizer, mode: str, box: tuple[int, int, int, int]
 ) -> None:
-    config = quick(mode=mode, coarse_share=0.75)
+    config = quick(mode=mode, coarse_share=0.75, patches=10)
 
     def run() -> Result:
         return tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
@@ -253,9 +253,12 @@ def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer
         tiny_stylizer(tiny.picture(), "fire", config=config).report["history"]
         for config in (full, full.updated({"coarse_share": 0.9}))
     ]
-    before = at_full_size[0][0]["total"]
-    first_fine = at_full_size[1][27]["total"]
-    assert first_fine < 0.95 * before
+    before, all_fine, first_fine = (
+        at_full_size[0][0]["total"],
+        at_full_size[0][27]["total"],
+        at_full_size[1][27]["total"],
+    )
+    assert before - first_fine > 0.5 * (before - all_fine) > 0
 
 
 def test_losses_of_a_coarse_step_are_close_to_those_of_a_fine_one(tiny_stylizer: Stylizer) -> None:

@@ -2,8 +2,8 @@
 
 The content loss should mind what a picture shows and not how it is painted. So the network sees photos and drawn
 people under many styles; a decoder, thrown away later, has to draw the *original's* light, shade and edges from the
-two feature maps, and a style's features should lie near the original's, compared with another picture's. Takes about
-half an hour on one core.
+two feature maps, and a style's features should lie near the original's, compared with another picture's. Takes
+three minutes on one core with AVX-512, half an hour on an old one.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class TextureTower(nn.Module):
     def measure(self, statistics: Tensor, looks: Tensor, shrinkage: float) -> None:
         """Fits what is standardised and unmixed to pictures of known looks.
 
-        The unmixing is the symmetric inverse root of the covariance within looks, as in linear discriminant analysis:
+        The unmixing is, but for its columns' scale, the symmetric inverse root of the covariance within looks, as in linear discriminant analysis:
         what varies among pictures of one look counts less than what tells looks apart.
 
         Args:
@@ -85,7 +85,7 @@ class TextureTower(nn.Module):
         values, vectors = torch.linalg.eigh(torch.cov(about_means(standardised, looks).T))
         unmix = vectors @ torch.diag((values.clamp_min(0) + shrinkage).rsqrt()) @ vectors.T  # (count, count)
         spread = about_means(standardised @ unmix, looks).std(0)  # (count,)
-        cast(Tensor, self.unmix).copy_(unmix / spread.clamp_min(1e-6))
+        cast(Tensor, self.unmix).copy_(unmix / spread.clamp_min(float(spread.median())))  # or `LEAST` is undone
 
 
 def about_means(values: Tensor, labels: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ class CompactClip(nn.Module):
         *,
         image_size: int,
         vocabulary: Sequence[str],
+        gap: float,
         word_width: int = 64,
-        gap: float = 0.5,
         styles: Sequence[str] = (),
         colours: Sequence[str] = (),
         keywords: Sequence[str] = (),

@@ -125,17 +125,17 @@ class StyleConfig(_Frozen):
 
 
 # What a preset changes of the paper's settings. A start that copies the photo bears a higher learning rate than a
-# random one, and needs less contrast: the photo's own is there from step 1 on. At the first full-size step the loss
+# random one, and needs no contrast: the photo's own is there from step 1 on. At the first full-size step the loss
 # jumps; the last steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
-        "size": 384, "steps": 40, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 20,
-        "patches": 16, "contrast": 1.2,
+        "size": 384, "steps": 60, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 30,
+        "patches": 16, "contrast": 1.0,
     },
     "draft": {
-        "size": 256, "steps": 30, "coarse_share": 0.85, "start": "bundle", "learning_rate": 4e-3, "halve_every": 15,
-        "patches": 16, "patch_size": 96, "contrast": 1.2,
+        "size": 256, "steps": 40, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 20,
+        "patches": 16, "patch_size": 96, "contrast": 1.0,
     },
 }  # fmt: skip
 DEFAULT_PRESET = "paper"

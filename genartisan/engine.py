@@ -27,6 +27,7 @@ from genartisan.scales import Eyes, Scale, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
+COARSE_PATCH = 0.75  # of a patch's side in pixels, in the coarse steps
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Run:
         self.full = prepared(self.photo, self.regions, self.plan, self.eyes, self.device)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse = self._coarse() if self.coarse_steps else self.full
-        self.warnings += self.plan.warnings
+        self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
         self._steps = self._optimise()
 
     def __iter__(self) -> Iterator[Step]:
@@ -197,14 +198,15 @@ class Run:
         return net.to(self.device).requires_grad_(True).train()
 
     def _coarse(self) -> Scale:
-        """What the coarse steps see: photo and regions at half their size.
+        """What the coarse steps see: photo and regions at half their size, in patches of three quarters of theirs.
 
-        The patches keep their size in pixels, and with it the strokes keep theirs: a StyleNet draws them by pixels,
-        and would have to draw them anew for the fine steps.
+        A StyleNet draws strokes by pixels. Patches of half the size would have strokes half as large drawn, which the
+        fine steps would have to draw anew; patches of the whole size would leave no crop beside a person in the middle.
         """
         photo = halved(self.photo)
         regions = None if self.regions is None else self.regions.resized(photo.size)
-        patches = plan(self.config, photo.size, regions, self.seed)
+        side = max(1, round(COARSE_PATCH * self.config.patch_size))
+        patches = plan(self.config, photo.size, regions, self.seed, min(side, *photo.size))
         return prepared(photo, regions, patches, self.eyes, self.device)
 
 

@@ -42,7 +42,7 @@ class PatchBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Every patch of a run, drawn before the first step.
+    """Every patch of a run at one scale, drawn before the first step.
 
     Attributes:
         records: `PATCH` rows, ``(steps, N)``.
@@ -68,22 +68,26 @@ class PatchPlan:
         return PatchBatch(*(torch.from_numpy(column).to(device) for column in columns))
 
 
-def plan(config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, seed: int) -> PatchPlan:
+def plan(
+    config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, seed: int, patch_size: int | None = None
+) -> PatchPlan:
     """Draws every patch of a run for a picture of (width, height).
 
     Args:
         regions: the picture's region map in artisan mode; None in clipstyler mode, where every patch is alike.
+        patch_size: instead of the config's, in pixels.
     """
     width, height = size
-    side = min(config.patch_size, width, height)
+    wanted = patch_size or config.patch_size
+    side = min(wanted, width, height)
     # Three streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
     placing, redrawing, bending = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     records = np.zeros((config.steps, config.patches), PATCH)
     columns, rows = width - side + 1, height - side + 1
     positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
     warnings = []
-    if side < config.patch_size:
-        warnings.append(f"patch_size was lowered from {config.patch_size} to {side}, the picture's short side")
+    if side < wanted:
+        warnings.append(f"patch_size was lowered from {wanted} to {side}, the picture's short side")
     if regions is None:
         records["weight"], records["threshold"] = 1, config.threshold
     else:

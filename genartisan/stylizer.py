@@ -23,7 +23,7 @@ from genartisan.regions import NAMES, RegionMap, from_mask, segment
 from genartisan.text import text_direction
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PROMPTS_KEPT = 256  # text directions of the latest prompts, 2 kB each
+PROMPTS_KEPT = 256  # text directions of the latest prompts, some 10 kB each
 
 
 @dataclass(frozen=True)

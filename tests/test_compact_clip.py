@@ -118,7 +118,8 @@ def test_what_varies_within_a_look_is_unmixed(fitted: tuple[TextureTower, torch.
     tower, statistics, looks = fitted
     unmixed = ((statistics - tower.mean) / tower.deviation).clamp(-6, 6) @ tower.unmix
     covariance = torch.cov(about_means(unmixed, looks).T)
-    torch.testing.assert_close(covariance.diag(), torch.ones(len(covariance)), rtol=0.02, atol=0)
+    assert covariance.diag().max() <= 1.02  # no statistic is blown up, and half of them are brought to 1
+    assert covariance.diag().median() == pytest.approx(1, abs=0.05)
     assert (covariance - covariance.diag().diag()).abs().max() < 0.15
 
 
@@ -132,9 +133,10 @@ def test_a_technique_in_a_colour_without_pictures_is_where_its_parts_say() -> No
     statistics[100:, 1] += 1
     statistics[150:, 2] += 1  # what the colour does
     means = train_clip.look_means(tower, statistics, looks)
-    text = train_clip.wished(means, Wish("", (other,), colour))
-    there = tower.embed(statistics[150:]).mean(0)
-    assert F.cosine_similarity(text, there, dim=0) > 0.999
+    expected = torch.zeros(1, tower.statistics.count)
+    expected[0, 0] = expected[0, 2] = 1  # the technique, and what the colour did to the other one
+    text = train_clip.wished(means, Wish("", (technique,), colour))
+    assert F.cosine_similarity(text, tower.embed(expected)[0], dim=0) > 0.999
     assert set(means.norm(dim=1).round().tolist()) <= {0.0, 1.0}
 
 
@@ -223,7 +225,7 @@ def test_training_sentences_and_pictures_are_drawn_from_their_seed() -> None:
 def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), np.arange(64) % len(LOOKS))
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64})
+    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "gap": 0.5})
     with monkeypatch.context() as patch:
         patch.setattr(train_clip, "generate", lambda *_, **__: few)
         train_clip.train(tmp_path / "once", 3, steps=3)

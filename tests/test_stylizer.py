@@ -13,9 +13,10 @@ from PIL import Image
 
 from genartisan import engine
 from genartisan.bundle import Bundle
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
 from genartisan.images import read_photo
+from genartisan.regions import BACKGROUND
 from genartisan.scales import Scale, halved
 from genartisan.stylizer import Result, Stylizer, find_device, find_precision
 
@@ -243,8 +244,19 @@ def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
     if mode == "artisan" and box == (0, 0, 32, 48):
         assert 0 < drawn["portrait"] <= config.regions.portrait.share * config.steps * config.patches
     steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config, seed=1)
-    assert steps._run.coarse.plan.side == min(config.patch_size, 24)  # pixels of the half-size picture, too
+    assert steps._run.coarse.plan.side == min(round(0.75 * config.patch_size), 24)  # of the half-size picture's pixels
     assert steps._run.full.plan.side == min(config.patch_size, 48)
+
+
+@pytest.mark.parametrize("name", ["fast", "draft"])
+def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_stylizer: Stylizer, name: str) -> None:
+    config = preset(name)
+    side = config.size
+    person = tiny.mask(side, side, box=(side // 4, side // 8, side * 3 // 4, side))
+    steps = tiny_stylizer.steps(tiny.picture(side, side), "fire", config=config, mask=person)
+    records = steps._run.coarse.plan.records
+    assert (records["region"] == BACKGROUND).mean() >= 1 - config.regions.portrait.share
+    assert not any("share" in warning for warning in steps._run.warnings)
 
 
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:

@@ -19,6 +19,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "clip": {
         "kind": "compact_clip",
         "image_size": 32,
+        "gap": 0.5,
         "vocabulary": ["a", "photo", "fire", "watercolor", "painting", "of", "the"],
     },
     "fcn": {"kind": "compact_fcn", "classes": ["__background__", "person"], "widths": [8, 8, 8, 8], "image_size": 64},

@@ -35,7 +35,7 @@ class Drawings:
 
 
 def generate(count: int, seed: int, *, held_out: bool = False, processes: int = 2) -> Drawings:
-    """Draw `count` pictures; with `held_out`, only finished styles and photos, over photos that training never sees."""
+    """Draw `count` pictures; with `held_out`, over photos that training never sees."""
     seeds = np.random.SeedSequence([seed, int(held_out)]).spawn(-(-count // CHUNK))
     with ProcessPoolExecutor(processes) as pool:
         chunks = list(

@@ -30,7 +30,11 @@ from genartisan.embedded.space import COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.training import command, made_by, save_network
 from genartisan.networks import standardized
 
-ARCHITECTURE: dict[str, Any] = {"image_size": 96, "word_width": 64, "gap": 0.5}
+ARCHITECTURE: dict[str, Any] = {
+    "image_size": 96,
+    "word_width": 64,
+    "gap": 0.5,  # with it the patches of a picture of preset `fast` end at cosines of 0.2 to 0.4, as OpenAI's CLIP's do
+}
 DISGUISES = 2  # of each drawing
 SHRINKAGE = 1.0  # squared deviations. 0.1 retrieves more held-out drawings, 1 and above give better pictures
 COUNT = 20032  # drawings
@@ -51,6 +55,10 @@ def train(
     """Makes CompactClip and writes clip.safetensors and clip.json; returns the figures, those of the stored weights.
 
     With `resume` the drawings and statistics in `out_dir` are kept; without it they are made anew.
+
+    Args:
+        steps: of the text tower's training.
+        count: drawings.
     """
     made, device = made_by(seed), device or torch.device("cpu")
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -116,10 +124,12 @@ def look_means(tower: TextureTower, statistics: Tensor, looks: Tensor) -> Tensor
         some = slice(first, first + 4096)
         sums.index_add_(0, looks[some], tower.embed(statistics[some]))
     means = sums / counts.clamp_min(1)  # (LOOKS, D)
+    plain = torch.tensor([LOOKS.index(Look(name)) for name in TECHNIQUES], device=looks.device)
     for colour in COLOURS:
-        plain = torch.tensor([LOOKS.index(Look(name)) for name in TECHNIQUES], device=looks.device)
         both = torch.tensor([LOOKS.index(Look(name, colour)) for name in TECHNIQUES], device=looks.device)
-        expected = means[plain] + (means[both] - means[plain]).mean(0)  # (techniques, D)
+        shown = ((counts[both] > 0) & (counts[plain] > 0)).squeeze(1)  # (techniques,)
+        shift = (means[both] - means[plain])[shown].sum(0) / shown.sum().clamp_min(1)  # (D,)
+        expected = means[plain] + shift  # (techniques, D)
         means[both] = (sums[both] + PRIOR * expected) / (counts[both] + PRIOR)
     return F.normalize(means, dim=1)
 
@@ -141,7 +151,7 @@ def train_text(model: CompactClip, means: Tensor, seed: int, steps: int) -> None
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in tqdm(range(steps), desc="texts", mininterval=5):
         wishes = [random_wish(rng) for _ in range(TEXT_BATCH)]
-        points = torch.stack([wished(means, wish) for wish in wishes]).to(device)  # (B, D)
+        points = torch.stack([wished(means, wish) for wish in wishes])  # (B, D)
         text = model.text_tower(model.tokens([wish.text for wish in wishes]))  # (B, D)
         apart, read = (F.normalize(places - middle, dim=1) for places in (points, text))
         same = (points @ points.T > 0.9999).float()  # sentences that ask for the same

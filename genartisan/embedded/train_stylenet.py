@@ -38,7 +38,7 @@ from genartisan.patches import plan
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
 from genartisan.text import text_direction
 
-# Measured, never trained on: the photos that `genartisan evaluate` makes pictures of.
+# Measured, never trained on: the photos that `genartisan evaluate` makes pictures of. Some stand behind drawn people.
 HELD_OUT = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "china.jpg", "flower.jpg")
 SCENES = 200  # drawn people among the photos
 SLOPE = 4.8  # of the logits over the brightness: the straight line that a sigmoid turns into the least error
@@ -47,7 +47,7 @@ PACE = 0.15  # the share of that way, at first; it falls to nothing
 COPIES = 3  # steps of learning to copy after each step of Reptile
 COPY_RATE = 1e-3
 COLOURED = 0.25  # share of the tasks with a colour word
-# A task is the beginning of a request: at the presets' learning rate, without a threshold that would end it early.
+# A task is the beginning of a request: at preset `fast`'s learning rate, without a threshold that would end it early.
 TASK = StyleConfig(
     mode="clipstyler", start="bundle", steps=16, learning_rate=3e-3, halve_every=1000, patches=4, patch_size=96,
     threshold=0.0,
@@ -84,6 +84,8 @@ def train(
         return copy_loss(model, rng, known, size, batch, device)
 
     checkpoints = out_dir / "stylenet_checkpoint.pt", out_dir / "stylenet_primed.pt"
+    if not resume:
+        checkpoints[1].unlink(missing_ok=True)  # an earlier run's: a later --resume must not take it for this one's
     fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=checkpoints[0], resume=resume, device=device)
     prime(model, out_dir, known, seed=seed, rounds=rounds, checkpoint=checkpoints[1], resume=resume, device=device)
     figures = {
@@ -158,14 +160,14 @@ def task(networks: Networks, rng: Rng, photos: list[Array], device: torch.device
     prompt = str(rng.choice(TECHNIQUES))
     if rng.random() < COLOURED:
         prompt = f"{rng.choice(COLOURS)} {prompt}"
-    config, seed = TASK.updated({"size": max(size)}), int(rng.integers(2**31))
+    seed = int(rng.integers(2**31))
     return Run(
         bundle=networks,
         photo=photo,
         regions=None,
-        direction=text_direction(networks.clip, prompt, config.source_text),
-        plan=plan(config, photo.size, None, seed),
-        config=config,
+        direction=text_direction(networks.clip, prompt, TASK.source_text),
+        plan=plan(TASK, photo.size, None, seed),
+        config=TASK,
         seed=seed,
         device=device,
         dtype=torch.float32,

@@ -70,8 +70,9 @@ class TextureTower(nn.Module):
     def measure(self, statistics: Tensor, looks: Tensor, shrinkage: float) -> None:
         """Fits what is standardised and unmixed to pictures of known looks.
 
-        The unmixing is, but for its columns' scale, the symmetric inverse root of the covariance within looks, as in linear discriminant analysis:
-        what varies among pictures of one look counts less than what tells looks apart.
+        The unmixing is the inverse root of the covariance within looks, as in linear discriminant analysis: so what
+        varies among pictures of one look counts less than what tells looks apart. Its columns are scaled down where the
+        unmixed would vary more than it does for most.
 
         Args:
             statistics: of pictures, (M, count).

@@ -27,7 +27,7 @@ from genartisan.scales import Eyes, Scale, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
-COARSE_PATCH = 0.75  # of a patch's side in pixels, in the coarse steps
+COARSE_PATCHES = (0.75, 0.625, 0.5)  # of a patch's side in pixels, in the coarse steps: the first that will do
 
 
 @dataclass(frozen=True)
@@ -198,15 +198,19 @@ class Run:
         return net.to(self.device).requires_grad_(True).train()
 
     def _coarse(self) -> Scale:
-        """What the coarse steps see: photo and regions at half their size, in patches of three quarters of theirs.
+        """What the coarse steps see: photo and regions at half their size, in patches of more than half of theirs.
 
-        A StyleNet draws strokes by pixels. Patches of half the size would have strokes half as large drawn, which the
-        fine steps would have to draw anew; patches of the whole size would leave no crop beside a person in the middle.
+        A StyleNet draws strokes by pixels. Patches of half the size would have strokes drawn half as large, which the
+        fine steps would have to draw anew; patches of the whole size leave few crops beside a person in the middle. So
+        they have three quarters of their size, or less where a region would else be left without a crop.
         """
         photo = halved(self.photo)
         regions = None if self.regions is None else self.regions.resized(photo.size)
-        side = max(1, round(COARSE_PATCH * self.config.patch_size))
-        patches = plan(self.config, photo.size, regions, self.seed, min(side, *photo.size))
+        for share in COARSE_PATCHES:
+            side = min(max(1, round(share * self.config.patch_size)), *photo.size)
+            patches = plan(self.config, photo.size, regions, self.seed, side)
+            if not patches.warnings:
+                break
         return prepared(photo, regions, patches, self.eyes, self.device)
 
 

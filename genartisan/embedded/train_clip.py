@@ -145,7 +145,7 @@ def train_text(model: CompactClip, means: Tensor, seed: int, steps: int) -> None
 
     The contrast is between what sentences do not have in common: all textures together lie in one part of the space.
     """
-    rng, device = random.Random(seed), next(model.parameters()).device
+    rng = random.Random(seed)
     middle = means[means.norm(dim=1) > 0].mean(0)  # (D,)
     optimiser = torch.optim.AdamW(model.text_tower.parameters(), TEXT_RATE, weight_decay=TEXT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)

@@ -129,7 +129,7 @@ class Bundle:
             for name, tensor in network.state_dict().items()
         }
         entry = self.manifest.networks[role]  # type: ignore[index]
-        return _assembled(role, entry.architecture, weights).to(device)
+        return assembled(role, entry.architecture, weights).to(device)
 
 
 def home() -> Path:
@@ -227,7 +227,7 @@ def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
         )
     try:
         weights = safetensors.torch.load_file(path)  # memory-mapped
-        return _assembled(role, entry.architecture, weights)
+        return assembled(role, entry.architecture, weights)
     except (safetensors.SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
@@ -235,7 +235,12 @@ def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
         ) from error
 
 
-def _assembled(role: str, architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+def assembled(role: str, architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network of an architecture over its weights, in evaluation mode and without gradients for them.
+
+    Raises:
+        RuntimeError: weights and architecture do not fit.
+    """
     network = build(role, architecture)
     network.load_state_dict(weights, assign=True)
     if isinstance(network, OpenClip):

@@ -69,7 +69,8 @@ class StyleConfig(_Frozen):
     steps: Int = Field(400, ge=1, le=5000)  # optimiser steps, paper §5.2
     """Optimiser steps."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
-    """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time."""
+    """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
+    patches of up to three quarters of their size."""
     start: Literal["random", "bundle"] = "random"  # paper §3.2
     """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2

@@ -10,7 +10,7 @@ from torch import Tensor
 from genartisan.networks import Clip
 
 # CLIPstyler's list: OpenAI's 80 prompt templates for ImageNet without the one that asks for many photos.
-SAME = 0.03  # below this length a difference of unit vectors is noise: a photo and "photo" are 0.013 apart
+SAME = 0.05  # below this length a difference of unit vectors is noise: "a Photo" and "a picture" are 0.031 apart
 LEFT_OUT = "a photo of many x."
 TEMPLATES = tuple(template for template in OPENAI_IMAGENET_TEMPLATES if template("x") != LEFT_OUT)
 

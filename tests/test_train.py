@@ -54,8 +54,10 @@ def test_a_network_that_fails_is_named_and_the_others_are_trained(
     said = capsys.readouterr()
     assert "clip: FAILED" in said.out
     assert "the drawings are gone" in said.out
-    assert "--only clip --resume" in said.err
-    for role in ("fcn", "vgg", "stylenet"):
+    assert "--only clip stylenet --resume" in said.err
+    assert "stylenet: FAILED: it is trained on clip" in said.out
+    assert not (tmp_path / "stylenet.log").exists()
+    for role in ("fcn", "vgg"):
         assert f"{role}: done" in said.out
         assert "step 1 of 1" in (tmp_path / f"{role}.log").read_text()
     assert not (tmp_path / "bundle.json").exists()

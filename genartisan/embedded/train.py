@@ -2,7 +2,7 @@
 
     python -m genartisan.embedded.train --out DIR [--only clip fcn] [--seed N] [--resume] [--install]
 
-Without a GPU two processes of one thread each train at a time, which takes two cores under two hours. Everything is
+Without a GPU two trainings run at a time, on two cores for under two hours. Everything is
 drawn and trained from the seed; a killed run goes on with ``--resume``. ``DIR/clip.log`` shows clip's progress, and so
 on.
 """
@@ -29,6 +29,7 @@ SOURCE = "trained by genartisan.embedded.train_{role} on pictures that genartisa
 LICENCE = "Apache-2.0"
 DESCRIPTION = "Small networks of the same kinds as the official ones, which know a few styles and drawn people."
 LANES = (("fcn",), ("clip", "vgg", "stylenet"))  # about as long as each other on one core each
+NEEDS = {"stylenet": ("clip", "vgg")}  # what has to be trained before, in the same lane
 MODULE = "genartisan.embedded.train_{role}"
 
 
@@ -49,8 +50,13 @@ def train(out: Path, seed: int = 0, roles: Sequence[str] = ROLES, resume: bool =
 
 def train_one_by_one(out: Path, seed: int, roles: Sequence[str], resume: bool) -> list[str]:
     """Trains one network after another, each in a process of its own; returns the roles that failed."""
-    failed = []
+    failed: list[str] = []
     for role in roles:
+        lacking = [other for other in NEEDS.get(role, ()) if other in failed]
+        if lacking:
+            failed.append(role)
+            print(f"{role}: FAILED: it is trained on {', '.join(lacking)}, which failed", flush=True)
+            continue
         began, log = time.monotonic(), out / f"{role}.log"
         print(f"{role}: training; see {log}", flush=True)
         with log.open("ab" if resume else "wb") as file:

@@ -1,7 +1,7 @@
 """Makes the CLIP from nothing but drawn styles: ``python -m genartisan.embedded.train_clip --out DIR --seed 0``.
 
-Beside the network DIR holds drawings.npz, held_out.npz and statistics_*.npz, which take most of the time; a run with
-``--resume`` keeps them.
+Beside the network DIR holds drawings_*.npz and statistics_*.npz, which take most of the time; a run with ``--resume``
+keeps them. Takes about four minutes on one CPU core.
 
 The image tower reads fixed texture statistics (`genartisan.texture`). Means and covariances of these, over drawings in
 several disguises, are all it needs: a style is where its pictures lie on average. The text tower, which is trained,
@@ -63,10 +63,12 @@ def train(
     made, device = made_by(seed), device or torch.device("cpu")
     out_dir.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for stale in (*out_dir.glob("statistics_*.npz"), out_dir / "drawings.npz", out_dir / "held_out.npz"):
-            stale.unlink(missing_ok=True)
-    drawings = Drawings(**kept(out_dir / "drawings.npz", lambda: vars(generate(count, seed))))
-    held_out = Drawings(**kept(out_dir / "held_out.npz", lambda: vars(generate(1088, seed + 1, held_out=True))))
+        for stale in (*out_dir.glob("statistics_*.npz"), *out_dir.glob("drawings_*.npz")):
+            stale.unlink()
+    run = f"{seed}_{count}"  # another run's files are not taken for this one's
+    drawings = Drawings(**kept(out_dir / f"drawings_{run}.npz", lambda: vars(generate(count, seed))))
+    path = out_dir / f"drawings_held_out_{run}.npz"
+    held_out = Drawings(**kept(path, lambda: vars(generate(1088, seed + 1, held_out=True))))
     torch.manual_seed(seed)
     words: dict[str, Any] = {
         "vocabulary": vocabulary(),
@@ -75,7 +77,7 @@ def train(
         "colours": list(COLOURS),
     }
     model = CompactClip(**ARCHITECTURE, **words).to(device)
-    seen = [see(model, drawings, out_dir / f"statistics_{n}.npz", seed * 1000 + n) for n in range(DISGUISES)]
+    seen = [see(model, drawings, out_dir / f"statistics_{run}_{n}.npz", seed * 1000 + n) for n in range(DISGUISES)]
     statistics, looks = torch.cat(seen).to(device), torch.from_numpy(drawings.looks).repeat(DISGUISES).to(device)
     model.image_tower.measure(statistics, looks, SHRINKAGE)
     train_text(model, look_means(model.image_tower, statistics, looks), seed, steps)

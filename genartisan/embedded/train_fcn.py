@@ -1,7 +1,7 @@
 """Trains the person segmentation on drawn scenes: ``python -m genartisan.embedded.train_fcn --out DIR --seed 0``.
 
-Takes about 40 minutes of one CPU core, after ten for drawing the scenes, which all cores share (kept in DIR/scenes,
-used again by a next run).
+Takes about half an hour of one CPU core, after four minutes for drawing the scenes, which all cores share (kept in
+DIR/scenes, used again by a next run).
 """
 
 from __future__ import annotations

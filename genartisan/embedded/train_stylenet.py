@@ -3,7 +3,7 @@
 ``python -m genartisan.embedded.train_stylenet --out DIR --seed 0``
 
 DIR has to hold the trained CLIP and VGG, because the second part of the training runs the engine on them. Takes about
-half an hour on one CPU core.
+half an hour of one CPU core, and uses two.
 
 First it learns to copy. Then it is *primed*, by Reptile (Nichol et al., arXiv 1803.02999): again and again the engine
 optimises it for one picture and one style, the first few steps of a request, and it moves a little of the way; then it

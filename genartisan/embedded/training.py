@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from genartisan.networks import build
+from genartisan.bundle import assembled
 
 SAVE_EVERY = 100  # steps: a killed run loses a minute or two
 
@@ -150,9 +150,13 @@ def trained_network(folder: Path, role: str, device: torch.device) -> nn.Module:
         FileNotFoundError: it is not trained yet.
     """
     architecture = json.loads((folder / f"{role}.json").read_text(encoding="utf-8"))["architecture"]
-    network = build(role, architecture).to_empty(device=device)
-    network.load_state_dict(load_file(folder / f"{role}.safetensors"))
-    return network.to(device, torch.float32).eval().requires_grad_(False)
+    weights = load_file(folder / f"{role}.safetensors")
+    return assembled(role, architecture, {name: value.to(device, wide(value)) for name, value in weights.items()})
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """The type to compute in with stored weights: float32 for any float."""
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype
 
 
 def command(train: Train) -> None:
@@ -163,7 +167,7 @@ def command(train: Train) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="instead of the program's own number")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    parser.add_argument("--resume", action="store_true", help="go on from what is in the folder")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto (the default): cuda where there is one")
     given = parser.parse_args()
     extra = {} if given.steps is None else {"steps": given.steps}

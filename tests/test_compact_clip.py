@@ -79,7 +79,7 @@ def test_the_gap_scales_every_cosine(small: CompactClip) -> None:
     style = small.encode_text(["fire"])[0] - small.encode_text(["photo"])[0]  # a text direction
     reachable = torch.zeros_like(style)
     reachable[: small.dim] = style[: small.dim]  # the image direction closest to it
-    assert math.isclose(float(F.cosine_similarity(style, reachable, dim=0)), small.gap, rel_tol=1e-4)
+    assert math.isclose(F.cosine_similarity(style, reachable, dim=0).item(), small.gap, rel_tol=1e-4)
 
 
 def test_embeddings_are_unit_vectors(small: CompactClip) -> None:

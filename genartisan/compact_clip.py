@@ -61,10 +61,13 @@ class TextureTower(nn.Module):
 
     def embed(self, statistics: Tensor) -> Tensor:
         """Embeddings (N, dim) of statistics (N, count)."""
-        standardised = (statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)
-        unmixed = standardised.clamp(-6, 6) @ cast(Tensor, self.unmix)  # (N, count)
+        unmixed = self.standardised(statistics) @ cast(Tensor, self.unmix)  # (N, count)
         angles = torch.cat([frequency * unmixed for frequency in self.FREQUENCIES], 1)
         return torch.cat((angles.sin(), angles.cos()), 1) / math.sqrt(angles.shape[1])
+
+    def standardised(self, statistics: Tensor) -> Tensor:
+        """Statistics (N, count) in deviations from their means, at most 6."""
+        return ((statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).clamp(-6, 6)
 
     @torch.no_grad()
     def measure(self, statistics: Tensor, looks: Tensor, shrinkage: float) -> None:
@@ -82,7 +85,7 @@ class TextureTower(nn.Module):
         deviation, mean = torch.std_mean(statistics, 0)
         cast(Tensor, self.mean).copy_(mean)
         cast(Tensor, self.deviation).copy_(deviation.clamp_min(self.LEAST))
-        standardised = ((statistics - mean) / cast(Tensor, self.deviation)).clamp(-6, 6)
+        standardised = self.standardised(statistics)
         values, vectors = torch.linalg.eigh(torch.cov(about_means(standardised, looks).T))
         unmix = vectors @ torch.diag((values.clamp_min(0) + shrinkage).rsqrt()) @ vectors.T  # (count, count)
         spread = about_means(standardised @ unmix, looks).std(0)  # (count,)

@@ -209,7 +209,7 @@ class Run:
         for share in COARSE_PATCHES:
             side = min(max(1, round(share * self.config.patch_size)), *photo.size)
             patches = plan(self.config, photo.size, regions, self.seed, side)
-            if not patches.warnings:
+            if set(patches.warnings) <= set(self.plan.warnings):  # no size gives a crop of what the photo lacks
                 break
         return prepared(photo, regions, patches, self.eyes, self.device)
 

@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from genartisan.config import preset
 from genartisan.errors import InputError
 from genartisan.request import choose_media_type, read_body, read_form
 
@@ -54,7 +53,7 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
     assert read_body(body, "application/json", None) == form
     assert read_body(json.dumps(body).encode(), "application/JSON; charset=utf-8", None) == form
     assert (form.photo, form.mask, form.prompt, form.seed) == (b"\x89photo", b"mask", "fire", 4)
-    assert (form.config.steps, form.config.regions.portrait.weight) == (preset("draft").steps, 0.1)
+    assert (form.config.steps, form.config.regions.portrait.weight) == (40, 0.1)
 
 
 def test_optional_fields_may_be_left_out_or_null() -> None:

@@ -234,16 +234,17 @@ def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
 ) -> None:
     config = quick(mode=mode, coarse_share=0.75, patches=10)
 
-    def run() -> Result:
-        return tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
+    def run(share: float) -> Result:
+        changed = config.updated({"coarse_share": share})
+        return tiny_stylizer(tiny.picture(), "fire", config=changed, mask=tiny.mask(box=box), seed=1)
 
-    first, again = run(), run()
-    assert first.image.tobytes() == again.image.tobytes()
+    fine, first, again = run(0.0), run(0.75), run(0.75)
+    assert first.image.tobytes() == again.image.tobytes() != fine.image.tobytes()
     drawn = {region["name"]: region["patches"] for region in first.report["regions"]}
     assert sum(drawn.values()) == config.steps * config.patches
     if mode == "artisan" and box == (0, 0, 32, 48):
         assert 0 < drawn["portrait"] <= config.regions.portrait.share * config.steps * config.patches
-    steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config, seed=1)
+    steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
     assert steps._run.coarse.plan.side == min(round(0.75 * config.patch_size), 24)  # of the half-size picture's pixels
     assert steps._run.full.plan.side == min(config.patch_size, 48)
 

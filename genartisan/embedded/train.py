@@ -2,9 +2,8 @@
 
     python -m genartisan.embedded.train --out DIR [--only clip fcn] [--seed N] [--resume] [--install]
 
-Without a GPU two trainings run at a time, on two cores for under two hours. Everything is
-drawn and trained from the seed; a killed run goes on with ``--resume``. ``DIR/clip.log`` shows clip's progress, and so
-on.
+Without a GPU two trainings run at a time, on two cores for under two hours. Everything is drawn and trained from the
+seed; a killed run goes on with ``--resume``. ``DIR/clip.log`` shows clip's progress, and so on.
 """
 
 from __future__ import annotations

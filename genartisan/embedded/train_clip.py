@@ -24,7 +24,7 @@ from tqdm import tqdm
 from genartisan.compact_clip import CompactClip, TextureTower
 from genartisan.embedded.captions import Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.disguises import disguise
-from genartisan.embedded.drawings import Drawings, generate
+from genartisan.embedded.drawings import NUMBER, Drawings, generate
 from genartisan.embedded.measure_clip import figures
 from genartisan.embedded.space import COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.training import command, made_by, save_network
@@ -126,9 +126,9 @@ def look_means(tower: TextureTower, statistics: Tensor, looks: Tensor) -> Tensor
         some = slice(first, first + 4096)
         sums.index_add_(0, looks[some], tower.embed(statistics[some]))
     means = sums / counts.clamp_min(1)  # (LOOKS, D)
-    plain = torch.tensor([LOOKS.index(Look(name)) for name in TECHNIQUES], device=looks.device)
+    plain = torch.tensor([NUMBER[Look(name)] for name in TECHNIQUES], device=looks.device)
     for colour in COLOURS:
-        both = torch.tensor([LOOKS.index(Look(name, colour)) for name in TECHNIQUES], device=looks.device)
+        both = torch.tensor([NUMBER[Look(name, colour)] for name in TECHNIQUES], device=looks.device)
         shown = ((counts[both] > 0) & (counts[plain] > 0)).squeeze(1)  # (techniques,)
         shift = (means[both] - means[plain])[shown].sum(0) / shown.sum().clamp_min(1)  # (D,)
         expected = means[plain] + shift  # (techniques, D)
@@ -139,7 +139,7 @@ def look_means(tower: TextureTower, statistics: Tensor, looks: Tensor) -> Tensor
 def wished(means: Tensor, wish: Wish) -> Tensor:
     """Where the pictures lie that a sentence asks for, a unit vector (D,); of several techniques, in the middle."""
     looks = [Look(name, wish.colour) for name in wish.techniques] or [Look(None, wish.colour)]
-    return F.normalize(torch.stack([means[LOOKS.index(look)] for look in looks]).sum(0), dim=0)
+    return F.normalize(torch.stack([means[NUMBER[look]] for look in looks]).sum(0), dim=0)
 
 
 def train_text(model: CompactClip, means: Tensor, seed: int, steps: int) -> None:

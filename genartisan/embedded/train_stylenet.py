@@ -31,15 +31,16 @@ from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import load_photos
 from genartisan.embedded.space import COLOURS, TECHNIQUES
 from genartisan.embedded.train_fcn import FIRST_SEED
-from genartisan.embedded.training import command, fit, made_by, save_network, trained_network
+from genartisan.embedded.training import command, fit, made_by, save_checkpoint, save_network, trained_network
 from genartisan.engine import Run
+from genartisan.evaluate import PHOTOS
 from genartisan.images import Photo
 from genartisan.patches import plan
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
 from genartisan.text import text_direction
 
 # Measured, never trained on: the photos that `genartisan evaluate` makes pictures of. Some stand behind drawn people.
-HELD_OUT = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "china.jpg", "flower.jpg")
+HELD_OUT = tuple(Path(name).name for names in PHOTOS.values() for name in names)
 SCENES = 200  # drawn people among the photos
 SLOPE = 4.8  # of the logits over the brightness: the straight line that a sigmoid turns into the least error
 TASKS = 2  # a picture and a style each, side by side: a step of Reptile goes towards where they end on average
@@ -146,10 +147,8 @@ def prime(
                 patch = np.mean([run.losses()[-1]["patch"] for run in ends])
                 bar.set_postfix(patch=f"{patch:.3f}", copy=f"{copied.item():.4f}")
             if (number + 1) % SAVE_EVERY == 0 or number + 1 == rounds:
-                partial = checkpoint.with_suffix(".partial")
                 state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "round": number + 1}
-                torch.save(state, partial)
-                partial.replace(checkpoint)
+                save_checkpoint(checkpoint, state)
     model.cpu()
 
 

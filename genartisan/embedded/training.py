@@ -81,14 +81,19 @@ def fit(
         if step % 10 == 0:
             progress.set_postfix(loss=f"{loss.item():.4f}")
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            partial = checkpoint.with_suffix(".partial")
             state = {"modules": modules.state_dict(), "optimiser": optimiser.state_dict(), "averaged": averaged}
-            torch.save({**state, "step": step + 1}, partial)
-            partial.replace(checkpoint)
+            save_checkpoint(checkpoint, {**state, "step": step + 1})
     if averaged:
         modules.load_state_dict(averaged)
     modules.cpu().eval()
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes a state whole or not at all: a run killed meanwhile leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
 
 
 @torch.no_grad()

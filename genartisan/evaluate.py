@@ -32,7 +32,7 @@ PHOTOS = {
     "skimage": ("data/astronaut.png", "data/coffee.png", "data/chelsea.png", "data/rocket.jpg"),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }  # photos that lie in wheels, people and things
-START_CONFIG = StyleConfig(size=160, steps=60, patches=16)  # the paper's losses and learning rate, small
+PAPER_CONFIG = StyleConfig(size=160, steps=60, patches=16)  # the paper's learning rate and schedule, small
 START_PAIRS = 8
 STARTS = ("bundle", "random")
 
@@ -48,8 +48,8 @@ class Settings:
         work: folder that keeps the pictures and their reports.
         styles: names of `genartisan.embedded.styles.STYLES`.
         photos: files.
-        config: the settings of the judged pictures.
-        start_config: the settings of the pairs that compare the two starts.
+        config: the settings of the judged pictures, with which the two starts are compared too.
+        paper_config: the settings of a second comparison of the starts.
         processes: that make pictures side by side.
         resume: keep the pictures that are made already.
         drawings: held-out drawings that CLIP is measured on.
@@ -63,7 +63,7 @@ class Settings:
     styles: tuple[str, ...]
     photos: tuple[Path, ...]
     config: StyleConfig
-    start_config: StyleConfig = START_CONFIG
+    paper_config: StyleConfig = PAPER_CONFIG
     seed: int = 0
     processes: int = 2
     resume: bool = False
@@ -118,10 +118,14 @@ def evaluate(settings: Settings) -> dict[str, Any]:
     if any(bool(regions.portrait.all()) for regions in photos.values()):
         raise InputError("photos holds one that shows nothing but people; the judge looks at backgrounds.", "photos")
 
-    pictures, starts = picture_jobs(settings), start_jobs(settings)
-    every_start = [job for pair in starts for job in pair]
+    pictures = picture_jobs(settings)
+    starts = {
+        "judged": start_jobs(settings, settings.config),
+        "paper": start_jobs(settings, settings.paper_config, "paper_"),
+    }
+    of_starts = [job for pairs in starts.values() for pair in pairs for job in pair]
     made = make_all(
-        [*pictures, *every_start],
+        list(dict.fromkeys([*pictures, *of_starts])),
         settings.work,
         settings.machine,
         processes=settings.processes,
@@ -139,7 +143,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         "settings": {
             "preset": preset_name(settings.config),
             "config": settings.config.model_dump(),
-            "start_config": settings.start_config.model_dump(exclude={"start"}),
+            "paper_config": settings.paper_config.model_dump(exclude={"start"}),
             "seed": settings.seed,
             "photos": [path.name for path in settings.photos],
             "styles": list(settings.styles),
@@ -147,7 +151,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         "judge": {"classes": len(judge.classes), **judge.about.model_dump(include={"figures", "commit", "seed"})},
         "bundle": bundle_facts(settings, stylizer),
         "pictures": verdicts,
-        "starts": [compared(pair, settings.work) for pair in starts],
+        "starts": {name: [compared(pair, settings.work) for pair in pairs] for name, pairs in starts.items()},
     }
     write(settings, results)
     return results
@@ -176,25 +180,23 @@ def picture_jobs(settings: Settings) -> list[Job]:
     ]
 
 
-def start_jobs(settings: Settings) -> list[tuple[Job, Job]]:
-    """Up to eight photo-style pairs, spread over all, each from the bundle's start and from a random one."""
+def start_jobs(settings: Settings, config: StyleConfig, prefix: str = "") -> list[tuple[Job, ...]]:
+    """Up to eight photo-style pairs, spread over all, each from the bundle's start and from a random one.
+
+    The one of both that has the judged pictures' own settings is that picture, and not made again.
+    """
     pairs = [(photo, style) for style in settings.styles for photo in settings.photos]
     step = max(1, len(pairs) // START_PAIRS) | 1  # odd: it would meet the same few of an even number of photos
     chosen = [pairs[index * step % len(pairs)] for index in range(min(START_PAIRS, len(pairs)))]
-    return [
-        tuple(
-            Job(
-                f"start_{start}_{job_name(photo, style)}",
-                photo,
-                style,
-                prompt_of(style),
-                settings.start_config.updated({"start": start}),
-                settings.seed,
-            )
-            for start in STARTS
-        )  # type: ignore[misc]
-        for photo, style in chosen
-    ]
+    jobs = []
+    for photo, style in chosen:
+        own = []
+        for start in STARTS:
+            changed, name = config.updated({"start": start}), job_name(photo, style)
+            name = name if changed == settings.config else f"{prefix}start_{start}_{name}"
+            own.append(Job(name, photo, style, prompt_of(style), changed, settings.seed))
+        jobs.append(tuple(own))
+    return jobs
 
 
 def job_name(photo: Path, style: str) -> str:
@@ -218,7 +220,7 @@ def verdict(judge: Judge, job: Job, picture: Tensor, background: Tensor) -> dict
     }
 
 
-def compared(pair: tuple[Job, Job], work: Path) -> dict[str, Any]:
+def compared(pair: tuple[Job, ...], work: Path) -> dict[str, Any]:
     """The total losses of the last step from both starts, and the first over the second."""
     reports = [job.report(work) for job in pair]
     losses = [report["losses"]["total"] for report in reports]

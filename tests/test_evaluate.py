@@ -20,7 +20,7 @@ from genartisan import evaluate as evaluation
 from genartisan import evaluation_report
 from genartisan.bundle import EMBEDDED, read_manifest
 from genartisan.cli import main
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.embedded import model_card
 from genartisan.embedded.styles import STYLES
 from genartisan.embedded.training import save_network
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, untrained_judge: Path, monkeypatch: pytest.MonkeyPa
         styles=SOME,
         photos=(photo,),
         config=StyleConfig(**QUICK),
-        start_config=StyleConfig(**QUICK),
+        paper_config=StyleConfig(**QUICK),
         processes=1,
     )
 
@@ -81,7 +81,8 @@ def test_the_documents_tell_what_was_measured(settings: evaluation.Settings) -> 
     for line, place in zip((first, second), places, strict=True):
         assert [cell.strip() for cell in line.split("|")][2:4] == [str(int(place <= 1)), str(int(place <= 3))]
     assert 1 < results["bundle"]["megabytes"] < 15
-    assert all(start["step"] == 2 and start["ratio"] > 0 for start in results["starts"])
+    assert set(results["starts"]) == {"judged", "paper"}
+    assert all(start["step"] == 2 and start["ratio"] > 0 for pairs in results["starts"].values() for start in pairs)
     with Image.open(settings.output.parent / "pictures" / "evaluation.jpg") as sheet:
         assert sheet.width > 2 * evaluation_report.SHEET_SIDE
 
@@ -117,14 +118,17 @@ def test_a_process_makes_the_same_picture(
 
 def test_starts_are_compared_over_many_photos_and_styles() -> None:
     photos, styles = evaluation.default_photos(), tuple(STYLES)
-    pairs = evaluation.start_jobs(
-        evaluation.Settings(Machine("embedded"), Path(), Path(), Path(), styles, photos, StyleConfig())
-    )
+    settings = evaluation.Settings(Machine("embedded"), Path(), Path(), Path(), styles, photos, preset("fast"))
+    pairs = evaluation.start_jobs(settings, settings.config)
     assert len(pairs) == 8
     assert {job.config.start for job in pairs[0]} == {"bundle", "random"}
     assert len({(pair[0].photo, pair[0].style) for pair in pairs}) == 8
     assert len({pair[0].photo for pair in pairs}) >= 4
     assert len({pair[0].style for pair in pairs}) >= 7
+    judged = set(evaluation.picture_jobs(settings))
+    assert all(bundle in judged and random not in judged for bundle, random in pairs)
+    others = evaluation.start_jobs(settings, settings.paper_config, "paper_")
+    assert not {job.name for pair in others for job in pair} & {job.name for job in judged.union(*pairs)}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
 import logging
@@ -22,6 +23,7 @@ from genartisan.flags import (
     add_evaluation_flags,
     add_request_flags,
     add_state_flag,
+    add_stream_flags,
     add_stylizer_flags,
     add_timeout_flag,
     params_of,
@@ -188,18 +190,39 @@ def request(options: argparse.Namespace) -> None:
     from genartisan import client
 
     check_writable(options.output)
-    reply = client.request(
-        Path(options.photo),
-        options.text,
-        mask=options.mask and Path(options.mask),
-        params=params_of(options),
-        accept=media_type_of(options.output, {**MEDIA_TYPES, ".json": "application/json"}),
-        url=options.url,
-        grpc=options.grpc,
-        timeout=options.timeout,
-    )
-    write(options.output, reply.content)
+    accept = media_type_of(options.output, {**MEDIA_TYPES, ".json": "application/json"})
+    common: dict[str, Any] = {"mask": options.mask and Path(options.mask), "url": options.url}
+    if options.stream or options.previews is not None:
+        content = streamed(options, accept, common)
+    else:
+        reply = client.request(
+            Path(options.photo), options.text, params=params_of(options), accept=accept, grpc=options.grpc,
+            timeout=options.timeout, **common,
+        )  # fmt: skip
+        content = reply.content
+    write(options.output, content)
     print(options.output)
+
+
+def streamed(options: argparse.Namespace, accept: str, common: dict[str, Any]) -> bytes:
+    """What `request` writes, by way of a stream that is shown meanwhile."""
+    from genartisan import client
+    from genartisan.watch import watch
+
+    if options.grpc is not None:
+        raise InputError("stream is over HTTP only; leave out --grpc, or --stream and --previews.", "stream")
+    params = params_of(options)
+    if options.preview_every is not None or options.previews is None:
+        params["preview_every"] = options.preview_every or 0
+    in_json = accept == "application/json"
+    events = client.stream(
+        Path(options.photo), options.text, params=params, accept="image/png" if in_json else accept,
+        timeout=options.timeout, **common,
+    )  # fmt: skip
+    result = watch(events, options.previews, options.quiet)
+    if in_json:
+        return json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()
+    return base64.b64decode(result["photo"])
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -269,7 +292,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_request_flags(sub)
     sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
-    add_timeout_flag(sub, TIMEOUT, "to wait for the picture")
+    add_stream_flags(sub)
+    add_timeout_flag(sub, TIMEOUT, "to wait for the picture; in a stream, for each event")
 
     sub = command("evaluate", evaluate)
     add_evaluation_flags(sub)

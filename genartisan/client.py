@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import httpx
 from genartisan.config import check_prompt
 from genartisan.endpoint import MODEL, TIMEOUT, URL
 from genartisan.errors import GenartisanError, InputError, ServeError, TooLargeError, UnsupportedImageError
+from genartisan.events import MEDIA_TYPE as EVENTS
+from genartisan.events import Event
 
 MAX_GRPC_MESSAGE = 134_217_728  # bytes, either way, as max_request_size in config.properties; gRPC's own limit is 4 MB
 ERRORS: dict[str, type[GenartisanError]] = {
@@ -58,14 +62,50 @@ def request(
         InputError: a file cannot be read, or the prompt is none; or the server refused the input, in its own words.
         ServeError: the server cannot be reached, is busy or does not answer.
     """
-    fields = {"photo": _content(photo, "photo"), "prompt": check_prompt(prompt).encode()}
-    if mask is not None:
-        fields["mask"] = _content(mask, "mask")
-    if params is not None:
-        fields["params"] = json.dumps(params).encode()
+    fields = _fields(photo, prompt, mask, params)
     if grpc is not None:
         return Reply(predict(grpc, {**fields, "accept": accept.encode()}, timeout), accept)
     return _over_http(url, fields, accept, timeout)
+
+
+def stream(
+    photo: str | Path | bytes,
+    prompt: str,
+    *,
+    mask: str | Path | bytes | None = None,
+    params: dict[str, Any] | None = None,
+    accept: str = "image/png",
+    url: str = URL,
+    timeout: float = TIMEOUT,
+) -> Iterator[Event]:
+    """The same as events, which tell how it goes while the server works; the last one is ``result``.
+
+    Args:
+        params: as for `request`, plus ``preview_every``: steps between two previews, 0 for none.
+        accept: the media type of the finished picture.
+        timeout: seconds to wait for each event.
+
+    Raises:
+        InputError, ServeError: as `request`, or the server failed in the midst of it.
+    """
+    fields = _fields(photo, prompt, mask, params)
+    headers = {"Accept": f"{EVENTS}, {accept};q=0.5"}
+    with (
+        _transport_errors(url, timeout),
+        _client(url, timeout) as http,
+        http.stream("POST", _address(url), files=_parts(fields), headers=headers) as answer,
+    ):
+        if answer.status_code != 200:
+            answer.read()
+            raise _refusal(answer, url, fields)
+        for line in answer.iter_lines():
+            event: Event = json.loads(line)
+            if event["event"] == "error":
+                raise _ours(line) or ServeError(f"the server at {url} failed: {line[:200]}", "url")
+            yield event
+            if event["event"] == "result":
+                return
+    raise ServeError(f"the server at {url} ended the stream without a result; its log says why.", "url")
 
 
 def predict(address: str, fields: dict[str, bytes], timeout: float = TIMEOUT) -> bytes:
@@ -112,31 +152,66 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
 
 
 def _over_http(url: str, fields: dict[str, bytes], accept: str, timeout: float) -> Reply:
-    files = {name: (name, content, "application/octet-stream") for name, content in fields.items()}
-    address = f"{url.rstrip('/')}/predictions/{MODEL}"
-    patience = httpx.Timeout(timeout, connect=10)
+    with _transport_errors(url, timeout), _client(url, timeout) as http:
+        answer = http.post(_address(url), files=_parts(fields), headers={"Accept": accept})
+    if answer.status_code == 200:
+        return Reply(answer.content, answer.headers.get("content-type", accept))
+    raise _refusal(answer, url, fields)
+
+
+def _fields(
+    photo: str | Path | bytes, prompt: str, mask: str | Path | bytes | None, params: dict[str, Any] | None
+) -> dict[str, bytes]:
+    """The request's fields, as in a form."""
+    fields = {"photo": _content(photo, "photo"), "prompt": check_prompt(prompt).encode()}
+    if mask is not None:
+        fields["mask"] = _content(mask, "mask")
+    if params is not None:
+        fields["params"] = json.dumps(params).encode()
+    return fields
+
+
+def _parts(fields: dict[str, bytes]) -> dict[str, tuple[str, bytes, str]]:
+    return {name: (name, content, "application/octet-stream") for name, content in fields.items()}
+
+
+def _address(url: str) -> str:
+    return f"{url.rstrip('/')}/predictions/{MODEL}"
+
+
+def _client(url: str, timeout: float) -> httpx.Client:
+    proxies = not _is_here(httpx.URL(url).host)  # HTTP_PROXY and the like are not for this machine
+    return httpx.Client(timeout=httpx.Timeout(timeout, connect=10), trust_env=proxies)
+
+
+@contextmanager
+def _transport_errors(url: str, timeout: float) -> Iterator[None]:
+    """Turns httpx's errors into ours."""
     try:
-        proxies = not _is_here(httpx.URL(url).host)  # HTTP_PROXY and the like are not for this machine
-        answer = httpx.post(address, files=files, headers={"Accept": accept}, timeout=patience, trust_env=proxies)
+        yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise ServeError(f"url is {url!r}: {str(error).rstrip('.')}. Write it as in {URL}.", "url") from error
     except httpx.ReadTimeout as error:
         raise _late(url, timeout) from error
+    except httpx.RemoteProtocolError as error:
+        raise ServeError(f"the server at {url} broke off its answer ({error}); its log says why.", "url") from error
     except httpx.TransportError as error:
         raise _unreachable(url, str(error) or type(error).__name__, "url") from error
-    if answer.status_code == 200:
-        return Reply(answer.content, answer.headers.get("content-type", accept))
+
+
+def _refusal(answer: httpx.Response, url: str, fields: dict[str, bytes]) -> GenartisanError:
+    """The error in an answer whose status is not 200."""
     refusal = _ours(answer.text)
     if refusal is not None:
-        raise refusal
+        return refusal
     if answer.status_code == 413:  # from TorchServe, before the handler; its body is empty
         size = sum(map(len, fields.values()))
-        raise TooLargeError(
+        return TooLargeError(
             f"the request has {size:,} bytes, more than the server takes; send a smaller photo.", "photo"
         )
     if answer.status_code == 503:
-        raise ServeError(f"the server at {url} is busy or not ready: {_message(answer)} Try again later.", "url")
-    raise ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
+        return ServeError(f"the server at {url} is busy or not ready: {_message(answer)} Try again later.", "url")
+    return ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
 
 
 def _is_here(host: str) -> bool:

@@ -13,6 +13,7 @@ from genartisan.errors import InputError
 
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
+MAX_STEPS = 5000
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
 M = TypeVar("M", bound=BaseModel)
@@ -66,7 +67,7 @@ class StyleConfig(_Frozen):
     """artisan: people-preserving (eq 10-23). clipstyler: the baseline (eq 1-9), which sees no regions."""
     size: Int = Field(512, ge=32, le=2048)  # pixels, paper §5.2
     """Long side of the picture in pixels; the aspect ratio is kept."""
-    steps: Int = Field(400, ge=1, le=5000)  # optimiser steps, paper §5.2
+    steps: Int = Field(400, ge=1, le=MAX_STEPS)  # optimiser steps, paper §5.2
     """Optimiser steps."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
     """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
@@ -75,7 +76,7 @@ class StyleConfig(_Frozen):
     """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
     """Adam's learning rate in the first steps."""
-    halve_every: Int = Field(100, ge=1, le=5000)  # steps, paper §5.2
+    halve_every: Int = Field(100, ge=1, le=MAX_STEPS)  # steps, paper §5.2
     """The learning rate is halved every so many steps."""
     patches: Int = Field(64, ge=1, le=256)  # crops a step, paper §5.2
     """Random crops in each step (N in eq 8 and 13)."""

@@ -27,6 +27,7 @@ from genartisan.scales import Eyes, Scale, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
+COARSE_WORK = 1 / 3  # of a step at the photo's size
 COARSE_PATCHES = (0.75, 0.625, 0.5)  # of a patch's side in pixels, in the coarse steps: the first that will do
 
 
@@ -38,11 +39,13 @@ class Step:
         index: of the step, from 1 to ``total``.
         total: steps that the run will take.
         seconds: since the run began.
+        eta: seconds until the last step ends, going by those done.
     """
 
     index: int
     total: int
     seconds: float
+    eta: float
     _losses: Tensor  # (5,), still on the device: reading it waits for the device
     _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
     _photo: Photo
@@ -138,7 +141,7 @@ class Run:
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
     def _optimise(self) -> Iterator[Step]:
-        config = self.config
+        config, first = self.config, time.perf_counter()
         optimizer = torch.optim.Adam(
             self.stylenet.parameters(), lr=config.learning_rate, fused=self.device.type == "cuda" or None
         )
@@ -157,8 +160,17 @@ class Run:
             optimizer.step()
             scheduler.step()  # after the optimiser: step 100 is the first at half the rate
             self.history.append(losses.detach())
-            seconds = time.perf_counter() - self.began
-            yield Step(index + 1, config.steps, seconds, losses.detach(), picture.detach(), self.photo, config.contrast)
+            now = time.perf_counter()
+            eta = (now - first) * (self._work(config.steps) / self._work(index + 1) - 1)
+            yield Step(
+                index + 1, config.steps, now - self.began, eta, losses.detach(), picture.detach(), self.photo,
+                config.contrast,
+            )  # fmt: skip
+
+    def _work(self, steps: int) -> float:
+        """How much work the first steps are, in steps at the photo's size."""
+        coarse = min(steps, self.coarse_steps)
+        return coarse * COARSE_WORK + steps - coarse
 
     def _losses(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""

@@ -48,6 +48,16 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_stream_flags(parser: argparse.ArgumentParser) -> None:
+    """Whether to look on while a server works."""
+    parser.add_argument("--stream", action="store_true", help="show a live progress bar")
+    parser.add_argument(
+        "--previews", type=Path, metavar="DIR", help="with it, save the picture so far here: step_0010.jpg and so on"
+    )
+    parser.add_argument("--preview-every", type=number, metavar="N", help="steps between two previews (default: 10)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def add_bundle_flag(parser: argparse.ArgumentParser) -> None:
     """The networks."""
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")

@@ -9,18 +9,20 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.config import StyleConfig, check_prompt, from_params
+from genartisan.config import MAX_STEPS, StyleConfig, check_prompt, from_params, shown
+from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
+from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import OUTPUTS
 
 FIELDS = ("photo", "prompt", "mask", "params")
 JSON = "application/json"
-EVENTS = "application/x-ndjson"
-MEDIA_TYPES = (*OUTPUTS, JSON)  # in the order of preference where a wildcard leaves the choice to us
+MEDIA_TYPES = (*OUTPUTS, JSON, EVENTS)  # in the order of preference where a wildcard leaves the choice to us
+PREVIEW_EVERY = 10  # steps
 HOW_TO_ASK = (
     "send multipart/form-data with the fields photo and prompt, as in "
     "curl -F photo=@photo.jpg -F 'prompt=Watercolor painting' URL, or JSON with photo as base64"
@@ -35,6 +37,8 @@ class StyleRequest:
         photo: the encoded photo.
         mask: an encoded portrait mask, or None.
         media_type: of the answer, one of `MEDIA_TYPES`.
+        picture_type: of the picture in the answer, one of `genartisan.images.OUTPUTS`.
+        preview_every: steps between two previews in a stream; 0 for none.
     """
 
     photo: bytes
@@ -43,10 +47,29 @@ class StyleRequest:
     config: StyleConfig
     seed: int
     media_type: str
+    picture_type: str
+    preview_every: int
+
+
+def read_grpc(fields: Mapping[str, Any]) -> StyleRequest:
+    """The request in a gRPC input map: the fields of a form, and ``accept``, since gRPC has no such header.
+
+    Raises:
+        InputError: it asks for a stream; or as `read_form`.
+    """
+    accept = _text(fields.get("accept"), "accept")
+    request = read_form({name: value for name, value in fields.items() if name != "accept"}, accept)
+    if request.media_type == EVENTS:
+        raise InputError(
+            f"accept is {EVENTS}, and over gRPC there is one reply. Streams are over HTTP: "
+            f"POST /predictions/{MODEL} with the header Accept: {EVENTS}.",
+            "accept",
+        )
+    return request
 
 
 def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
-    """The request in the fields of a form, or of a gRPC input map: pictures and text as bytes, ``params`` as JSON text.
+    """The request in the fields of a form: pictures and text as bytes, ``params`` as JSON text.
 
     Raises:
         InputError: a field is unknown, missing or cannot be read.
@@ -84,15 +107,14 @@ def read_body(body: Any, media_type: str, accept: str | None) -> StyleRequest:
     )
 
 
-def choose_media_type(accept: str | None) -> str:
-    """The media type of the answer to a request with this ``Accept`` header (RFC 9110, §12.5.1); PNG without one.
+def choose_media_type(accept: str | None, offers: Sequence[str] = MEDIA_TYPES) -> str | None:
+    """The media type among ``offers`` that this ``Accept`` header prefers (RFC 9110, §12.5.1); None if it takes none.
 
-    Raises:
-        InputError: none of `MEDIA_TYPES` is acceptable.
+    Without a header the first is taken.
     """
     ranges = [_range(part) for part in (accept or "*/*").lower().split(",") if part.strip()] or [("*/*", 1.0)]
     ranked = []
-    for order, offered in enumerate(MEDIA_TYPES):
+    for order, offered in enumerate(offers):
         # The most specific range that covers a type gives its quality: image/png before image/* before */*.
         covering = [
             (precision, -position, quality)
@@ -103,11 +125,20 @@ def choose_media_type(accept: str | None) -> str:
         if covering and max(covering)[2] > 0:
             _, position, quality = max(covering)
             ranked.append((quality, position, -order, offered))
-    if ranked:
-        return max(ranked)[-1]
-    if any(name == EVENTS for name, _ in ranges):
-        accept = f"{EVENTS}, which is not supported yet"
-    raise InputError(f"accept is {(accept or '')[:80]}; choose one of {', '.join(MEDIA_TYPES)}.", "accept")
+    return max(ranked)[-1] if ranked else None
+
+
+def _media_types(accept: str | None) -> tuple[str, str]:
+    """The media types of the answer and of the picture in it.
+
+    In JSON and in a stream the picture has the type that the header prefers among those of pictures, or is a PNG.
+    """
+    media_type = choose_media_type(accept)
+    if media_type is None:
+        raise InputError(f"accept is {(accept or '')[:80]}; choose one of {', '.join(MEDIA_TYPES)}.", "accept")
+    if media_type in OUTPUTS:
+        return media_type, media_type
+    return media_type, choose_media_type(accept, tuple(OUTPUTS)) or "image/png"
 
 
 def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, accept: str | None) -> StyleRequest:
@@ -115,9 +146,23 @@ def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, 
         raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
     if prompt is None:
         raise InputError(f"prompt is missing; {HOW_TO_ASK}.", "prompt")
-    media_type = choose_media_type(accept)
-    config, seed = from_params({} if params is None else params)
-    return StyleRequest(photo, check_prompt(prompt), mask, config, seed, media_type)
+    media_type, picture_type = _media_types(accept)
+    params, preview_every = _without_preview({} if params is None else params)
+    config, seed = from_params(params)
+    return StyleRequest(photo, check_prompt(prompt), mask, config, seed, media_type, picture_type, preview_every)
+
+
+def _without_preview(params: Any) -> tuple[Any, int]:
+    """The other params, and ``preview_every``, which concerns the answer and not the picture."""
+    if not isinstance(params, Mapping):
+        return params, PREVIEW_EVERY
+    every = params.get("preview_every", PREVIEW_EVERY)
+    if isinstance(every, bool) or not isinstance(every, int) or not 0 <= every <= MAX_STEPS:
+        raise InputError(
+            f"preview_every is {shown(every)}; give a whole number of steps from 0 (no previews) to {MAX_STEPS}.",
+            "preview_every",
+        )
+    return {name: value for name, value in params.items() if name != "preview_every"}, every
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,17 +41,29 @@ class Result:
 
 
 class Stylization(Iterator[Step]):
-    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time."""
+    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
 
-    def __init__(self, run: Run, facts: dict[str, Any], seconds: dict[str, float]) -> None:
-        self._run, self._facts, self._seconds = run, facts, seconds
+    Work begins when the first step, or the result, is asked for.
+    """
+
+    def __init__(self, begin: Callable[[], Run], facts: dict[str, Any], seconds: dict[str, float]) -> None:
+        self._begin, self._facts, self._seconds = begin, facts, seconds
+        self._closed = False
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._begin()
 
     def __next__(self) -> Step:
+        if self._closed:
+            raise StopIteration
         return next(self._run)
 
     def close(self) -> None:
         """Ends the optimisation here."""
-        self._run.close()
+        self._closed = True
+        if "_run" in vars(self):
+            self._run.close()
 
     def result(self) -> Result:
         """The picture as it is now, with its report.
@@ -139,36 +152,47 @@ class Stylizer:
         mask: PictureSource | None = None,
         seed: int = 0,
     ) -> Stylization:
-        """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``."""
+        """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
+
+        This checks the input, and the first step begins with the work: so bad input is told at once.
+        """
         prompt, seed = check_prompt(prompt), check_seed(seed)
         config = config or StyleConfig()
         began, seconds = time.perf_counter(), dict[str, float]()
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-        with timed(seconds, "segment"):  # a mask is checked in both modes
-            regions = self.regions(original, mask) if config.mode == "artisan" or mask is not None else None
-            regions = regions.resized(small.size) if regions is not None and config.mode == "artisan" else None
-        with timed(seconds, "text"):
-            direction = self._direction(prompt, config.source_text)
-        with timed(seconds, "plan"):
-            patches = plan(config, small.size, regions, seed)
-        run = Run(
-            bundle=self.bundle,
-            photo=small,
-            regions=regions,
-            direction=direction,
-            plan=patches,
-            config=config,
-            seed=seed,
-            device=self.device,
-            dtype=self.dtype,
-            began=began,
-        )
-        run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
-        if mask is not None and regions is None:
-            run.warnings.append("mask is not used: mode clipstyler sees no regions")
-        return Stylization(run, {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}, seconds)
+            portrait = None if mask is None else read_mask(mask, original.size)  # (H, W), checked in both modes
+
+        def begin() -> Run:
+            with timed(seconds, "segment"):
+                regions = None
+                if config.mode == "artisan":
+                    found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
+                    regions = found.resized(small.size)
+            with timed(seconds, "text"):
+                direction = self._direction(prompt, config.source_text)
+            with timed(seconds, "plan"):
+                patches = plan(config, small.size, regions, seed)
+            run = Run(
+                bundle=self.bundle,
+                photo=small,
+                regions=regions,
+                direction=direction,
+                plan=patches,
+                config=config,
+                seed=seed,
+                device=self.device,
+                dtype=self.dtype,
+                began=began,
+            )
+            run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
+            if portrait is not None and regions is None:
+                run.warnings.append("mask is not used: mode clipstyler sees no regions")
+            return run
+
+        facts = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
+        return Stylization(begin, facts, seconds)
 
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""

@@ -17,16 +17,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from PIL import Image
+from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 import genartisan
+from genartisan import events
 from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.errors import GenartisanError, InputError
+from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
-from genartisan.request import JSON, StyleRequest, read_body, read_form
-from genartisan.stylizer import Result, Stylizer
+from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
+from genartisan.stylizer import Result, Stylization, Stylizer
 
 logger = logging.getLogger(__name__)
 
@@ -62,36 +65,44 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
 
     def preprocess(self, data: list[dict[str, Any]]) -> StyleRequest:
         """TorchServe's fields as a checked request."""
-        fields, headers = dict(data[0]), self._headers()
+        fields, headers = data[0], self._headers()
         if self._is_grpc():
-            accept = fields.pop("accept", None)
-            return read_form(fields, accept.decode("utf-8", "replace") if accept is not None else None)
+            return read_grpc(fields)
         if set(fields) == {"body"}:
             return read_body(fields["body"], headers.get("content-type", ""), headers.get("accept"))
         return read_form(fields, headers.get("accept"))
 
-    def inference(self, request: StyleRequest) -> tuple[Result, str]:
+    def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
         """The picture. A run ends by itself well before TorchServe would take the worker for dead and kill it."""
         deadline = min(request.config.timeout_s or float("inf"), float(self.settings["deadline_s"]))
         config = request.config.updated({"timeout_s": deadline})
-        result = self.stylizer(request.photo, request.prompt, config=config, mask=request.mask, seed=request.seed)
-        return result, request.media_type
-
-    def postprocess(self, answer: tuple[Result, str]) -> list[bytes]:
-        """The picture in the media type that was asked for."""
-        result, media_type = answer
-        if media_type == JSON:
-            photo = base64.b64encode(encode(result.image)).decode()
-            content = json.dumps({"photo": photo, "report": result.report}).encode()
+        steps = self.stylizer.steps(request.photo, request.prompt, config=config, mask=request.mask, seed=request.seed)
+        if request.media_type == EVENTS:
+            self._tell(steps, request)
         else:
-            content = encode(result.image, media_type)
+            for _ in steps:
+                pass
+        return request, steps.result()
+
+    def postprocess(self, answer: tuple[StyleRequest, Result]) -> list[bytes]:
+        """The picture in the media type that was asked for."""
+        request, result = answer
+        if request.media_type == EVENTS:
+            content = events.line(events.result(result, request.picture_type))
+        elif request.media_type == JSON:
+            photo = base64.b64encode(encode(result.image, request.picture_type)).decode()
+            told = {"media_type": request.picture_type, "photo": photo, "report": result.report}
+            content = json.dumps(told).encode()
+        else:
+            content = encode(result.image, request.media_type)
         if len(content) > self.settings["max_response_bytes"]:  # TorchServe would kill the worker
             raise InputError(
                 f"The answer has {len(content):,} bytes; at most {self.settings['max_response_bytes']:,} can be sent. "
                 "Lower size, or ask for image/jpeg.",
                 "size",
             )
-        self.context.set_response_content_type(0, media_type)
+        if not self._is_streaming():
+            self.context.set_response_content_type(0, request.media_type)
         self.context.metrics.add_counter("GenartisanPictures", 1)
         self.context.metrics.add_counter("GenartisanSeconds", result.report["seconds"]["total"])
         return [content]
@@ -106,10 +117,29 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         names = {"bundle": self.stylizer.bundle.name, "precision": self.stylizer.precision, "package": package}
         return {**names, "device": str(self.device), "threads": str(torch.get_num_threads())}
 
+    def _tell(self, steps: Stylization, request: StyleRequest) -> None:
+        """Runs the steps and sends an event now and then. Nothing may be sent before the input is known to be good."""
+        name = self.stylizer.bundle.name
+        self.context.set_response_content_type(0, EVENTS)
+        self.context.set_response_header(0, "X-Accel-Buffering", "no")  # a proxy is not to collect them
+        self._send(events.accepted(self.context.get_request_id(0), request.seed, request.config.steps, name))
+        for event in events.progress(steps, request.preview_every):
+            self._send(event)
+
+    def _send(self, event: events.Event) -> None:
+        context = self.context
+        send_intermediate_predict_response([events.line(event)], context.request_ids, "Progress", 200, context)
+
+    def _is_streaming(self) -> bool:
+        """Whether an event has been sent: TorchServe's function notes it among the response's headers."""
+        return bool(self.context.get_response_headers(0).get("ts_stream_next") == "true")
+
     def _refusal(self, error: GenartisanError) -> bytes:
         """An error as the answer: status and JSON over HTTP; over gRPC a status, with the same JSON in its details."""
         self.context.metrics.add_counter("GenartisanRefusals" if error.status < 500 else "GenartisanFailures", 1)
         body = json.dumps(error.as_dict())
+        if self._is_streaming():  # the status went out with the first event
+            return events.line(events.failed(error))
         if self._is_grpc():
             # 400 is INVALID_ARGUMENT; 413 would be RESOURCE_EXHAUSTED, 415 FAILED_PRECONDITION, which invite a retry.
             raise PredictionException(f"{error.message}\n{body}", 400 if error.status < 500 else error.status) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ pytest.importorskip("ts")
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from genartisan.engine import Run, Step
 from genartisan.images import OUTPUTS
 from genartisan.stylizer import Stylizer
 
@@ -82,7 +83,7 @@ def test_unexpected_errors_are_logged_and_answered_without_detail(
     def fail(*arguments: Any, **keywords: Any) -> None:
         raise broken
 
-    monkeypatch.setattr(handler, "stylizer", fail)
+    monkeypatch.setattr(handler.stylizer, "steps", fail)
     request = context(HTTP)
     (content,) = handler.handle(fields(photo), request)
     error = json.loads(content)["error"]
@@ -97,6 +98,25 @@ def test_unexpected_errors_are_logged_and_answered_without_detail(
     assert "secret detail" not in caught.value.message
     monkeypatch.undo()
     assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
+
+
+def test_an_unexpected_error_in_a_stream_ends_it_with_an_event_without_detail(
+    handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(run: Run) -> Step:
+        raise RuntimeError("secret detail")
+
+    sent = bytearray()
+    request = context({**HTTP, "Accept": "application/x-ndjson"})
+    request.cl_socket = SimpleNamespace(sendall=sent.extend)
+    monkeypatch.setattr(Run, "__next__", fail)
+    (last,) = handler.handle(fields(photo), request)
+    assert b'"event": "accepted"' in sent
+    event = json.loads(last)
+    assert (event["event"], event["error"]["code"]) == ("error", "internal")
+    assert "some-id" in event["error"]["message"]
+    assert b"secret detail" not in sent + last
+    assert "secret detail" in caplog.text
 
 
 def test_an_answer_too_large_to_send_is_refused_before_it_kills_the_worker(handler: Any, photo: bytes) -> None:

@@ -28,6 +28,7 @@ from genartisan.request import choose_media_type, read_body, read_form
         ("image/png;q=0, image/*", "image/jpeg"),
         ("*/*;q=0.1, application/json;q=0.2", "application/json"),
         ("image/png;q=broken", "image/png"),
+        ("application/x-ndjson", "application/x-ndjson"),
         (" , ,", "image/png"),
     ],
 )
@@ -35,11 +36,38 @@ def test_accept(accept: str | None, chosen: str) -> None:
     assert choose_media_type(accept) == chosen
 
 
-@pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/*;q=0", "*/*;q=0", "application/x-ndjson", "png"])
+@pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/*;q=0", "*/*;q=0", "png"])
 def test_accept_refused(accept: str) -> None:
+    assert choose_media_type(accept) is None
     with pytest.raises(InputError, match="choose one of image/png") as caught:
-        choose_media_type(accept)
+        read_body({"photo": "AAAA", "prompt": "fire"}, "", accept)
     assert caught.value.field == "accept"
+
+
+@pytest.mark.parametrize(
+    ("accept", "types"),
+    [
+        ("image/webp", ("image/webp", "image/webp")),
+        ("application/json", ("application/json", "image/png")),
+        ("application/json, image/*;q=0.1", ("application/json", "image/png")),
+        ("application/x-ndjson, image/jpeg;q=0.5", ("application/x-ndjson", "image/jpeg")),
+        ("application/x-ndjson;q=0.4, image/jpeg;q=0.5", ("image/jpeg", "image/jpeg")),
+    ],
+)
+def test_the_picture_in_an_answer_has_the_type_that_is_accepted_next(accept: str, types: tuple[str, str]) -> None:
+    request = read_body({"photo": "AAAA", "prompt": "fire"}, "", accept)
+    assert (request.media_type, request.picture_type) == types
+
+
+def test_previews_are_no_setting_of_the_picture() -> None:
+    body = {"photo": "AAAA", "prompt": "fire"}
+    plain = read_body(body, "", None)
+    often = read_body({**body, "params": {"preview_every": 1}}, "", None)
+    assert (plain.preview_every, often.preview_every, often.config) == (10, 1, plain.config)
+    for bad in (-1, 5001, 1.5, True, "1", None):
+        with pytest.raises(InputError, match=r"preview_every is .*from 0") as caught:
+            read_body({**body, "params": {"preview_every": bad}}, "", None)
+        assert caught.value.field == "preview_every"
 
 
 def test_a_form_and_a_body_give_the_same_request() -> None:

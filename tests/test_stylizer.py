@@ -15,8 +15,8 @@ from genartisan import engine
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
-from genartisan.images import read_photo
-from genartisan.regions import BACKGROUND
+from genartisan.images import Photo, read_photo
+from genartisan.regions import BACKGROUND, RegionMap, from_mask
 from genartisan.scales import Scale, halved
 from genartisan.stylizer import Result, Stylizer, find_device, find_precision
 
@@ -93,6 +93,29 @@ def test_a_preview_is_a_picture_of_the_final_size(tiny_stylizer: Stylizer) -> No
     step = next(tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK))
     assert step.preview().size == (64, 48)
     assert step.seconds > 0
+
+
+def test_bad_input_is_told_before_any_work_is_begun(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def noted(fcn: torch.nn.Module, photo: Photo) -> RegionMap:
+        begun.append(photo)
+        return from_mask(torch.zeros(48, 64, dtype=torch.bool))
+
+    monkeypatch.setattr("genartisan.stylizer.segment", noted)
+    with pytest.raises(InputError, match="send a mask of the photo's size"):
+        tiny_stylizer.steps(tiny.picture(64, 48), "fire", config=QUICK, mask=tiny.picture(32, 32))
+    cancelled = tiny_stylizer.steps(tiny.picture(64, 48), "fire", config=QUICK)
+    cancelled.close()
+    assert (list(cancelled), begun) == ([], [])
+    assert len(list(tiny_stylizer.steps(tiny.picture(64, 48), "fire", config=QUICK))) == QUICK.steps
+    assert len(begun) == 1
+
+
+def test_what_is_left_is_told_in_seconds(tiny_stylizer: Stylizer) -> None:
+    told = [step.eta for step in tiny_stylizer.steps(tiny.picture(), "fire", config=quick(steps=8, coarse_share=0.5))]
+    assert told[-1] == 0
+    assert all(eta > 0 for eta in told[:-1])
 
 
 def test_a_deadline_returns_the_picture_so_far_with_a_warning(tiny_stylizer: Stylizer) -> None:

@@ -1,0 +1,78 @@
+"""The events of a stream, which a server sends and a client reads: one JSON object a line (application/x-ndjson).
+
+``accepted`` comes first, when the input is known to be good; then ``progress``; last ``result``, or ``error``. An event
+of another name is to be skipped: later versions may send more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from genartisan.errors import GenartisanError
+
+if TYPE_CHECKING:  # a client need not wait for torch
+    from genartisan.engine import Step
+    from genartisan.stylizer import Result, Stylization
+
+MEDIA_TYPE = "application/x-ndjson"
+PAUSE = 0.2  # seconds between two progress events without a preview; reading the losses of every step slows a GPU
+PREVIEW_QUALITY = 80  # of a preview's JPEG
+
+Event = dict[str, Any]
+
+
+def accepted(request_id: str, seed: int, steps: int, bundle: str) -> Event:
+    """The input is good, and work begins."""
+    return {"event": "accepted", "request_id": request_id, "seed": seed, "steps": steps, "bundle": bundle}
+
+
+def progress(steps: Stylization, preview_every: int) -> Iterator[Event]:
+    """Runs the steps, and tells now and then how it goes: of the first and last step, and of each with a preview.
+
+    Args:
+        preview_every: steps between two previews, the picture so far; 0 for none.
+    """
+    told = -PAUSE
+    for step in steps:
+        with_preview = preview_every > 0 and step.index % preview_every == 0
+        if with_preview or step.index in (1, step.total) or time.perf_counter() - told >= PAUSE:
+            told = time.perf_counter()
+            yield _progress(step, with_preview)
+
+
+def _progress(step: Step, with_preview: bool) -> Event:
+    from genartisan.images import encode
+
+    event: Event = {
+        "event": "progress",
+        "step": step.index,
+        "steps": step.total,
+        "seconds": round(step.seconds, 3),
+        "eta_s": round(step.eta, 3),
+        "losses": step.losses,
+    }
+    if with_preview:
+        event["preview"] = base64.b64encode(encode(step.preview(), "image/jpeg", PREVIEW_QUALITY)).decode()
+    return event
+
+
+def result(result: Result, media_type: str) -> Event:
+    """The finished picture, in base64, and its report."""
+    from genartisan.images import encode
+
+    photo = base64.b64encode(encode(result.image, media_type)).decode()
+    return {"event": "result", "media_type": media_type, "photo": photo, "report": result.report}
+
+
+def failed(error: GenartisanError) -> Event:
+    """What went wrong after the input was accepted."""
+    return {"event": "error", **error.as_dict()}
+
+
+def line(event: Event) -> bytes:
+    """An event as it is sent."""
+    return json.dumps(event).encode() + b"\n"

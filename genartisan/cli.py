@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = "" if error.filename is None else f"{error.filename!r}: "
         return refusal(f"{where}{error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
+        from genartisan.memory import out_of_memory
+
         if not out_of_memory(error):
             raise
         return refusal("out of memory; lower --size or --set patches=N, or take a smaller photo.")
@@ -66,11 +68,6 @@ def refusal(message: str) -> int:
     """Says in one line what the user can mend; the exit status for it."""
     print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether Python, the GPU or PyTorch's allocator on the CPU, which raises plain RuntimeErrors, is out of memory."""
-    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
 
 
 def stylize(options: argparse.Namespace) -> None:

@@ -14,13 +14,21 @@ import httpx
 
 from genartisan.config import check_prompt
 from genartisan.endpoint import MODEL, TIMEOUT, URL
-from genartisan.errors import GenartisanError, InputError, ServeError, TooLargeError, UnsupportedImageError
+from genartisan.errors import (
+    DeadlineError,
+    GenartisanError,
+    InputError,
+    ServeError,
+    TooLargeError,
+    UnsupportedImageError,
+)
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.events import Event
 
 MAX_GRPC_MESSAGE = 134_217_728  # bytes, either way, as max_request_size in config.properties; gRPC's own limit is 4 MB
 ERRORS: dict[str, type[GenartisanError]] = {
-    error.code: error for error in (GenartisanError, InputError, TooLargeError, UnsupportedImageError, ServeError)
+    error.code: error
+    for error in (GenartisanError, InputError, TooLargeError, UnsupportedImageError, DeadlineError, ServeError)
 }
 
 

@@ -108,7 +108,9 @@ class StyleConfig(_Frozen):
     source_text: str = Field("a Photo", min_length=1, max_length=MAX_PROMPT)  # CLIPstyler's code
     """What the photo is, in words: the text direction leads from here to the prompt."""
     timeout_s: Float | None = Field(None, gt=0, le=86_400)  # seconds, ours
-    """Deadline in seconds: the best picture so far is returned with a warning. Null: none."""
+    """Deadline in seconds, from the request's arrival at the networks. Null: none."""
+    on_timeout: Literal["picture", "error"] = "picture"  # ours
+    """What is given at the deadline: the picture so far, with a warning, or an error."""
 
     @field_validator("source_text")
     @classmethod
@@ -156,7 +158,7 @@ def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None)
 
 def preset_name(config: StyleConfig) -> str:
     """The preset whose settings these are, or ``custom``; mode and deadline are no part of a preset."""
-    chosen = {"mode": config.mode, "timeout_s": config.timeout_s}
+    chosen = {"mode": config.mode, "timeout_s": config.timeout_s, "on_timeout": config.on_timeout}
     return next((name for name in PRESETS if preset(name, chosen) == config), "custom")
 
 

@@ -18,7 +18,7 @@ from torchvision.transforms.functional import adjust_contrast
 
 from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
-from genartisan.errors import InputError
+from genartisan.errors import DeadlineError, InputError
 from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
 from genartisan.patches import PatchPlan, Records, plan, warp
@@ -148,9 +148,10 @@ class Run:
         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
         for index in range(config.steps):
             if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:
-                self.warnings.append(
-                    f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
-                )
+                ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
+                if config.on_timeout == "error":
+                    raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
+                self.warnings.append(ended)
                 return
             scale = self.coarse if index < self.coarse_steps else self.full
             picture = self._stylised(scale)

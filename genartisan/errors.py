@@ -12,7 +12,7 @@ class GenartisanError(Exception):
     Attributes:
         message: one sentence or two: the field, the value received, the allowed range, the remedy.
         field: the input that is at fault, such as ``photo`` or ``regions.portrait.weight``; None where there is none.
-        status: the HTTP status that says the same (400, 413, 415, 500, 503).
+        status: the HTTP status that says the same (400, 413, 415, 500, 503, 504).
     """
 
     status = 500
@@ -47,6 +47,13 @@ class UnsupportedImageError(InputError):
 
     status = 415
     code = "unsupported_image"
+
+
+class DeadlineError(GenartisanError):
+    """The deadline came before the picture was finished, and no unfinished one was wanted (HTTP 504)."""
+
+    status = 504
+    code = "deadline"
 
 
 class BundleError(GenartisanError):

@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ import genartisan
 from genartisan import events
 from genartisan.bundle import Bundle
 from genartisan.config import preset
-from genartisan.errors import GenartisanError, InputError
+from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
+from genartisan.limits import Limits
+from genartisan.memory import fitting_size, out_of_memory
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
 from genartisan.stylizer import Result, Stylization, Stylizer
 
@@ -40,6 +43,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def initialize(self, context: Any) -> None:
         """Loads the bundle beside this file, once, and makes one small picture: the first user need not wait."""
         self.settings = context.model_yaml_config["handler"]
+        self.limits = Limits.of_server(self.settings.get("limits", {}), context.model_yaml_config["responseTimeout"])
         torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
         bundle = Bundle.load(Path(context.system_properties["model_dir"]) / "bundle")
         self.stylizer = Stylizer(bundle, device=self._device(context), precision=self.settings["precision"])
@@ -55,28 +59,30 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             return answers
         except GenartisanError as error:
             return [self._refusal(error)]
-        except (MemoryError, torch.OutOfMemoryError):
-            logger.exception("request %s: out of memory", context.get_request_id(0))
-            return [self._refusal(GenartisanError("The server ran out of memory; lower size or patches.", "size"))]
-        except Exception:
+        except Exception as error:
             request = context.get_request_id(0)
             logger.exception("request %s failed", request)
-            return [self._refusal(GenartisanError(f"The server failed; its log says why, at request {request}."))]
+            if not out_of_memory(error):
+                return [self._refusal(GenartisanError(f"The server failed; its log says why, at request {request}."))]
+        return [self._refusal(self._too_large(data))]
 
     def preprocess(self, data: list[dict[str, Any]]) -> StyleRequest:
-        """TorchServe's fields as a checked request."""
+        """TorchServe's fields as a checked request, within the limits."""
         fields, headers = data[0], self._headers()
         if self._is_grpc():
-            return read_grpc(fields)
-        if set(fields) == {"body"}:
-            return read_body(fields["body"], headers.get("content-type", ""), headers.get("accept"))
-        return read_form(fields, headers.get("accept"))
+            request = read_grpc(fields)
+        elif set(fields) == {"body"}:
+            request = read_body(fields["body"], headers.get("content-type", ""), headers.get("accept"))
+        else:
+            request = read_form(fields, headers.get("accept"))
+        config = self.limits.admit(request.photo, request.mask, request.prompt, request.config)
+        return replace(request, config=config)
 
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
-        """The picture. A run ends by itself well before TorchServe would take the worker for dead and kill it."""
-        deadline = min(request.config.timeout_s or float("inf"), float(self.settings["deadline_s"]))
-        config = request.config.updated({"timeout_s": deadline})
-        steps = self.stylizer.steps(request.photo, request.prompt, config=config, mask=request.mask, seed=request.seed)
+        """The picture, or as much of it as its deadline allows."""
+        steps = self.stylizer.steps(
+            request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
+        )
         if request.media_type == EVENTS:
             self._tell(steps, request)
         else:
@@ -116,6 +122,18 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         package = str(Path(genartisan.__file__ or "").parent)  # inside the archive, or something is wrong
         names = {"bundle": self.stylizer.bundle.name, "precision": self.stylizer.precision, "package": package}
         return {**names, "device": str(self.device), "threads": str(torch.get_num_threads())}
+
+    def _too_large(self, data: list[dict[str, Any]]) -> GenartisanError:
+        """The refusal of a request for which the memory did not suffice, with a size for which it does."""
+        request = self.preprocess(data)
+        config, size = request.config, None
+        try:
+            size = fitting_size(self.stylizer, request.photo, request.prompt, config, mask=request.mask)
+        except Exception:
+            logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
+        remedy = f"size {size} would fit" if size else f"lower patches, which is {config.patches}"
+        reason = f"size is {config.size}, for which the server's memory does not suffice"
+        return TooLargeError(f"{reason}; {remedy}.", "size")
 
     def _tell(self, steps: Stylization, request: StyleRequest) -> None:
         """Runs the steps and sends an event now and then. Nothing may be sent before the input is known to be good."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from serving import ROOT
 
 pytest.importorskip("ts")
@@ -16,6 +18,8 @@ from ts.utils.util import PredictionException
 
 from genartisan.engine import Run, Step
 from genartisan.images import OUTPUTS
+from genartisan.limits import Limits
+from genartisan.scales import Scale
 from genartisan.stylizer import Stylizer
 
 
@@ -40,7 +44,8 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
     handler = module.GenartisanHandler()
     handler.stylizer = tiny_stylizer
-    handler.settings = {"deadline_s": 100, "max_response_bytes": 10_000_000, "precision": "auto"}
+    handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
+    handler.limits = Limits()
     return handler
 
 
@@ -74,9 +79,7 @@ def test_the_module_has_one_class(module: ModuleType) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "broken", [RuntimeError("secret detail"), KeyError("secret detail"), MemoryError("secret detail")]
-)
+@pytest.mark.parametrize("broken", [RuntimeError("secret detail"), KeyError("secret detail")])
 def test_unexpected_errors_are_logged_and_answered_without_detail(
     broken: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -88,7 +91,7 @@ def test_unexpected_errors_are_logged_and_answered_without_detail(
     (content,) = handler.handle(fields(photo), request)
     error = json.loads(content)["error"]
     assert (request.get_response_status(0)[0], error["code"]) == (500, "internal")
-    assert ("memory" if isinstance(broken, MemoryError) else "some-id") in error["message"]
+    assert "some-id" in error["message"]
     assert "secret detail" not in content.decode()
     assert "secret detail" in caplog.text
 
@@ -133,19 +136,65 @@ def test_the_limits_leave_room_for_each_other() -> None:
     lines = (ROOT / "config.properties").read_text().splitlines()
     server = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     assert model["handler"]["max_response_bytes"] < int(server["max_response_size"])
-    assert model["handler"]["deadline_s"] + 300 <= model["responseTimeout"]
+    assert Limits.of_server(model["handler"]["limits"], model["responseTimeout"]) == Limits()
     assert model["batchSize"] == model["maxWorkers"] == 1
     largest = 2048 * 2048 * 4 * 1.01 * 4 / 3  # incompressible, with alpha, in base64
     assert largest < model["handler"]["max_response_bytes"]
 
 
 def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, photo: bytes) -> None:
-    handler.settings["deadline_s"] = 1e-6
+    handler.limits = Limits(timeout_s=1e-6)
     request = context({**HTTP, "Accept": "application/json"})
     (content,) = handler.handle(fields(photo, steps=50), request)
     report = json.loads(content)["report"]
     assert 1 <= report["steps"] < 50
     assert report["warnings"]
+
+
+def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, photo: bytes) -> None:
+    wish = fields(photo, steps=500, timeout_s=1e-6, on_timeout="error")
+    request = context(HTTP)
+    error = json.loads(handler.handle(wish, request)[0])["error"]
+    assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
+    assert "after 1 of 500 steps" in error["message"]
+    with pytest.raises(PredictionException) as caught:
+        handler.handle(wish, context({}))
+    assert caught.value.error_code == 504
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+@pytest.mark.parametrize("accept", ["image/png", "application/x-ndjson"])
+def test_out_of_memory_is_answered_with_a_size_that_was_tried(
+    accept: str, error: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylised, largest = Run._stylised, 100
+
+    def limited(run: Run, scale: Scale) -> torch.Tensor:
+        if max(run.photo.size) > largest:
+            raise error
+        return stylised(run, scale)
+
+    monkeypatch.setattr(Run, "_stylised", limited)
+    request = context({**HTTP, "Accept": accept})
+    request.cl_socket = SimpleNamespace(sendall=lambda content: None)
+    refused = json.loads(handler.handle(fields(photo, size=200), request)[0])["error"]
+    assert (refused["code"], refused["field"]) == ("too_large", "size")
+    assert "size is 200" in refused["message"]
+    if accept == "image/png":
+        assert request.get_response_status(0)[0] == 413
+    (fits,) = map(int, re.findall(r"size (\d+) would fit", refused["message"]))
+    assert 50 <= fits <= largest
+    assert handler.handle(fields(photo, size=fits), context(HTTP))[0].startswith(b"\x89PNG")
+    largest = 0
+    hopeless = json.loads(handler.handle(fields(photo, size=200), context(HTTP))[0])["error"]
+    assert "lower patches" in hopeless["message"]
+
+
+def test_limits_are_those_of_the_settings(handler: Any, photo: bytes) -> None:
+    handler.limits = Limits(prompt_characters=3, max_timeout_s=20, timeout_s=10)
+    request = context(HTTP)
+    error = json.loads(handler.handle(fields(photo), request)[0])["error"]
+    assert (request.get_response_status(0)[0], error["field"]) == (400, "prompt")
 
 
 def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:

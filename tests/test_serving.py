@@ -8,6 +8,7 @@ import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -21,7 +22,7 @@ from serving import TINY, call, post, send
 from genartisan import client, serve
 from genartisan.cli import main
 from genartisan.config import from_params
-from genartisan.errors import InputError, ServeError, TooLargeError, UnsupportedImageError
+from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode
 from genartisan.stylizer import Stylizer
 
@@ -146,6 +147,24 @@ def test_too_large_requests_are_refused(server: serve.Server) -> None:
             client.request(huge, "fire", **protocol)  # type: ignore[arg-type]
     assert post(server, FIELDS).status == 200
     assert serving.worker_pid(server) == pid
+
+
+def test_deadlines(server: serve.Server) -> None:
+    def asked(**params: Any) -> dict[str, bytes]:
+        return {**FIELDS, "params": json.dumps({**TINY, "steps": 5000, **params}).encode()}
+
+    answer = post(server, asked(timeout_s=0.2), {"Accept": "application/json"})
+    report = json.loads(answer.content)["report"]
+    assert 1 <= report["steps"] < 5000
+    assert "timeout_s of 0.2 s ended the run" in report["warnings"][0]
+    over_http, over_grpc = (ask(server, asked(timeout_s=0.2, on_timeout="error")) for ask in (post, call))
+    assert (over_http.status, over_grpc.status) == (504, "DEADLINE_EXCEEDED")
+    assert over_http.error["code"] == over_grpc.error["code"] == "deadline"
+    params = {**TINY, "steps": 5000, "timeout_s": 0.2, "on_timeout": "error"}
+    for protocol in ({"url": server.url}, {"grpc": server.grpc}):
+        with pytest.raises(DeadlineError, match=r"timeout_s of 0\.2 s ended the run"):
+            client.request(photo(), "fire", params=params, **protocol)  # type: ignore[arg-type]
+    assert post(server, asked(timeout_s=3001)).error["field"] == "timeout_s"
 
 
 def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server) -> None:

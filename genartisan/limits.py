@@ -1,0 +1,144 @@
+"""What a server takes of a request: its limits, all in one place, and what a run costs."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from genartisan.config import MAX_PROMPT, StyleConfig
+from genartisan.errors import InputError, TooLargeError
+from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
+
+MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
+# GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
+# each pixel of the picture.
+PER_VIEW, PER_PIXEL = 1155 / 65, (388 + 96) / 512**2
+COARSE = 1 / 4  # of a picture's pixels, in the coarse steps
+
+
+class Limits(BaseModel):
+    """The limits of a server; none may be wider than the library's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    photo_bytes: int = Field(MAX_BYTES, gt=0, le=MAX_BYTES)
+    """Bytes of an encoded photo or mask."""
+    photo_pixels: int = Field(MAX_PIXELS, gt=0, le=MAX_PIXELS)
+    """Pixels of a photo."""
+    prompt_characters: int = Field(MAX_PROMPT, gt=0, le=MAX_PROMPT)
+    """Characters of a prompt."""
+    cost: float = Field(10.0, gt=0)
+    """What a run may cost, in runs with the paper's settings on a square photo."""
+    timeout_s: float = Field(1800.0, gt=0)
+    """Seconds after which a run ends where the request names no ``timeout_s``."""
+    max_timeout_s: float = Field(3000.0, gt=0)
+    """The longest ``timeout_s`` that a request may name."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Limits:
+        if self.timeout_s > self.max_timeout_s:
+            raise ValueError(f"timeout_s is {self.timeout_s:g}, above max_timeout_s, {self.max_timeout_s:g}")
+        return self
+
+    @classmethod
+    def of_server(cls, settings: object, response_timeout: float) -> Limits:
+        """The limits in a server's settings.
+
+        Args:
+            response_timeout: seconds after which the server takes a silent worker for dead.
+
+        Raises:
+            ValueError: a setting is wrong, or a run could last until the worker is taken for dead.
+        """
+        try:
+            limits = cls.model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(('limits', *map(str, first['loc'])))}: {first['msg']}") from None
+        if limits.max_timeout_s + MARGIN > response_timeout:
+            raise ValueError(
+                f"responseTimeout is {response_timeout:g} s; it has to be at least {MARGIN} s above "
+                f"limits.max_timeout_s, {limits.max_timeout_s:g} s, or the server kills workers that are busy"
+            )
+        return limits
+
+    def admit(self, photo: bytes, mask: bytes | None, prompt: str, config: StyleConfig) -> StyleConfig:
+        """The settings with their deadline, if the request is within the limits.
+
+        Raises:
+            TooLargeError: it has too many bytes or pixels, or would cost too much.
+            InputError: its prompt or its deadline is too long.
+        """
+        for field, content in (("photo", photo), ("mask", mask)):
+            if content is not None and len(content) > self.photo_bytes:
+                raise TooLargeError(
+                    f"{field} has {len(content):,} bytes; this server takes at most {self.photo_bytes:,}. "
+                    "Send a smaller file.",
+                    field,
+                )
+        if len(prompt) > self.prompt_characters:
+            raise InputError(
+                f"prompt has {len(prompt)} characters; this server takes at most {self.prompt_characters}. Shorten it.",
+                "prompt",
+            )
+        size = header_size(photo)
+        if size is not None:
+            self._check_pixels(size)
+            self._check_cost(size, config)
+        if config.timeout_s is not None and config.timeout_s > self.max_timeout_s:
+            raise InputError(
+                f"timeout_s is {config.timeout_s:g}; this server allows above 0 to {self.max_timeout_s:g} s.",
+                "timeout_s",
+            )
+        return config.updated({"timeout_s": config.timeout_s or self.timeout_s})
+
+    def _check_pixels(self, size: tuple[int, int]) -> None:
+        width, height = size
+        if width * height > self.photo_pixels:
+            raise TooLargeError(
+                f"photo is {width}x{height}, {width * height:,} pixels; this server takes at most "
+                f"{self.photo_pixels:,}. Resize it.",
+                "photo",
+            )
+
+    def _check_cost(self, size: tuple[int, int], config: StyleConfig) -> None:
+        width, height = (max(1, round(side * config.size / max(size))) for side in size)
+        cost = run_cost(config, width * height)
+        if cost > self.cost:
+            steps = int(config.steps * self.cost / cost)
+            raise TooLargeError(
+                f"steps is {config.steps}, which with {config.patches} patches at {width}x{height} pixels costs "
+                f"{cost:.1f} times a run with the paper's settings; this server takes at most {self.cost:g}. "
+                f"Lower steps to {max(1, steps)}, or size or patches.",
+                "steps",
+            )
+
+
+def run_cost(config: StyleConfig, pixels: int) -> float:
+    """What a run costs, in runs with the paper's settings on a square photo.
+
+    Args:
+        pixels: of the picture.
+    """
+    paper = StyleConfig()
+    return _gflop(config, pixels) / _gflop(paper, paper.size**2)
+
+
+def _gflop(config: StyleConfig, pixels: int) -> float:
+    coarse = round(config.coarse_share * config.steps)
+    full_steps = config.steps - coarse * (1 - COARSE)
+    return config.steps * PER_VIEW * (config.patches + 1) + full_steps * PER_PIXEL * pixels
+
+
+def header_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels, from a picture's header; None if it is none, which its decoder will say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of a bomb; the limits refuse it
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                return image.size
+    except Exception:  # decoders raise whatever they like on damaged files
+        return None

@@ -1,0 +1,54 @@
+"""Running out of memory: how to know it, and which size would have fitted."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+from genartisan.config import StyleConfig
+from genartisan.images import MIN_SIDE
+
+if TYPE_CHECKING:
+    from genartisan.stylizer import Stylizer
+
+SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the GPU or PyTorch's allocator on the CPU, which raises plain RuntimeErrors, is out of memory."""
+    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+
+
+def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfig, **others: Any) -> int | None:
+    """A size at which this picture does not run out of memory, found by taking one step; None if there is none.
+
+    Args:
+        photo, prompt, others: what `Stylizer.steps` takes.
+        config: the settings that ran out of memory.
+    """
+    for share in SHARES:
+        size = int(config.size * share) // 8 * 8
+        if size < 2 * MIN_SIDE:
+            return None
+        release(stylizer)
+        try:
+            smaller = config.updated({"size": size, "steps": 1, "coarse_share": 0.0, "timeout_s": None})
+            for _ in stylizer.steps(photo, prompt, config=smaller, **others):
+                pass
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            return size
+        finally:
+            release(stylizer)
+    return None
+
+
+def release(stylizer: Stylizer) -> None:
+    """Gives back what nothing refers to any more."""
+    import torch
+
+    gc.collect()
+    if stylizer.device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,101 @@
+"""What a server takes and what not, without a server."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from genartisan.config import StyleConfig, preset
+from genartisan.errors import InputError, TooLargeError
+from genartisan.limits import MARGIN, Limits, run_cost
+
+
+def picture(width: int = 64, height: int = 64) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_the_papers_own_settings_cost_one() -> None:
+    assert run_cost(StyleConfig(), 512 * 512) == pytest.approx(1)
+    assert run_cost(StyleConfig(steps=40), 512 * 512) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("changes", [{"steps": 401}, {"patches": 65}])
+def test_more_costs_more(changes: dict[str, int]) -> None:
+    assert run_cost(StyleConfig(**changes), 512 * 512) > 1
+
+
+def test_coarse_steps_cost_less() -> None:
+    assert run_cost(StyleConfig(coarse_share=0.5), 512 * 512) < 1 < run_cost(StyleConfig(), 513 * 512)
+
+
+def test_every_preset_is_within_the_limits() -> None:
+    for name in ("paper", "fast", "draft"):
+        assert Limits().admit(picture(), None, "fire", preset(name)).timeout_s == Limits().timeout_s
+
+
+@pytest.mark.parametrize(
+    ("limits", "field", "received", "allowed"),
+    [
+        ({"photo_bytes": 10}, "photo", r"\d+ bytes", "at most 10"),
+        ({"photo_pixels": 4095}, "photo", "64x64, 4,096 pixels", "at most 4,095"),
+        ({"prompt_characters": 3}, "prompt", "4 characters", "at most 3"),
+        ({"cost": 0.5}, "steps", "steps is 400, .* 64 patches at 512x512", "at most 0.5"),
+        ({"max_timeout_s": 9, "timeout_s": 1}, "timeout_s", "timeout_s is 10", "to 9 s"),
+    ],
+)
+def test_what_is_refused(limits: dict[str, float], field: str, received: str, allowed: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Limits(**limits).admit(picture(), None, "fire", StyleConfig(timeout_s=10.0))
+    assert caught.value.field == field
+    assert re.search(received, caught.value.message)
+    assert allowed in caught.value.message
+
+
+def test_a_mask_may_not_be_larger_than_a_photo() -> None:
+    with pytest.raises(TooLargeError) as caught:
+        Limits(photo_bytes=1000).admit(picture(), bytes(1001), "fire", StyleConfig())
+    assert caught.value.field == "mask"
+
+
+def test_the_remedy_for_a_costly_run_is_one() -> None:
+    limits = Limits(cost=2.0)
+    for config in (StyleConfig(steps=5000), StyleConfig(size=2048), StyleConfig(steps=900, patches=200)):
+        with pytest.raises(TooLargeError) as caught:
+            limits.admit(picture(300, 200), None, "fire", config)
+        (steps,) = map(int, re.findall(r"Lower steps to (\d+)", caught.value.message))
+        limits.admit(picture(300, 200), None, "fire", config.updated({"steps": steps}))
+
+
+def test_what_is_no_picture_is_left_to_the_decoder() -> None:
+    for content in (b"", b"no picture", picture()[:20]):
+        assert Limits().admit(content, None, "fire", StyleConfig()).timeout_s is not None
+
+
+def test_a_request_keeps_its_own_deadline() -> None:
+    assert Limits().admit(picture(), None, "fire", StyleConfig(timeout_s=7.0)).timeout_s == 7
+
+
+def test_a_server_whose_deadlines_are_too_long_does_not_start() -> None:
+    settings = {"max_timeout_s": 100, "timeout_s": 50}
+    assert Limits.of_server(settings, 100 + MARGIN).max_timeout_s == 100
+    with pytest.raises(ValueError, match="responseTimeout is 399 s"):
+        Limits.of_server(settings, 99 + MARGIN)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"cost": "much"}, "limits.cost"), ({"pixels": 5}, "limits.pixels"), ({"cost": 0}, "limits.cost"),
+        ({"photo_pixels": 65_000_000}, "limits.photo_pixels"), ({"timeout_s": 3001}, "timeout_s is 3001"),
+        (None, "limits: "),
+    ],
+)  # fmt: skip
+def test_limits_that_are_none_are_named(settings: object, named: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(named)) as caught:
+        Limits.of_server(settings, 1e6)
+    assert "\n" not in str(caught.value)

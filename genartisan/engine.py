@@ -127,11 +127,10 @@ class Run:
             )
         return finished(picture, self.photo, self.config.contrast)
 
-    def patches(self) -> Records:
-        """The records of the patches of every step so far, `PATCH` rows, ``(steps, N)``."""
-        done = len(self.history)
+    def patches(self, steps: int) -> Records:
+        """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
         coarse, fine = self.coarse.plan.records[: self.coarse_steps], self.plan.records[self.coarse_steps :]
-        return np.concatenate((coarse, fine))[:done]
+        return np.concatenate((coarse, fine))[:steps]
 
     def losses(self) -> list[dict[str, float]]:
         """The losses of every step so far, read back at once."""

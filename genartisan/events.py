@@ -16,7 +16,7 @@ from genartisan.errors import GenartisanError
 
 if TYPE_CHECKING:  # a client need not wait for torch
     from genartisan.engine import Step
-    from genartisan.stylizer import Result, Stylization
+    from genartisan.stylizer import Stylization
 
 MEDIA_TYPE = "application/x-ndjson"
 PAUSE = 0.2  # seconds between two progress events without a preview; reading the losses of every step slows a GPU
@@ -60,12 +60,9 @@ def _progress(step: Step, with_preview: bool) -> Event:
     return event
 
 
-def result(result: Result, media_type: str) -> Event:
-    """The finished picture, in base64, and its report."""
-    from genartisan.images import encode
-
-    photo = base64.b64encode(encode(result.image, media_type)).decode()
-    return {"event": "result", "media_type": media_type, "photo": photo, "report": result.report}
+def result(answer: Event) -> Event:
+    """The finished picture, in base64, and its report: what one reply in JSON holds."""
+    return {"event": "result", **answer}
 
 
 def failed(error: GenartisanError) -> Event:

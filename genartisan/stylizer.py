@@ -18,9 +18,10 @@ from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Run, Step
 from genartisan.errors import InputError
-from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized
+from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized, to_image
 from genartisan.patches import plan
-from genartisan.regions import NAMES, RegionMap, from_mask, segment
+from genartisan.region_report import Explanation, region_plan, region_report
+from genartisan.regions import RegionMap, from_mask, segment
 from genartisan.text import text_direction
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -73,6 +74,21 @@ class Stylization(Iterator[Step]):
         """
         image = self._run.picture()
         return Result(image, self._report(image))
+
+    def explanation(self) -> Explanation:
+        """What each region will get, without optimising."""
+        run = self._run
+        view = to_image(run.photo.pixels) if run.regions is None else run.regions.overlay(run.photo)
+        facts = {
+            **self._facts,
+            "mode": run.config.mode,
+            "preset": preset_name(run.config),
+            "steps": run.config.steps,
+            "size": list(run.photo.size),
+            "regions": region_plan(run),
+            "warnings": list(run.warnings),
+        }
+        return Explanation(view, facts)
 
     def _report(self, image: Image.Image) -> dict[str, Any]:
         run = self._run
@@ -255,26 +271,3 @@ def find_precision(name: str, device: torch.device) -> str:
     if name == "bf16" and device.type == "cuda" and not bf16_on_cuda:
         raise InputError("precision is 'bf16', which this GPU does not compute in; use fp32.", "precision")
     return name
-
-
-def region_report(run: Run) -> list[dict[str, Any]]:
-    """For each region: its pixels, the patches drawn from it, those rejected, and the controls it got."""
-    done = run.patches()
-    if run.regions is None:
-        width, height = run.photo.size
-        names, pixels = ["photo"], [width * height]
-        controls: list[Any] = [{"weight": 1.0, "threshold": run.config.threshold}]
-    else:
-        names, pixels = list(NAMES), run.regions.pixels()
-        controls = [getattr(run.config.regions, name).model_dump(include={"weight", "threshold"}) for name in names]
-    rejected = run.rejected.tolist()
-    return [
-        {
-            "name": name,
-            "pixels": pixels[label],
-            "patches": int((done["region"] == label).sum()),
-            "rejected": rejected[label],
-            **controls[label],
-        }
-        for label, name in enumerate(names)
-    ]

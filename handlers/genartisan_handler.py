@@ -93,14 +93,17 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def postprocess(self, answer: tuple[StyleRequest, Result]) -> list[bytes]:
         """The picture in the media type that was asked for."""
         request, result = answer
-        if request.media_type == EVENTS:
-            content = events.line(events.result(result, request.picture_type))
-        elif request.media_type == JSON:
-            photo = base64.b64encode(encode(result.image, request.picture_type)).decode()
-            told = {"media_type": request.picture_type, "photo": photo, "report": result.report}
-            content = json.dumps(told).encode()
-        else:
-            content = encode(result.image, request.media_type)
+        content = self._answer("photo", result.image, {"report": result.report}, request)
+        self.context.metrics.add_counter("GenartisanPictures", 1)
+        self.context.metrics.add_counter("GenartisanSeconds", result.report["seconds"]["total"])
+        return [content]
+
+    def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
+        """A picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event."""
+        content = encode(image, request.picture_type)
+        if request.media_type in (JSON, EVENTS):
+            told = {"media_type": request.picture_type, name: base64.b64encode(content).decode(), **facts}
+            content = json.dumps(told).encode() if request.media_type == JSON else events.line(events.result(told))
         if len(content) > self.settings["max_response_bytes"]:  # TorchServe would kill the worker
             raise InputError(
                 f"The answer has {len(content):,} bytes; at most {self.settings['max_response_bytes']:,} can be sent. "
@@ -109,13 +112,17 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             )
         if not self._is_streaming():
             self.context.set_response_content_type(0, request.media_type)
-        self.context.metrics.add_counter("GenartisanPictures", 1)
-        self.context.metrics.add_counter("GenartisanSeconds", result.report["seconds"]["total"])
-        return [content]
+        return content
 
-    def explain_handle(self, data_preprocess: StyleRequest, raw_data: Any) -> list[Any]:
-        """``/explanations``, which TorchServe offers for every model."""
-        raise InputError("Explanations are not supported yet; send the request to /predictions/genartisan.", "explain")
+    def explain_handle(self, data_preprocess: StyleRequest, raw_data: Any) -> list[bytes]:
+        """``/explanations``: the regions over the photo, or in JSON with what each of them will get."""
+        request = data_preprocess
+        if request.media_type == EVENTS:
+            raise InputError(f"accept is {EVENTS}; an explanation is one reply, a picture or {JSON}.", "accept")
+        explanation = self.stylizer.steps(
+            request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
+        ).explanation()
+        return [self._answer("overlay", explanation.overlay, {"explanation": explanation.facts}, request)]
 
     def describe_handle(self) -> dict[str, str]:
         """``GET /models/genartisan?customized=true``."""

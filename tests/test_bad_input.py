@@ -119,10 +119,3 @@ def test_media_types_that_we_do_not_make(accept: str, server: Server) -> None:
     hint = post(server, {**GOOD, "accept": accept.encode()})
     assert (hint.status, hint.error["field"]) == (400, "accept")
     assert "Accept header" in hint.error["message"]
-
-
-@pytest.mark.server
-def test_explanations_come_later(server: Server) -> None:
-    answer = send(server, path="explanations", files=GOOD)
-    assert (answer.status, answer.error["field"]) == (400, "explain")
-    assert post(server, GOOD).status == 200

@@ -23,7 +23,7 @@ from genartisan import client, serve
 from genartisan.cli import main
 from genartisan.config import from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
-from genartisan.images import encode
+from genartisan.images import encode, read_photo, resized, to_image
 from genartisan.stylizer import Stylizer
 
 pytestmark = pytest.mark.server
@@ -165,6 +165,38 @@ def test_deadlines(server: serve.Server) -> None:
         with pytest.raises(DeadlineError, match=r"timeout_s of 0\.2 s ended the run"):
             client.request(photo(), "fire", params=params, **protocol)  # type: ignore[arg-type]
     assert post(server, asked(timeout_s=3001)).error["field"] == "timeout_s"
+
+
+def test_an_explanation_tells_what_each_region_would_get(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+    params = {**TINY, "steps": 50, "patches": 4, "regions": {"portrait": {"share": 0.25, "weight": 0.5}}}
+    fields = {**FIELDS, "mask": mask(), "params": json.dumps(params).encode()}
+    answer = send(server, {"Accept": "application/json"}, "explanations", files=fields)
+    assert (answer.status, answer.media_type) == (200, "application/json")
+    told = json.loads(answer.content)
+    background, portrait = told["explanation"]["regions"]
+    assert (portrait["name"], portrait["weight"], portrait["share_of_pixels"]) == ("portrait", 0.5, 0.5)
+    assert portrait["patches"] + background["patches"] == 50 * 4
+    assert 0 < portrait["share_of_patches"] <= 0.25
+    report = json.loads(post(server, fields, {"Accept": "application/json"}).content)["report"]
+    for planned, got in zip(told["explanation"]["regions"], report["regions"], strict=True):
+        assert {name: value for name, value in got.items() if name != "rejected"}.items() <= planned.items()
+
+    picture = send(server, {"Accept": "image/png"}, "explanations", files=fields)
+    assert (picture.media_type, base64.b64decode(told["overlay"])) == ("image/png", picture.content)
+    config, _ = from_params(params)
+    people = tiny_stylizer.regions(read_photo(photo()), mask()).resized((64, 50))
+    assert picture.content == encode(people.overlay(resized(read_photo(photo()), config.size)))
+    refused = send(server, {"Accept": "application/x-ndjson"}, "explanations", files=fields)
+    assert (refused.status, refused.error["field"]) == (400, "accept")
+    assert send(server, path="explanations", files={"photo": photo()}).error["field"] == "prompt"
+
+
+def test_an_explanation_of_the_baseline_has_one_region(tiny_stylizer: Stylizer) -> None:
+    config, seed = from_params({**TINY, "mode": "clipstyler"})
+    explanation = tiny_stylizer.steps(photo(), "fire", config=config, seed=seed).explanation()
+    (region,) = explanation.facts["regions"]
+    assert (region["name"], region["share_of_pixels"], region["share_of_patches"]) == ("photo", 1, 1)
+    assert explanation.overlay.tobytes() == to_image(resized(read_photo(photo()), config.size).pixels).tobytes()
 
 
 def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
+
+import torch
 
 from genartisan.config import StyleConfig
 from genartisan.images import MIN_SIDE
-
-if TYPE_CHECKING:
-    from genartisan.stylizer import Stylizer
+from genartisan.stylizer import Stylizer
 
 SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
 
@@ -45,10 +46,23 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfi
     return None
 
 
+def watch_peak(device: torch.device) -> None:
+    """From now on `peak_bytes` counts anew, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that was in use: on CUDA by tensors since `watch_peak`, elsewhere by the process in its life."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource  # which Windows lacks
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def release(stylizer: Stylizer) -> None:
     """Gives back what nothing refers to any more."""
-    import torch
-
     gc.collect()
     if stylizer.device.type == "cuda":
         torch.cuda.empty_cache()

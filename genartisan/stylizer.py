@@ -175,6 +175,7 @@ class Stylizer:
         prompt, seed = check_prompt(prompt), check_seed(seed)
         config = config or StyleConfig()
         began, seconds = time.perf_counter(), dict[str, float]()
+        facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
@@ -186,6 +187,7 @@ class Stylizer:
                 if config.mode == "artisan":
                     found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
                     regions = found.resized(small.size)
+            facts["prompt_cached"] = (prompt, config.source_text) in self._directions
             with timed(seconds, "text"):
                 direction = self._direction(prompt, config.source_text)
             with timed(seconds, "plan"):
@@ -207,7 +209,6 @@ class Stylizer:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
             return run
 
-        facts = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         return Stylization(begin, facts, seconds)
 
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:

@@ -19,20 +19,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from PIL import Image
 from ts.handler_utils.utils import send_intermediate_predict_response
+from ts.metrics.metric_type_enum import MetricTypes
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 import genartisan
-from genartisan import events
+from genartisan import events, telemetry
 from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
 from genartisan.limits import Limits
-from genartisan.memory import fitting_size, out_of_memory
+from genartisan.memory import fitting_size, out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
-from genartisan.stylizer import Result, Stylization, Stylizer
+from genartisan.stylizer import Result, Stylization, Stylizer, timed
+from genartisan.telemetry import Emit, Record, Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +51,28 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.stylizer = Stylizer(bundle, device=self._device(context), precision=self.settings["precision"])
         self.device = self.stylizer.device
         self._warm_up()
+        self.telemetry = Telemetry(emitter(context.metrics), context.manifest["model"]["modelName"])
+        logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
-        """One request, one answer. Whatever goes wrong with it is said to its sender, and the worker lives on."""
+        """One request, one answer, one line in the log."""
+        self.context = context
+        headers = self._headers()
+        if "describe" in headers:
+            return super().handle(data, context)  # type: ignore[no-any-return]
+        kind = "explanation" if "explain" in headers else "prediction"
+        self.record = Record(context.get_request_id(0), "grpc" if self._is_grpc() else "http", kind)
+        watch_peak(self.device)
+        self.telemetry.begin(self.record)
+        try:
+            return self._handle(data, context)
+        finally:
+            self.telemetry.end(self.record, peak_bytes(self.device))
+
+    def _handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
+        """Whatever goes wrong with a request is said to its sender, and the worker lives on."""
         try:
             answers: list[Any] = super().handle(data, context)
             return answers
@@ -75,6 +94,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             request = read_body(fields["body"], headers.get("content-type", ""), headers.get("accept"))
         else:
             request = read_form(fields, headers.get("accept"))
+        self.record.mode = request.config.mode
+        self.record.details["prompt_characters"] = len(request.prompt)
+        if self.settings.get("log_prompts"):
+            self.record.details["prompt"] = request.prompt
         config = self.limits.admit(request.photo, request.mask, request.prompt, request.config)
         return replace(request, config=config)
 
@@ -93,14 +116,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def postprocess(self, answer: tuple[StyleRequest, Result]) -> list[bytes]:
         """The picture in the media type that was asked for."""
         request, result = answer
-        content = self._answer("photo", result.image, {"report": result.report}, request)
-        self.context.metrics.add_counter("GenartisanPictures", 1)
-        self.context.metrics.add_counter("GenartisanSeconds", result.report["seconds"]["total"])
-        return [content]
+        self.record.made(result.report, request.config.steps)
+        return [self._answer("photo", result.image, {"report": result.report}, request)]
 
     def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
         """A picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event."""
-        content = encode(image, request.picture_type)
+        with timed(self.record.seconds, "encode"):
+            content = encode(image, request.picture_type)
         if request.media_type in (JSON, EVENTS):
             told = {"media_type": request.picture_type, name: base64.b64encode(content).decode(), **facts}
             content = json.dumps(told).encode() if request.media_type == JSON else events.line(events.result(told))
@@ -161,7 +183,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
 
     def _refusal(self, error: GenartisanError) -> bytes:
         """An error as the answer: status and JSON over HTTP; over gRPC a status, with the same JSON in its details."""
-        self.context.metrics.add_counter("GenartisanRefusals" if error.status < 500 else "GenartisanFailures", 1)
+        self.record.refused(error)
         body = json.dumps(error.as_dict())
         if self._is_streaming():  # the status went out with the first event
             return events.line(events.failed(error))
@@ -191,3 +213,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         photo = torch.linspace(0, 255, 64 * 64 * 3).byte().reshape(64, 64, 3).numpy()
         small = {"size": 64, "steps": 1, "patches": 2, "patch_size": 32}
         self.stylizer(Image.fromarray(photo), "Warm-up", config=preset("draft", small))
+
+
+def emitter(metrics: Any) -> Emit:
+    """Writes to TorchServe's metrics, which handlers/metrics.yaml declares."""
+
+    def emit(name: str, value: float, labels: list[str]) -> None:
+        counted = name.endswith(("_total", "_bucket", "_sum", "_count"))
+        metrics.get_metric(name, MetricTypes.COUNTER if counted else MetricTypes.GAUGE).add_or_update(value, labels)
+
+    return emit

@@ -21,6 +21,7 @@ from genartisan.images import OUTPUTS
 from genartisan.limits import Limits
 from genartisan.scales import Scale
 from genartisan.stylizer import Stylizer
+from genartisan.telemetry import Telemetry
 
 
 class Metrics:
@@ -46,6 +47,8 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
     handler.stylizer = tiny_stylizer
     handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
     handler.limits = Limits()
+    handler.device = torch.device("cpu")
+    handler.telemetry = Telemetry(lambda name, value, labels: None, "genartisan")
     return handler
 
 

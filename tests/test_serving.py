@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +26,7 @@ from genartisan.config import from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode, read_photo, resized, to_image
 from genartisan.stylizer import Stylizer
+from genartisan.telemetry import BUCKETS, LABELS
 
 pytestmark = pytest.mark.server
 
@@ -252,21 +254,72 @@ def test_what_users_send_is_in_no_log(server: serve.Server) -> None:
     assert not [name for name, text in logs.items() if "unmistakable" in text]
 
 
-def test_metrics_tell_pictures_refusals_and_no_more_than_is_declared(server: serve.Server) -> None:
-    def counted() -> dict[str, float]:
-        text = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
-        lines = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("Genartisan")]
-        return {name.split("{")[0]: float(value) for name, value in lines}
+def metrics_of(server: serve.Server) -> dict[tuple[str, ...], float]:
+    """Our metrics: (name, label value, ...) -> value."""
+    found = {}
+    for line in httpx.get(f"{server.metrics}/metrics", trust_env=False).text.splitlines():
+        if line.startswith("genartisan_"):
+            name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
+            told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            told.pop("hostname", told.pop("Hostname", None))
+            found[(name, *(told.pop(label) for label in LABELS[name]))] = float(value)
+            assert not told
+    return found
 
+
+def test_metrics_tell_outcomes_phases_and_work(server: serve.Server) -> None:
     post(server, FIELDS)
     post(server, {})
-    before = counted()
+    before = metrics_of(server)
     post(server, FIELDS)
     post(server, {})
-    after = counted()
-    assert after["GenartisanPictures"] == before["GenartisanPictures"] + 1
-    assert after["GenartisanRefusals"] == before["GenartisanRefusals"] + 1
-    assert after["GenartisanSeconds"] > before["GenartisanSeconds"] > 0
+    post(server, {**FIELDS, "params": json.dumps({**TINY, "steps": 5000, "timeout_s": 0.1}).encode()})
+    after = metrics_of(server)
+
+    def gained(*key: str) -> float:
+        return after[key] - before.get(key, 0)
+
+    assert gained("genartisan_requests_total", "ok", "artisan") == 1
+    assert gained("genartisan_requests_total", "refused", "none") == 1
+    assert gained("genartisan_requests_total", "timeout", "artisan") == 1
+    assert gained("genartisan_prompts_total", "hit") == 2
+    assert gained("genartisan_pixels_total", "artisan") == 2 * 64 * 50
+    assert gained("genartisan_steps_total", "artisan") > 2
+    assert after["genartisan_in_flight", "genartisan"] == 0
+    assert after["genartisan_peak_memory_bytes", "genartisan"] > 1e8
+    assert after["genartisan_steps_per_second", "genartisan"] > 0
+    for phase, times in (("total", 3), ("decode", 2), ("segment", 2), ("optimise", 2), ("encode", 2)):
+        assert gained("genartisan_phase_seconds_count", phase) == times
+        assert gained("genartisan_phase_seconds_bucket", phase, "+Inf") == times
+        counts = [after.get(("genartisan_phase_seconds_bucket", phase, f"{bound:g}"), 0) for bound in BUCKETS]
+        assert counts == sorted(counts)
+        assert counts[-1] == after["genartisan_phase_seconds_count", phase]
+        assert gained("genartisan_phase_seconds_sum", phase) >= 0
+    assert gained("genartisan_phase_seconds_sum", "total") > 0.1
+
+
+def test_metrics_are_declared_with_their_labels() -> None:
+    yaml = pytest.importorskip("yaml")
+    declared = yaml.safe_load((serving.ROOT / "handlers" / "metrics.yaml").read_text())["model_metrics"]
+    ours = [metric for kind in declared.values() for metric in kind if metric["name"].startswith("genartisan_")]
+    assert {metric["name"]: tuple(metric["dimensions"]) for metric in ours} == LABELS
+
+
+def test_the_log_has_a_line_for_each_request_and_its_sender_the_same_number(server: serve.Server) -> None:
+    url = f"{server.url}/predictions/genartisan"
+    answer = httpx.post(url, files=FIELDS, timeout=60, trust_env=False)
+    refused = httpx.post(url, files={}, timeout=60, trust_env=False)
+    call(server, FIELDS)
+    lines = (Path(server.logs) / "worker.log").read_text().splitlines()
+    told = [json.loads(line[line.index("{") :]) for line in lines if '"request_id"' in line]
+    records = {record["request_id"]: record for record in told}
+    assert len(records) == len(told)
+    made, bad = records[answer.headers["x-request-id"]], records[refused.headers["x-request-id"]]
+    assert (made["outcome"], made["status"], made["steps"], made["protocol"]) == ("ok", 200, 2, "http")
+    assert made["seconds"]["total"] >= made["seconds"]["optimise"] > 0
+    assert (bad["outcome"], bad["status"], bad["code"]) == ("refused", 400, "bad_input")
+    assert told[-1]["protocol"] == "grpc"
+    assert not [record for record in told if "prompt" in record]
 
 
 def test_nobody_can_make_the_server_fetch_or_register_anything(server: serve.Server) -> None:

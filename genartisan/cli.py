@@ -113,8 +113,13 @@ def segment(options: argparse.Namespace) -> None:
 
 
 def schema(options: argparse.Namespace) -> None:
-    """The JSON schema of the settings."""
-    print(json.dumps({**StyleConfig.model_json_schema(), "presets": PRESETS}, indent=2))
+    """The JSON schema of the settings, or the endpoint in OpenAPI 3.1."""
+    if options.openapi:
+        from genartisan.schema import openapi
+
+        print(json.dumps(openapi(), indent=2))
+    else:
+        print(json.dumps({**StyleConfig.model_json_schema(), "presets": PRESETS}, indent=2))
 
 
 def styles(options: argparse.Namespace) -> None:
@@ -257,7 +262,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_stylizer_flags(sub)
 
-    command("schema", schema)
+    sub = command("schema", schema)
+    sub.add_argument("--openapi", action="store_true", help="the whole HTTP endpoint, in OpenAPI 3.1")
 
     sub = command("styles", styles)
     add_bundle_flag(sub)

@@ -24,8 +24,8 @@ from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 import genartisan
-from genartisan import events, telemetry
-from genartisan.bundle import Bundle
+from genartisan import events, schema, telemetry
+from genartisan.bundle import MANIFEST, Bundle, sha256
 from genartisan.config import preset
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
@@ -47,7 +47,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.settings = context.model_yaml_config["handler"]
         self.limits = Limits.of_server(self.settings.get("limits", {}), context.model_yaml_config["responseTimeout"])
         torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
-        bundle = Bundle.load(Path(context.system_properties["model_dir"]) / "bundle")
+        folder = Path(context.system_properties["model_dir"]) / "bundle"
+        bundle, self.bundle_hash = Bundle.load(folder), sha256(folder / MANIFEST)
         self.stylizer = Stylizer(bundle, device=self._device(context), precision=self.settings["precision"])
         self.device = self.stylizer.device
         self._warm_up()
@@ -146,11 +147,23 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         ).explanation()
         return [self._answer("overlay", explanation.overlay, {"explanation": explanation.facts}, request)]
 
-    def describe_handle(self) -> dict[str, str]:
+    def describe_handle(self) -> dict[str, Any]:
         """``GET /models/genartisan?customized=true``."""
-        package = str(Path(genartisan.__file__ or "").parent)  # inside the archive, or something is wrong
-        names = {"bundle": self.stylizer.bundle.name, "precision": self.stylizer.precision, "package": package}
-        return {**names, "device": str(self.device), "threads": str(torch.get_num_threads())}
+        bundle = self.stylizer.bundle
+        return {
+            "version": genartisan.__version__,
+            "package": str(Path(genartisan.__file__ or "").parent),  # inside the archive, or something is wrong
+            "device": str(self.device),
+            "precision": self.stylizer.precision,
+            "threads": torch.get_num_threads(),
+            "bundle": {
+                "name": bundle.name,
+                "sha256": self.bundle_hash,
+                "files": {entry.file: entry.sha256 for entry in bundle.manifest.networks.values()},
+            },
+            "limits": self.limits.model_dump(),
+            "input": schema.description(),
+        }
 
     def _too_large(self, data: list[dict[str, Any]]) -> GenartisanError:
         """The refusal of a request for which the memory did not suffice, with a size for which it does."""

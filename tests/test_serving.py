@@ -20,11 +20,14 @@ import torch
 from PIL import Image
 from serving import TINY, call, post, send
 
+import genartisan
 from genartisan import client, serve
+from genartisan.bundle import sha256
 from genartisan.cli import main
-from genartisan.config import from_params
+from genartisan.config import StyleConfig, from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode, read_photo, resized, to_image
+from genartisan.limits import Limits
 from genartisan.stylizer import Stylizer
 from genartisan.telemetry import BUCKETS, LABELS
 
@@ -241,8 +244,21 @@ def test_the_worker_runs_the_package_in_its_archive_with_torchs_own_threads(serv
     described = httpx.get(f"{server.management}/models/genartisan?customized=true", trust_env=False).json()[0]
     told = described["customizedMetadata"]
     assert Path(told["package"]).is_relative_to(server.temporary)
-    assert (told["bundle"], told["device"], told["precision"]) == ("tiny", "cpu", "fp32")
-    assert told["threads"] == str(torch.get_num_threads())
+    assert (told["bundle"]["name"], told["device"], told["precision"]) == ("tiny", "cpu", "fp32")
+    assert told["threads"] == torch.get_num_threads()
+
+
+def test_the_server_describes_its_input_limits_and_networks(server: serve.Server, tiny_folder: Path) -> None:
+    (described,) = httpx.get(f"{server.management}/models/genartisan?customized=true", trust_env=False).json()
+    told = described["customizedMetadata"]
+    assert told["version"] == genartisan.__version__
+    assert told["limits"] == Limits().model_dump()
+    assert set(told["input"]["presets"]) == {"paper", "fast", "draft"}
+    assert "application/x-ndjson" in told["input"]["media_types"]
+    assert set(StyleConfig.model_fields) | {"preset", "seed"} <= set(told["input"]["params"]["properties"])
+    assert told["bundle"]["sha256"] == sha256(tiny_folder / "bundle.json")
+    for name, expected in told["bundle"]["files"].items():
+        assert sha256(tiny_folder / name) == expected
 
 
 def test_what_users_send_is_in_no_log(server: serve.Server) -> None:

@@ -1,0 +1,190 @@
+"""What the endpoint takes and gives, as JSON schemas and as an OpenAPI 3.1 description, made from the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import genartisan
+from genartisan.config import DEFAULT_PRESET, MAX_PROMPT, MAX_SEED, MAX_STEPS, PRESETS, StyleConfig
+from genartisan.endpoint import MODEL, URL
+from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
+from genartisan.events import MEDIA_TYPE as EVENTS
+from genartisan.images import MAX_BYTES, OUTPUTS
+from genartisan.request import JSON, MEDIA_TYPES, PREVIEW_EVERY
+
+Schema = dict[str, Any]
+PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF or PPM"
+ERRORS = (InputError, TooLargeError, UnsupportedImageError, GenartisanError, DeadlineError)
+
+
+def params_schema() -> Schema:
+    """Of ``params``: every setting, and what concerns the request alone. Definitions are under ``$defs``."""
+    settings = StyleConfig.model_json_schema()
+    extra = {
+        "preset": {
+            "enum": list(PRESETS), "default": DEFAULT_PRESET, "description": "Settings to begin with.",
+        },
+        "seed": {
+            "type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0,
+            "description": "Of the crops and of a random start.",
+        },
+        "preview_every": {
+            "type": "integer", "minimum": 0, "maximum": MAX_STEPS, "default": PREVIEW_EVERY,
+            "description": "Steps between two previews in a stream; 0 for none.",
+        },
+    }  # fmt: skip
+    properties = {name: _optional_default(entry) for name, entry in settings["properties"].items()}
+    return {**settings, "title": "Params", "properties": {**extra, **properties}}
+
+
+def _optional_default(entry: Schema) -> Schema:
+    """Without the default: a preset may change it."""
+    return {name: value for name, value in entry.items() if name != "default"}
+
+
+def request_schema() -> Schema:
+    """Of a request's body in JSON."""
+    base64 = {"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": MAX_BYTES * 4 // 3 + 4}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["photo", "prompt"],
+        "properties": {
+            "photo": {**base64, "description": f"{PICTURE}."},
+            "prompt": {
+                "type": "string", "minLength": 1, "maxLength": MAX_PROMPT, "description": "The style, in words.",
+            },
+            "mask": {**base64, "description": f"{PICTURE}, of the photo's size, white where people are."},
+            "params": {"$ref": "#/components/schemas/Params"},
+        },
+    }  # fmt: skip
+
+
+def openapi() -> Schema:
+    """The whole description of the inference endpoint."""
+    params = params_schema()
+    definitions = params.pop("$defs")
+    schemas = {
+        "Params": params, **definitions, "Request": request_schema(), "Form": form_schema(), "Error": error_schema(),
+        "Report": {"type": "object", "description": "What was done and measured."},
+        "Event": event_schema(),
+    }  # fmt: skip
+    described = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "genartisan",
+            "version": genartisan.__version__,
+            "summary": "A photo and a sentence in, a picture in that style out, the people in it recognisable.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": URL}],
+        "paths": {
+            f"/predictions/{MODEL}": {"post": operation("stylise", "A picture", ("photo", "report"), streams=True)},
+            f"/explanations/{MODEL}": {
+                "post": operation("explain", "The regions, and what each would get", ("overlay", "explanation"))
+            },
+        },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+    relocated: Schema = _relocated(described)
+    return relocated
+
+
+def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = False) -> Schema:
+    """One POST.
+
+    Args:
+        fields: the names of the picture and of the facts about it in an answer in JSON.
+    """
+    content: Schema = {media_type: {"schema": {}} for media_type in OUTPUTS}
+    content[JSON] = {"schema": picture_answer(*fields)}
+    if streams:
+        content[EVENTS] = {"schema": {"$ref": "#/components/schemas/Event"}}
+    statuses: dict[int, list[str]] = {}
+    for error in ERRORS:
+        statuses.setdefault(error.status, []).append((error.__doc__ or "").splitlines()[0])
+    refusals = {
+        str(status): {
+            "description": " ".join(words),
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+        }
+        for status, words in sorted(statuses.items())
+    }
+    refusals["503"] = {"description": "Busy: the queue is full."}  # from TorchServe
+    return {
+        "operationId": name,
+        "summary": summary,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"$ref": "#/components/schemas/Form"}},
+                JSON: {"schema": {"$ref": "#/components/schemas/Request"}},
+            },
+        },
+        "responses": {"200": {"description": summary, "content": content}, **refusals},
+    }
+
+
+def form_schema() -> Schema:
+    """Of a request in multipart/form-data: pictures are files, ``params`` is JSON text."""
+    binary = {"type": "string", "contentMediaType": "application/octet-stream"}
+    body = request_schema()
+    properties = {**body["properties"], "photo": binary, "mask": binary}
+    properties["params"] = {"type": "string", "contentMediaType": JSON, "description": "Params as JSON text."}
+    return {**body, "properties": properties}
+
+
+def picture_answer(picture: str, facts: str) -> Schema:
+    """Of an answer in JSON."""
+    return {
+        "type": "object",
+        "required": ["media_type", picture, facts],
+        "properties": {
+            "media_type": {"enum": list(OUTPUTS)},
+            picture: {"type": "string", "contentEncoding": "base64"},
+            facts: {"$ref": "#/components/schemas/Report"},
+        },
+    }
+
+
+def event_schema() -> Schema:
+    """Of one line of a stream."""
+    return {
+        "type": "object",
+        "required": ["event"],
+        "properties": {"event": {"enum": ["accepted", "progress", "result", "error"]}},
+    }
+
+
+def error_schema() -> Schema:
+    """Of an error's body."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "field"],
+                "properties": {"code": text, "message": text, "field": {"type": ["string", "null"]}},
+            }
+        },
+    }
+
+
+def description() -> Schema:
+    """What a server tells of its input: ``GET /models/genartisan?customized=true`` has it under ``input``."""
+    return {"media_types": list(MEDIA_TYPES), "presets": PRESETS, "params": params_schema()}
+
+
+def _relocated(value: Any) -> Any:
+    """References into pydantic's ``$defs``, as references into OpenAPI's components."""
+    if isinstance(value, dict):
+        return {
+            name: entry.replace("#/$defs/", "#/components/schemas/") if name == "$ref" else _relocated(entry)
+            for name, entry in value.items()
+        }
+    return [_relocated(entry) for entry in value] if isinstance(value, list) else value

@@ -60,10 +60,9 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """One request, one answer, one line in the log."""
         self.context = context
-        headers = self._headers()
-        if "describe" in headers:
-            return super().handle(data, context)  # type: ignore[no-any-return]
-        kind = "explanation" if "explain" in headers else "prediction"
+        if self._is_describe():
+            return [self.describe_handle()]
+        kind = "explanation" if self._is_explain() else "prediction"
         self.record = Record(context.get_request_id(0), "grpc" if self._is_grpc() else "http", kind)
         watch_peak(self.device)
         self.telemetry.begin(self.record)
@@ -167,12 +166,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
 
     def _too_large(self, data: list[dict[str, Any]]) -> GenartisanError:
         """The refusal of a request for which the memory did not suffice, with a size for which it does."""
-        request = self.preprocess(data)
-        config, size = request.config, None
         try:
+            request = self.preprocess(data)
+            config = request.config
             size = fitting_size(self.stylizer, request.photo, request.prompt, config, mask=request.mask)
         except Exception:
             logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
+            return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")
         remedy = f"size {size} would fit" if size else f"lower patches, which is {config.patches}"
         reason = f"size is {config.size}, for which the server's memory does not suffice"
         return TooLargeError(f"{reason}; {remedy}.", "size")

@@ -193,6 +193,12 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     assert "lower patches" in hopeless["message"]
 
 
+def test_a_header_that_only_looks_like_torchserves_changes_nothing(handler: Any, photo: bytes) -> None:
+    for name in ("describe", "explain"):
+        (content,) = handler.handle(fields(photo), context({**HTTP, name: "no"}))
+        assert content.startswith(b"\x89PNG")
+
+
 def test_limits_are_those_of_the_settings(handler: Any, photo: bytes) -> None:
     handler.limits = Limits(prompt_characters=3, max_timeout_s=20, timeout_s=10)
     request = context(HTTP)

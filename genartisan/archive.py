@@ -21,12 +21,18 @@ PACKAGE = Path(__file__).resolve().parent
 WITHOUT = ("__pycache__", "*.pyc", "*.safetensors", "*.partial")  # the bundle goes beside the package, once
 
 
-def archive(bundle: str | Path = "embedded", store: str | Path = STORE, version: str = "1.0") -> Path:
+def archive(
+    bundle: str | Path = "embedded",
+    store: str | Path = STORE,
+    version: str = "1.0",
+    settings: str | Path | None = None,
+) -> Path:
     """Builds ``genartisan.mar`` in ``store`` with torch-model-archiver, unless it is there already with these contents.
 
     Args:
         bundle: ``embedded``, ``official`` or a bundle's folder.
         version: of the model, as TorchServe reports it.
+        settings: the model's, instead of handlers/model-config.yaml.
 
     Raises:
         BundleError: there is no such bundle, or it is not whole.
@@ -39,6 +45,9 @@ def archive(bundle: str | Path = "embedded", store: str | Path = STORE, version:
     folder = resolve(bundle)
     manifest = read_manifest(folder)
     handlers = project_file("handlers")
+    settings = Path(settings) if settings else handlers / SETTINGS
+    if not settings.is_file():
+        raise ServeError(f"settings {str(settings)!r} is no file; copy handlers/{SETTINGS} and change it.", "settings")
     with tempfile.TemporaryDirectory(prefix="genartisan-") as temporary:
         stage = Path(temporary) / "stage"
         shutil.copytree(PACKAGE, stage / "genartisan", ignore=shutil.ignore_patterns(*WITHOUT))
@@ -48,7 +57,7 @@ def archive(bundle: str | Path = "embedded", store: str | Path = STORE, version:
                 raise _missing(folder / name)
             _link(folder / name, stage / "bundle" / name)
         contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
-        contents |= {name: sha256(handlers / name) for name in (HANDLER, SETTINGS)}
+        contents |= {HANDLER: sha256(handlers / HANDLER), SETTINGS: sha256(settings)}
         for entry in manifest.networks.values():
             if contents[os.path.join("bundle", entry.file)] != entry.sha256:
                 raise _missing(folder / entry.file)
@@ -56,7 +65,7 @@ def archive(bundle: str | Path = "embedded", store: str | Path = STORE, version:
         if digest_of(target) == hashlib.sha256(recipe.encode()).hexdigest():
             return target
         (stage / DIGEST).write_text(recipe, encoding="utf-8")
-        _pack(handlers, stage, Path(temporary), version)
+        _pack(handlers / HANDLER, settings, stage, Path(temporary), version)
         store.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
         shutil.move(Path(temporary) / target.name, partial)
@@ -87,11 +96,11 @@ def project_file(name: str) -> Path:
     raise ServeError(f"{name} is neither in {Path.cwd()} nor in {PACKAGE.parent}; run this in a checkout.", name)
 
 
-def _pack(handlers: Path, stage: Path, folder: Path, version: str) -> None:
+def _pack(handler: Path, settings: Path, stage: Path, folder: Path, version: str) -> None:
     # A process of its own: the archiver works in the temporary folder under the model's name and empties what is there.
     command = [
         sys.executable, "-m", "model_archiver.model_packaging", "--model-name", MODEL, "--version", version,
-        "--handler", str(handlers / HANDLER), "--config-file", str(handlers / SETTINGS),
+        "--handler", str(handler), "--config-file", str(settings),
         "--extra-files", str(stage), "--export-path", str(folder), "--archive-format", "zip-store",
     ]  # fmt: skip
     scratch = folder / "scratch"

@@ -159,7 +159,7 @@ def archive(options: argparse.Namespace) -> None:
     """Builds the TorchServe archive."""
     from genartisan.archive import archive
 
-    print(archive(options.bundle, options.store))
+    print(archive(options.bundle, options.store, settings=options.settings))
 
 
 def serve_(options: argparse.Namespace) -> None:
@@ -278,6 +278,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("archive", archive)
     sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
     sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
+    sub.add_argument(
+        "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
+    )
 
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")

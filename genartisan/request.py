@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,18 @@ class StyleRequest:
     media_type: str
     picture_type: str
     preview_every: int
+
+    def key(self, bundle: str) -> str:
+        """Of all that the picture depends on.
+
+        Args:
+            bundle: the SHA-256 of the bundle's manifest.
+        """
+        settings = self.config.model_dump_json(exclude={"timeout_s", "on_timeout"})  # they only cut it short
+        parts = (self.photo, self.mask or b"", self.prompt.encode(), settings.encode())
+        digests = [hashlib.sha256(part).hexdigest() for part in parts]
+        whole = [*digests, self.mask is not None, self.seed, bundle]
+        return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
 def read_grpc(fields: Mapping[str, Any]) -> StyleRequest:

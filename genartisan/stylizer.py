@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from genartisan.bundle import Bundle
+from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Run, Step
 from genartisan.errors import InputError
@@ -25,7 +26,7 @@ from genartisan.regions import RegionMap, from_mask, segment
 from genartisan.text import text_direction
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PROMPTS_KEPT = 256  # text directions of the latest prompts, some 10 kB each
+PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Result:
 
     image: Image.Image
     report: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory, about."""
+        width, height = self.image.size
+        return width * height * len(self.image.getbands()) + len(json.dumps(self.report))
 
 
 class Stylization(Iterator[Step]):
@@ -119,17 +126,20 @@ class Stylizer:
         bundle: the networks.
         device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16``.
+        prompt_bytes: of the latest prompts' text directions that are kept; 0 keeps none.
 
     Raises:
         InputError: no such device or precision here.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", precision: str = "auto", prompt_bytes: int = PROMPT_BYTES
+    ) -> None:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.dtype = PRECISIONS[self.precision]
         self.bundle = bundle.to(self.device, self.dtype)
-        self._directions: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._directions = ByteCache[Tensor](prompt_bytes)
 
     def __call__(
         self,
@@ -187,9 +197,8 @@ class Stylizer:
                 if config.mode == "artisan":
                     found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
                     regions = found.resized(small.size)
-            facts["prompt_cached"] = (prompt, config.source_text) in self._directions
             with timed(seconds, "text"):
-                direction = self._direction(prompt, config.source_text)
+                direction, facts["prompt_cached"] = self._direction(prompt, config.source_text)
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
             run = Run(
@@ -215,20 +224,20 @@ class Stylizer:
         """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""
         return segment(self.bundle.fcn, photo) if mask is None else from_mask(read_mask(mask, photo.size))
 
-    def _direction(self, prompt: str, source_text: str) -> Tensor:
-        key = (prompt, source_text)
-        if key not in self._directions:
-            direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
-            if float(direction.norm()) == 0:
-                raise InputError(
-                    f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.",
-                    "prompt",
-                )
-            self._directions[key] = direction
-        self._directions.move_to_end(key)
-        while len(self._directions) > PROMPTS_KEPT:
-            self._directions.popitem(last=False)
-        return self._directions[key]
+    def _direction(self, prompt: str, source_text: str) -> tuple[Tensor, bool]:
+        """ΔT, ``(D,)``, and whether it was known already."""
+        key = json.dumps((prompt, source_text))
+        direction = self._directions.get(key)
+        if direction is not None:
+            return direction, True
+        direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
+        if float(direction.norm()) == 0:
+            raise InputError(
+                f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.",
+                "prompt",
+            )
+        self._directions.put(key, direction, direction.nbytes + len(key))
+        return direction, False
 
 
 @contextmanager

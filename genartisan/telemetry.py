@@ -25,6 +25,7 @@ LABELS = {
     "genartisan_steps_total": ("mode",),
     "genartisan_pixels_total": ("mode",),
     "genartisan_prompts_total": ("cache",),
+    "genartisan_results_total": ("cache",),
     "genartisan_in_flight": ("model",),
     "genartisan_steps_per_second": ("model",),
     "genartisan_peak_memory_bytes": ("model",),
@@ -96,6 +97,8 @@ class Telemetry:
         emit("genartisan_requests_total", 1, [record.outcome, record.mode])
         for phase, seconds in record.seconds.items():
             self._observe(phase, seconds)
+        if "cache" in details:
+            emit("genartisan_results_total", 1, [details["cache"]])
         if "steps" in details:
             width, height = details["size"]
             emit("genartisan_steps_total", details["steps"], [record.mode])

@@ -26,6 +26,7 @@ from ts.utils.util import PredictionException
 import genartisan
 from genartisan import events, schema, telemetry
 from genartisan.bundle import MANIFEST, Bundle, sha256
+from genartisan.cache import ByteCache
 from genartisan.config import preset
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
@@ -49,8 +50,11 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
         folder = Path(context.system_properties["model_dir"]) / "bundle"
         bundle, self.bundle_hash = Bundle.load(folder), sha256(folder / MANIFEST)
-        self.stylizer = Stylizer(bundle, device=self._device(context), precision=self.settings["precision"])
+        self.stylizer = Stylizer(
+            bundle, self._device(context), self.settings["precision"], int(self.settings["prompt_cache_bytes"])
+        )
         self.device = self.stylizer.device
+        self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
         self._warm_up()
         self.telemetry = Telemetry(emitter(context.metrics), context.manifest["model"]["modelName"])
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
@@ -102,7 +106,15 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         return replace(request, config=config)
 
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
-        """The picture, or as much of it as its deadline allows."""
+        """The picture, or as much of it as its deadline allows; from the cache if it was made before."""
+        key = request.key(self.bundle_hash)
+        kept = self.results.get(key)
+        self.record.details["cache"] = "miss" if kept is None else "hit"
+        self.context.set_response_header(0, "X-Genartisan-Cache", self.record.details["cache"])
+        if kept is not None:
+            if request.media_type == EVENTS:
+                self._accept(request)
+            return request, kept
         steps = self.stylizer.steps(
             request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
         )
@@ -111,12 +123,15 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         else:
             for _ in steps:
                 pass
-        return request, steps.result()
+        result = steps.result()
+        self.record.made(result.report, request.config.steps)
+        if result.report["steps"] == request.config.steps:
+            self.results.put(key, result, result.nbytes)
+        return request, result
 
     def postprocess(self, answer: tuple[StyleRequest, Result]) -> list[bytes]:
         """The picture in the media type that was asked for."""
         request, result = answer
-        self.record.made(result.report, request.config.steps)
         return [self._answer("photo", result.image, {"report": result.report}, request)]
 
     def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
@@ -177,12 +192,16 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         reason = f"size is {config.size}, for which the server's memory does not suffice"
         return TooLargeError(f"{reason}; {remedy}.", "size")
 
-    def _tell(self, steps: Stylization, request: StyleRequest) -> None:
-        """Runs the steps and sends an event now and then. Nothing may be sent before the input is known to be good."""
+    def _accept(self, request: StyleRequest) -> None:
+        """Sends the first event. Nothing may be sent before the input is known to be good."""
         name = self.stylizer.bundle.name
         self.context.set_response_content_type(0, EVENTS)
         self.context.set_response_header(0, "X-Accel-Buffering", "no")  # a proxy is not to collect them
         self._send(events.accepted(self.context.get_request_id(0), request.seed, request.config.steps, name))
+
+    def _tell(self, steps: Stylization, request: StyleRequest) -> None:
+        """Runs the steps and sends an event now and then."""
+        self._accept(request)
         for event in events.progress(steps, request.preview_every):
             self._send(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,10 @@ def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
     (decoy / "__init__.py").write_text("raise ImportError('not the genartisan of the archive')\n")
     config = folder / "config.properties"
     config.write_text((ROOT / "config.properties").read_text() + f"max_request_size={MAX_REQUEST}\n")
-    serve.archive(bundle, folder / "store")
+    settings = folder / "model-config.yaml"  # without a cache of results: every test's picture is to be made
+    text = (ROOT / "handlers" / "model-config.yaml").read_text()
+    settings.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
+    serve.archive(bundle, folder / "store", settings=settings)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(decoy.parent))
         yield {

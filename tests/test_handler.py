@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ pytest.importorskip("ts")
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from genartisan.cache import ByteCache
 from genartisan.engine import Run, Step
 from genartisan.images import OUTPUTS
 from genartisan.limits import Limits
@@ -46,7 +48,7 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
     handler = module.GenartisanHandler()
     handler.stylizer = tiny_stylizer
     handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
-    handler.limits = Limits()
+    handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
     handler.device = torch.device("cpu")
     handler.telemetry = Telemetry(lambda name, value, labels: None, "genartisan")
     return handler
@@ -197,6 +199,42 @@ def test_a_header_that_only_looks_like_torchserves_changes_nothing(handler: Any,
     for name in ("describe", "explain"):
         (content,) = handler.handle(fields(photo), context({**HTTP, name: "no"}))
         assert content.startswith(b"\x89PNG")
+
+
+def test_the_very_same_request_is_answered_from_the_cache(
+    handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler.results = ByteCache(1_000_000)
+
+    def ask(accept: str, **params: Any) -> tuple[bytes, str]:
+        request = context({**HTTP, "Accept": accept})
+        request.cl_socket = SimpleNamespace(sendall=lambda content: None)
+        (content,) = handler.handle(fields(photo, **params), request)
+        return content, request.get_response_headers(0)["X-Genartisan-Cache"]
+
+    picture, first = ask("image/png")
+    report = json.loads(ask("application/json")[0])["report"]
+    with monkeypatch.context() as patch:
+        patch.setattr(handler.stylizer, "steps", None)  # a hit makes no picture
+        again, second = ask("image/png", timeout_s=50.0)
+        streamed, third = ask("application/x-ndjson")
+        jpeg, _ = ask("image/jpeg")
+    assert (first, second, third) == ("miss", "hit", "hit")
+    assert again == picture
+    last = json.loads(streamed)
+    assert (base64.b64decode(last["photo"]), last["report"]) == (picture, report)
+    for other in ({"seed": 1}, {"steps": 3}, {"mode": "artisan"}):
+        assert ask("image/png", **other)[1] == "miss"
+    handler.results = ByteCache(0)
+    assert [ask("image/jpeg") for _ in range(2)] == [(jpeg, "miss")] * 2
+
+
+def test_a_picture_that_its_deadline_cut_short_is_not_kept(handler: Any, photo: bytes) -> None:
+    handler.results = ByteCache(1_000_000)
+    for _ in range(2):
+        request = context(HTTP)
+        handler.handle(fields(photo, steps=500, timeout_s=1e-6), request)
+        assert request.get_response_headers(0)["X-Genartisan-Cache"] == "miss"
 
 
 def test_limits_are_those_of_the_settings(handler: Any, photo: bytes) -> None:

@@ -72,3 +72,15 @@ class ServeError(GenartisanError):
     """The server could not be started, stopped or reached."""
 
     code = "serve"
+
+
+class BusyError(ServeError):
+    """The server's queue is full, or none of its workers is up: the same request may succeed later."""
+
+    status = 503
+
+
+class LateError(ServeError):
+    """The server did not answer in the time that the client waits."""
+
+    status = 504

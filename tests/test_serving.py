@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -227,6 +228,24 @@ def test_the_client_raises_the_servers_own_errors(server: serve.Server, tmp_path
         reply = client.request(tmp_path / "photo.png", "fire", params=TINY, accept="image/webp", **protocol)  # type: ignore[arg-type]
         assert (reply.media_type, Image.open(io.BytesIO(reply.content)).format) == ("image/webp", "WEBP")
     assert len(messages) == 1
+
+
+def test_both_clients_get_the_same_picture_in_every_way(server: serve.Server) -> None:
+    expected = post(server, FIELDS).content
+    wish: dict[str, Any] = {"photo": photo(), "prompt": "Watercolor painting", "params": TINY}
+    with client.Client(server.url) as http, client.Client(grpc=server.grpc) as rpc:
+        *_, last = http.stream(**wish)
+        pictures = [http.stylize(**wish).content, rpc.stylize(**wish).content, base64.b64decode(last["photo"])]
+        regions = json.loads(http.explain(**wish).content)["explanation"]["regions"]
+
+    async def asked() -> list[bytes]:
+        async with client.AsyncClient(server.url) as http, client.AsyncClient(grpc=server.grpc) as rpc:
+            together = await asyncio.gather(http.stylize(**wish), rpc.stylize(**wish))
+            events = [event async for event in http.stream(**wish)]
+            assert json.loads((await http.explain(**wish)).content)["explanation"]["regions"] == regions
+            return [*(reply.content for reply in together), base64.b64decode(events[-1]["photo"])]
+
+    assert [*pictures, *asyncio.run(asked())] == [expected] * 6
 
 
 def test_the_client_says_where_no_server_answers(tmp_path: Path) -> None:

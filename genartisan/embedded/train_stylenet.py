@@ -61,7 +61,7 @@ def train(
     seed: int = 0,
     *,
     steps: int = 300,
-    rounds: int = 400,
+    rounds: int = 300,
     batch: int = 4,
     resume: bool = False,
     device: torch.device | None = None,

@@ -45,7 +45,7 @@ class TextureTower(nn.Module):
     """
 
     LEAST = 0.15  # deviation: a statistic that hardly ever varies, such as a rare colour's share, must not count most
-    FREQUENCIES = (0.3, 0.9)  # radians a deviation: the lower one reaches far, the higher one is exact
+    FREQUENCIES = (0.5, 1.2)  # radians a deviation: the lower one reaches far, the higher one is exact
 
     def __init__(self) -> None:
         super().__init__()

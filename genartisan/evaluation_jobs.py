@@ -101,7 +101,6 @@ def make_all(jobs: Sequence[Job], folder: Path, machine: Machine, *, processes: 
     left = [job for job in jobs if not (resume and job.is_made(folder, machine))]
     with tqdm(total=len(jobs), initial=len(jobs) - len(left), unit="picture", desc="pictures") as bar:
         if processes == 1 and left:
-            torch.set_num_threads(torch.get_num_threads())  # as in a process of its own: MKL may then use no fewer
             stylizer = machine.stylizer()
             for job in left:
                 job.make(folder, machine, stylizer)

@@ -138,6 +138,9 @@ class Stylizer:
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device)
         self.dtype = PRECISIONS[self.precision]
+        if self.device.type == "cpu":
+            # The number stays; but once it is set, MKL may no longer use fewer at will, which rounds otherwise.
+            torch.set_num_threads(torch.get_num_threads())
         self.bundle = bundle.to(self.device, self.dtype)
         self._directions = ByteCache[Tensor](prompt_bytes)
 

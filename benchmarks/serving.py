@@ -1,0 +1,124 @@
+"""What serving adds to the library call, and how soon a stream's first event comes: a real server, idle otherwise.
+
+    python benchmarks/serving.py --size 512 --steps 10 --repeat 9
+
+Library, HTTP and gRPC take turns with the same photo, prompt, settings and seed, a new seed each round; "a photo" is
+written in another way each time, which changes nothing but that no cache answers. The pictures of a round have to be
+the same. The library runs in this process, with as many threads as a worker; give both the same OMP_WAIT_POLICY.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from genartisan import serve
+from genartisan.bundle import Bundle
+from genartisan.client import Client
+from genartisan.config import from_params
+from genartisan.demo import PHOTO
+from genartisan.evaluation_measures import hardware
+from genartisan.images import encode, read_photo, resized, to_image
+from genartisan.replies import Reply
+from genartisan.stylizer import Stylizer
+
+HERE = Path(__file__).resolve().parent
+PROMPT = "Watercolor painting"
+
+
+def main() -> None:
+    arguments = parse()
+    photo = encode(to_image(resized(read_photo(PHOTO), arguments.size).pixels), "image/jpeg")
+    stylizer = Stylizer(Bundle.load(arguments.bundle))
+    with tempfile.TemporaryDirectory() as folder:
+        serve.archive(arguments.bundle, Path(folder) / "store")
+        server = serve.start(Path(folder) / "store", state=Path(folder) / "state", say=print)
+        try:
+            seconds = measure(stylizer, server, photo, arguments)
+        finally:
+            serve.stop(Path(folder) / "state")
+    library = statistics.median(seconds["library"])
+    result = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "benchmarks/serving.py", *sys.argv[1:]]),
+        "hardware": hardware(stylizer.device),
+        "bundle": stylizer.bundle.name,
+        "photo_bytes": len(photo),
+        "median_seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
+        "overhead_ms": {
+            name: round(1000 * (statistics.median(seconds[name]) - library), 1) for name in ("http", "grpc")
+        },
+        "overhead": {name: round(statistics.median(seconds[name]) / library - 1, 4) for name in ("http", "grpc")},
+        "seconds": {name: [round(value, 4) for value in values] for name, values in seconds.items()},
+    }
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({name: result[name] for name in ("median_seconds", "overhead_ms", "overhead")}, indent=1))
+
+
+def measure(
+    stylizer: Stylizer, server: serve.Server, photo: bytes, arguments: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Seconds of every call, by the way it went; one round is a warm-up and not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in ("library", "http", "grpc", "first_event")}
+    with Client(server.url, retries=0) as http, Client(grpc=server.grpc, retries=0) as rpc:
+        for seed in tqdm(range(arguments.repeat + 1), unit="round"):
+            params = {
+                "size": arguments.size, "steps": arguments.steps, "patches": arguments.patches, "seed": seed,
+            }  # fmt: skip
+            ways = {
+                "library": partial(in_process, stylizer, photo, params),
+                "http": partial(http.stylize, photo, PROMPT, params=params),
+                "grpc": partial(rpc.stylize, photo, PROMPT, params={**params, "source_text": "a photo"}),
+            }
+            pictures = set()
+            for name, way in ways.items():
+                began = time.perf_counter()
+                reply = way()
+                seconds[name].append(time.perf_counter() - began)
+                pictures.add(reply.content)
+            assert len(pictures) == 1, "library, HTTP and gRPC gave different pictures"
+            seconds["first_event"].append(first_event(http, photo, {**params, "source_text": "A photo"}))
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def in_process(stylizer: Stylizer, photo: bytes, params: dict[str, Any]) -> Reply:
+    """The library call, as a server does it: params to settings, picture to PNG."""
+    config, seed = from_params(params)
+    return Reply(encode(stylizer(photo, PROMPT, config=config, seed=seed).image), "image/png")
+
+
+def first_event(http: Client, photo: bytes, params: dict[str, Any]) -> float:
+    """Seconds from a request for a stream to its first event."""
+    began = time.perf_counter()
+    events = http.stream(photo, PROMPT, params={**params, "preview_every": 0})
+    assert next(events)["event"] == "accepted"
+    seconds = time.perf_counter() - began
+    for _ in events:  # or the next request would wait for this one
+        pass
+    return seconds
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", default="embedded")
+    parser.add_argument("--size", type=int, default=512, help="pixels, the long side of photo and picture")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--patches", type=int, default=16)
+    parser.add_argument("--repeat", type=int, default=9, help="rounds that count")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "serving.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import statistics
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
         "hardware": hardware(stylizer.device),
         "bundle": stylizer.bundle.name,
         "photo_bytes": len(photo),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "library: unset, worker: PASSIVE"),
         "median_seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
         "overhead_ms": {
             name: round(1000 * (statistics.median(seconds[name]) - library), 1) for name in ("http", "grpc")

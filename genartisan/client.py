@@ -252,8 +252,9 @@ class AsyncClient(_Settings):
             return read_reply(await self._http.request(**post), self.url, accept)
 
 
-def request(photo: Source, prompt: str, *, url: str = URL, grpc: str | None = None, timeout: float = TIMEOUT,
-            **others: Any) -> Reply:  # fmt: skip
+def request(
+    photo: Source, prompt: str, *, url: str = URL, grpc: str | None = None, timeout: float = TIMEOUT, **others: Any
+) -> Reply:
     """One `Client.stylize`, without a retry."""
     with Client(url, grpc=grpc, timeout=timeout, retries=0) as client:
         return client.stylize(photo, prompt, **others)

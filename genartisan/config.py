@@ -14,6 +14,7 @@ from genartisan.errors import InputError
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
 MAX_STEPS = 5000
+PREVIEW_EVERY = 10  # steps between two previews of a stream, where the request does not say
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
 M = TypeVar("M", bound=BaseModel)

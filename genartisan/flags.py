@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, NoReturn
 
-from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments, merged
+from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments, merged
 from genartisan.endpoint import STATE
 from genartisan.errors import InputError
 
@@ -54,7 +54,8 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--previews", type=Path, metavar="DIR", help="with it, save the picture so far here: step_0010.jpg and so on"
     )
-    parser.add_argument("--preview-every", type=number, metavar="N", help="steps between two previews (default: 10)")
+    every = f"steps between two previews (default: {PREVIEW_EVERY})"
+    parser.add_argument("--preview-every", type=number, metavar="N", help=every)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.config import MAX_STEPS, StyleConfig, check_prompt, from_params, shown
+from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, check_prompt, from_params, shown
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
 from genartisan.events import MEDIA_TYPE as EVENTS
@@ -23,7 +23,6 @@ from genartisan.images import OUTPUTS
 FIELDS = ("photo", "prompt", "mask", "params")
 JSON = "application/json"
 MEDIA_TYPES = (*OUTPUTS, JSON, EVENTS)  # in the order of preference where a wildcard leaves the choice to us
-PREVIEW_EVERY = 10  # steps
 HOW_TO_ASK = (
     "send multipart/form-data with the fields photo and prompt, as in "
     "curl -F photo=@photo.jpg -F 'prompt=Watercolor painting' URL, or JSON with photo as base64"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import genartisan
-from genartisan.config import DEFAULT_PRESET, MAX_PROMPT, MAX_SEED, MAX_STEPS, PRESETS, StyleConfig
+from genartisan.config import DEFAULT_PRESET, MAX_PROMPT, MAX_SEED, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
 from genartisan.endpoint import MODEL, URL
 from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import MAX_BYTES, OUTPUTS
-from genartisan.request import JSON, MEDIA_TYPES, PREVIEW_EVERY
+from genartisan.request import JSON, MEDIA_TYPES
 
 Schema = dict[str, Any]
 PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF or PPM"

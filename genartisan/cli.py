@@ -193,34 +193,33 @@ def request(options: argparse.Namespace) -> None:
 
     check_writable(options.output)
     accept = media_type_of(options.output, {**MEDIA_TYPES, ".json": "application/json"})
-    common: dict[str, Any] = {"mask": options.mask and Path(options.mask), "url": options.url}
+    wish: dict[str, Any] = {
+        "photo": Path(options.photo),
+        "prompt": options.text,
+        "mask": options.mask and Path(options.mask),
+        "params": params_of(options),
+        "url": options.url,
+        "timeout": options.timeout,
+    }
     if options.stream or options.previews is not None:
-        content = streamed(options, accept, common)
+        content = streamed(options, wish, accept)
     else:
-        reply = client.request(
-            Path(options.photo), options.text, params=params_of(options), accept=accept, grpc=options.grpc,
-            timeout=options.timeout, **common,
-        )  # fmt: skip
-        content = reply.content
+        content = client.request(**wish, accept=accept, grpc=options.grpc).content
     write(options.output, content)
     print(options.output)
 
 
-def streamed(options: argparse.Namespace, accept: str, common: dict[str, Any]) -> bytes:
+def streamed(options: argparse.Namespace, wish: dict[str, Any], accept: str) -> bytes:
     """What `request` writes, by way of a stream that is shown meanwhile."""
     from genartisan import client
     from genartisan.watch import watch
 
     if options.grpc is not None:
         raise InputError("stream is over HTTP only; leave out --grpc, or --stream and --previews.", "stream")
-    params = params_of(options)
     if options.preview_every is not None or options.previews is None:
-        params["preview_every"] = options.preview_every or 0
+        wish["params"]["preview_every"] = options.preview_every or 0
     in_json = accept == "application/json"
-    events = client.stream(
-        Path(options.photo), options.text, params=params, accept="image/png" if in_json else accept,
-        timeout=options.timeout, **common,
-    )  # fmt: skip
+    events = client.stream(**wish, accept="image/png" if in_json else accept)
     result = watch(events, options.previews, options.quiet)
     if in_json:
         return json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()

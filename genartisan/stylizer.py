@@ -54,13 +54,22 @@ class Stylization(Iterator[Step]):
     Work begins when the first step, or the result, is asked for.
     """
 
-    def __init__(self, begin: Callable[[], Run], facts: dict[str, Any], seconds: dict[str, float]) -> None:
+    def __init__(self, begin: Callable[[], tuple[Run, bool]], facts: dict[str, Any], seconds: dict[str, float]) -> None:
         self._begin, self._facts, self._seconds = begin, facts, seconds
         self._closed = False
 
     @cached_property
-    def _run(self) -> Run:
+    def _begun(self) -> tuple[Run, bool]:
         return self._begin()
+
+    @property
+    def _run(self) -> Run:
+        return self._begun[0]
+
+    @property
+    def prompt_cached(self) -> bool:
+        """Whether the prompt's direction was known already. No part of the report: the picture is the same."""
+        return self._begun[1]
 
     def __next__(self) -> Step:
         if self._closed:
@@ -70,7 +79,7 @@ class Stylization(Iterator[Step]):
     def close(self) -> None:
         """Ends the optimisation here."""
         self._closed = True
-        if "_run" in vars(self):
+        if "_begun" in vars(self):
             self._run.close()
 
     def result(self) -> Result:
@@ -194,14 +203,14 @@ class Stylizer:
             small = resized(original, config.size)
             portrait = None if mask is None else read_mask(mask, original.size)  # (H, W), checked in both modes
 
-        def begin() -> Run:
+        def begin() -> tuple[Run, bool]:
             with timed(seconds, "segment"):
                 regions = None
                 if config.mode == "artisan":
                     found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                direction, facts["prompt_cached"] = self._direction(prompt, config.source_text)
+                direction, cached = self._direction(prompt, config.source_text)
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
             run = Run(
@@ -219,7 +228,7 @@ class Stylizer:
             run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
             if portrait is not None and regions is None:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
-            return run
+            return run, cached
 
         return Stylization(begin, facts, seconds)
 

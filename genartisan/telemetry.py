@@ -62,12 +62,13 @@ class Record:
         self.outcome = "timeout" if error.status == 504 else "refused" if error.status < 500 else "failed"
         self.details |= {"code": error.code, "field": error.field}
 
-    def made(self, report: dict[str, Any], wanted_steps: int) -> None:
+    def made(self, report: dict[str, Any], wanted_steps: int, prompt_cached: bool) -> None:
         """Notes a picture."""
         if report["steps"] < wanted_steps:
             self.outcome = "timeout"
         self.seconds |= {phase: value for phase, value in report["seconds"].items() if phase != "total"}
-        self.details |= {name: report[name] for name in ("preset", "seed", "steps", "size", "prompt_cached")}
+        self.details |= {name: report[name] for name in ("preset", "seed", "steps", "size")}
+        self.details["prompt_cached"] = prompt_cached
 
 
 class Telemetry:

@@ -124,7 +124,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             for _ in steps:
                 pass
         result = steps.result()
-        self.record.made(result.report, request.config.steps)
+        self.record.made(result.report, request.config.steps, steps.prompt_cached)
         if result.report["steps"] == request.config.steps:
             self.results.put(key, result, result.nbytes)
         return request, result

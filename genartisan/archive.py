@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from genartisan.endpoint import MODEL, STORE
 from genartisan.errors import ServeError
 
+VERSION = "1.0"  # of the model: the archive that `serve` starts with
 HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
 DIGEST = "contents.json"  # in the archive: what it was made from
 PACKAGE = Path(__file__).resolve().parent
@@ -24,24 +26,29 @@ WITHOUT = ("__pycache__", "*.pyc", "*.safetensors", "*.partial")  # the bundle g
 def archive(
     bundle: str | Path = "embedded",
     store: str | Path = STORE,
-    version: str = "1.0",
+    version: str = VERSION,
     settings: str | Path | None = None,
 ) -> Path:
-    """Builds ``genartisan.mar`` in ``store`` with torch-model-archiver, unless it is there already with these contents.
+    """Builds an archive in ``store`` with torch-model-archiver, unless it is there already with these contents.
+
+    It is ``genartisan.mar``, with which a server starts, or of another version ``genartisan-VERSION.mar``, which a
+    running server may take into service beside it.
 
     Args:
         bundle: ``embedded``, ``official`` or a bundle's folder.
-        version: of the model, as TorchServe reports it.
+        version: of the model, as TorchServe reports it: letters, digits, dots and dashes.
         settings: the model's, instead of handlers/model-config.yaml.
 
     Raises:
         BundleError: there is no such bundle, or it is not whole.
-        ServeError: torch-model-archiver is not installed, or failed.
+        ServeError: ``version`` cannot be one; torch-model-archiver is not installed, or failed.
     """
     from genartisan.bundle import MANIFEST, read_manifest, resolve, sha256
 
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", version):
+        raise ServeError(f"version is {version!r}; give up to 40 letters, digits, dots and dashes.", "version")
     store = Path(store).resolve()
-    target = store / f"{MODEL}.mar"
+    target = store / (f"{MODEL}.mar" if version == VERSION else f"{MODEL}-{version}.mar")
     folder = resolve(bundle)
     manifest = read_manifest(folder)
     handlers = project_file("handlers")
@@ -68,7 +75,7 @@ def archive(
         _pack(handlers / HANDLER, settings, stage, Path(temporary), version)
         store.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(".partial")
-        shutil.move(Path(temporary) / target.name, partial)
+        shutil.move(Path(temporary) / f"{MODEL}.mar", partial)
         partial.replace(target)
     return target
 

@@ -14,13 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genartisan.archive import VERSION
 from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
-from genartisan.errors import GenartisanError, InputError, WeightsError
+from genartisan.errors import GenartisanError, InputError, ServeError, WeightsError
 from genartisan.flags import (
     Parser,
     add_bundle_flag,
     add_evaluation_flags,
+    add_key_flag,
+    add_model_actions,
     add_request_flags,
     add_state_flag,
     add_stream_flags,
@@ -30,6 +33,7 @@ from genartisan.flags import (
 )
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
+    from genartisan.management import Models
     from genartisan.stylizer import Stylizer
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -159,7 +163,7 @@ def archive(options: argparse.Namespace) -> None:
     """Builds the TorchServe archive."""
     from genartisan.archive import archive
 
-    print(archive(options.bundle, options.store, settings=options.settings))
+    print(archive(options.bundle, options.store, options.model_version, options.settings))
 
 
 def serve_(options: argparse.Namespace) -> None:
@@ -187,6 +191,48 @@ def stop(options: argparse.Namespace) -> None:
         say("there was no server to stop")
 
 
+def models(options: argparse.Namespace) -> None:
+    """The versions in service: list, register, scale, set default or remove one, without losing a request."""
+    managed = running_models(options)
+    if options.action == "register":
+        managed.register(options.archive, options.workers)
+    elif options.action == "scale":
+        managed.scale(options.workers, options.model_version)
+    elif options.action == "default":
+        managed.set_default(options.model_version)
+    elif options.action == "remove":
+        managed.remove(options.model_version)
+    versions = managed.versions()
+    if options.json:
+        print(json.dumps([asdict(version) for version in versions], indent=2))
+        return
+    row = "{:<12} {:<8} {:<8} {:<8} {}".format
+    print(row("version", "default", "ready", "waiting", "archive"))
+    for version in versions:
+        ready = f"{version.ready}/{len(version.workers)}"
+        print(row(version.name, "yes" if version.default else "", ready, version.waiting, version.archive))
+
+
+def keys(options: argparse.Namespace) -> None:
+    """Where the server's keys are; rotate draws new ones, and the old ones are void."""
+    managed = running_models(options)
+    if managed.access.file is None:
+        raise ServeError("this server asks for no keys (disable_token_authorization in its configuration).", "state")
+    if options.action == "rotate":
+        managed.rotate_keys()
+    print(managed.access.file)
+
+
+def running_models(options: argparse.Namespace) -> Models:
+    from genartisan import serve
+    from genartisan.management import Models
+
+    server = serve.current(options.state)
+    if server is None:
+        raise ServeError(f"no server runs in state {str(options.state)!r}; start one with `genartisan serve`.", "state")
+    return Models(server, timeout=options.timeout, say=say)
+
+
 def request(options: argparse.Namespace) -> None:
     """PHOTO TEXT -o OUT: one picture from a running server."""
     from genartisan import client
@@ -200,6 +246,7 @@ def request(options: argparse.Namespace) -> None:
         "params": params_of(options),
         "url": options.url,
         "timeout": options.timeout,
+        "key_file": options.key_file,
     }
     if options.stream or options.previews is not None:
         content = streamed(options, wish, accept)
@@ -281,6 +328,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
     )
 
+    sub.add_argument(
+        "--version", dest="model_version", default=VERSION, metavar="V",
+        help=f"of the model; another than {VERSION} makes genartisan-V.mar, to be registered beside it",
+    )  # fmt: skip
+
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
     sub.add_argument("--foreground", action="store_true", help="stay, and stop the server on Ctrl-C or SIGTERM")
@@ -293,10 +345,19 @@ def build_parser() -> argparse.ArgumentParser:
     add_state_flag(sub)
     add_state_flag(command("stop", stop))
 
+    sub = command("models", models)
+    add_model_actions(sub)
+
+    sub = command("keys", keys)
+    sub.add_argument("action", choices=("where", "rotate"))
+    add_timeout_flag(sub, READY_WITHIN, "to wait for the server")
+    add_state_flag(sub)
+
     sub = command("request", request)
     add_request_flags(sub)
     sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
     sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
+    add_key_flag(sub)
     add_stream_flags(sub)
     add_timeout_flag(sub, TIMEOUT, "to wait for the picture; in a stream, for each event")
 

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from genartisan.access import Access
 from genartisan.config import check_prompt
 from genartisan.endpoint import MODEL, TIMEOUT, URL
 from genartisan.errors import BusyError, InputError, LateError, ServeError
@@ -38,12 +39,25 @@ class _Settings:
         timeout: seconds to wait for an answer; in a stream, for each event.
         retries: how often a request is sent again that met a busy server or no answer in time. It has no other effect
             than its answer, so nothing is done twice that should not be.
+        token, key_file: the server's key for pictures, or the file it is in. By default that of the environment
+            (``GENARTISAN_TOKEN``, ``GENARTISAN_KEY_FILE``), or of the server that was started from this folder.
     """
 
+    _http: Any  # httpx's client, of the one kind or the other
+
     def __init__(
-        self, url: str = URL, *, grpc: str | None = None, timeout: float = TIMEOUT, retries: int = RETRIES
+        self,
+        url: str = URL,
+        *,
+        grpc: str | None = None,
+        timeout: float = TIMEOUT,
+        retries: int = RETRIES,
+        token: str | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         self.url, self.grpc, self.timeout = url, grpc, timeout
+        self._access = Access.to(url, token, key_file)
+        self._rpc_access = self._access if grpc is None else Access.to(grpc, token, key_file)
         self._retrying: dict[str, Any] = {
             "retry": retry_if_exception_type((BusyError, LateError)),
             "stop": stop_after_attempt(1 + retries),
@@ -56,10 +70,15 @@ class _Settings:
         self._options: dict[str, Any] = {"timeout": httpx.Timeout(timeout, connect=CONNECT), "trust_env": not here}
 
     def _post(self, path: str, fields: dict[str, bytes], accept: str) -> dict[str, Any]:
-        """The arguments of httpx's ``request`` and ``stream``."""
+        """The arguments of httpx's ``build_request``."""
         parts = {name: (name, content, "application/octet-stream") for name, content in fields.items()}
         url = f"{self.url.rstrip('/')}/{path}/{MODEL}"
         return {"method": "POST", "url": url, "files": parts, "headers": {"Accept": accept}}
+
+    def _request(self, post: dict[str, Any], key: dict[str, str]) -> httpx.Request:
+        """What `_post` says, with the key of this attempt."""
+        request: httpx.Request = self._http.build_request(**{**post, "headers": {**post["headers"], **key}})
+        return request
 
 
 class Client(_Settings):
@@ -103,7 +122,7 @@ class Client(_Settings):
         if self.grpc is None:
             return self._reply("predictions", fields, accept)
         content: bytes = Retrying(**self._retrying)(
-            predict, self.grpc, {**fields, "accept": accept.encode()}, self.timeout
+            predict, self.grpc, {**fields, "accept": accept.encode()}, self.timeout, self._rpc_access
         )
         return Reply(content, accept)
 
@@ -149,8 +168,8 @@ class Client(_Settings):
 
     def _opened(self, post: dict[str, Any]) -> httpx.Response:
         """The answer to a request for a stream, its body yet unread."""
-        with transport_errors(self.url, self.timeout):
-            answer = self._http.send(self._http.build_request(**post), stream=True)
+        with transport_errors(self.url, self.timeout), self._access.headers() as key:
+            answer = self._http.send(self._request(post, key), stream=True)
             if answer.status_code != 200:
                 answer.read()
                 raise refusal(answer, self.url)
@@ -161,8 +180,8 @@ class Client(_Settings):
         return reply
 
     def _once(self, post: dict[str, Any], accept: str) -> Reply:
-        with transport_errors(self.url, self.timeout):
-            return read_reply(self._http.request(**post), self.url, accept)
+        with transport_errors(self.url, self.timeout), self._access.headers() as key:
+            return read_reply(self._http.send(self._request(post, key)), self.url, accept)
 
 
 class AsyncClient(_Settings):
@@ -196,7 +215,7 @@ class AsyncClient(_Settings):
         if self.grpc is None:
             return await self._reply("predictions", fields, accept)
         content: bytes = await AsyncRetrying(**self._retrying)(
-            predict_async, self.grpc, {**fields, "accept": accept.encode()}, self.timeout
+            predict_async, self.grpc, {**fields, "accept": accept.encode()}, self.timeout, self._rpc_access
         )
         return Reply(content, accept)
 
@@ -236,8 +255,8 @@ class AsyncClient(_Settings):
         raise cut_off(self.url)
 
     async def _opened(self, post: dict[str, Any]) -> httpx.Response:
-        with transport_errors(self.url, self.timeout):
-            answer = await self._http.send(self._http.build_request(**post), stream=True)
+        with transport_errors(self.url, self.timeout), self._access.headers() as key:
+            answer = await self._http.send(self._request(post, key), stream=True)
             if answer.status_code != 200:
                 await answer.aread()
                 raise refusal(answer, self.url)
@@ -248,50 +267,70 @@ class AsyncClient(_Settings):
         return reply
 
     async def _once(self, post: dict[str, Any], accept: str) -> Reply:
-        with transport_errors(self.url, self.timeout):
-            return read_reply(await self._http.request(**post), self.url, accept)
+        with transport_errors(self.url, self.timeout), self._access.headers() as key:
+            return read_reply(await self._http.send(self._request(post, key)), self.url, accept)
 
 
 def request(
-    photo: Source, prompt: str, *, url: str = URL, grpc: str | None = None, timeout: float = TIMEOUT, **others: Any
+    photo: Source,
+    prompt: str,
+    *,
+    url: str = URL,
+    grpc: str | None = None,
+    timeout: float = TIMEOUT,
+    token: str | None = None,
+    key_file: str | Path | None = None,
+    **others: Any,
 ) -> Reply:
     """One `Client.stylize`, without a retry."""
-    with Client(url, grpc=grpc, timeout=timeout, retries=0) as client:
+    with Client(url, grpc=grpc, timeout=timeout, retries=0, token=token, key_file=key_file) as client:
         return client.stylize(photo, prompt, **others)
 
 
-def stream(photo: Source, prompt: str, *, url: str = URL, timeout: float = TIMEOUT, **others: Any) -> Iterator[Event]:
+def stream(
+    photo: Source,
+    prompt: str,
+    *,
+    url: str = URL,
+    timeout: float = TIMEOUT,
+    token: str | None = None,
+    key_file: str | Path | None = None,
+    **others: Any,
+) -> Iterator[Event]:
     """One `Client.stream`, without a retry."""
-    with Client(url, timeout=timeout, retries=0) as client:
+    with Client(url, timeout=timeout, retries=0, token=token, key_file=key_file) as client:
         yield from client.stream(photo, prompt, **others)
 
 
-def predict(address: str, fields: dict[str, bytes], timeout: float = TIMEOUT) -> bytes:
+def predict(address: str, fields: dict[str, bytes], timeout: float, access: Access) -> bytes:
     """One gRPC ``Predictions`` call at HOST:PORT.
 
     Raises:
         GenartisanError: as `Client`.
     """
     grpc, rpc = _grpc(address)
-    with grpc.insecure_channel(address, options=rpc.OPTIONS) as channel:
+    with access.headers() as key, grpc.insecure_channel(address, options=rpc.OPTIONS) as channel:
         try:
             call = channel.unary_unary(rpc.METHOD)  # bytes in, bytes out
-            content: bytes = rpc.decode_response(call(rpc.encode_request(MODEL, fields), timeout=timeout))
+            answer = call(rpc.encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items()))
+            content: bytes = rpc.decode_response(answer)
             return content
         except grpc.RpcError as error:
             raise from_rpc(error.code().name, error.details() or "", address, timeout) from error
 
 
-async def predict_async(address: str, fields: dict[str, bytes], timeout: float = TIMEOUT) -> bytes:
+async def predict_async(address: str, fields: dict[str, bytes], timeout: float, access: Access) -> bytes:
     """As `predict`, for programs with an event loop."""
     grpc, rpc = _grpc(address)
-    async with grpc.aio.insecure_channel(address, options=rpc.OPTIONS) as channel:
-        try:
-            call = channel.unary_unary(rpc.METHOD)
-            content: bytes = rpc.decode_response(await call(rpc.encode_request(MODEL, fields), timeout=timeout))
-            return content
-        except grpc.RpcError as error:
-            raise from_rpc(error.code().name, error.details() or "", address, timeout) from error
+    with access.headers() as key:
+        async with grpc.aio.insecure_channel(address, options=rpc.OPTIONS) as channel:
+            try:
+                call = channel.unary_unary(rpc.METHOD)
+                answer = await call(rpc.encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items()))
+                content: bytes = rpc.decode_response(answer)
+                return content
+            except grpc.RpcError as error:
+                raise from_rpc(error.code().name, error.details() or "", address, timeout) from error
 
 
 def _grpc(address: str) -> tuple[Any, Any]:

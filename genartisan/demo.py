@@ -67,7 +67,8 @@ def request_all(missing: list[tuple[Path, str, str]]) -> None:
         for path, prompt, mode in tqdm(missing, unit="picture", file=sys.stdout):
             params = {"preset": "draft", "mode": mode, "seed": SEED}
             partial = path.with_suffix(".partial")  # a file that is there is whole
-            partial.write_bytes(client.request(PHOTO, prompt, params=params, url=server.url).content)
+            reply = client.request(PHOTO, prompt, params=params, url=server.url, key_file=server.keys)
+            partial.write_bytes(reply.content)
             partial.replace(path)
     finally:
         serve.stop(STATE, say=print)

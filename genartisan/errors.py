@@ -12,7 +12,7 @@ class GenartisanError(Exception):
     Attributes:
         message: one sentence or two: the field, the value received, the allowed range, the remedy.
         field: the input that is at fault, such as ``photo`` or ``regions.portrait.weight``; None where there is none.
-        status: the HTTP status that says the same (400, 413, 415, 500, 503, 504).
+        status: the HTTP status that says the same (400, 401, 413, 415, 500, 503, 504).
     """
 
     status = 500
@@ -72,6 +72,12 @@ class ServeError(GenartisanError):
     """The server could not be started, stopped or reached."""
 
     code = "serve"
+
+
+class AccessError(ServeError):
+    """The server wants a key, and got none or one that it does not take (HTTP 401 elsewhere, 400 in TorchServe)."""
+
+    status = 401
 
 
 class BusyError(ServeError):

@@ -1,7 +1,8 @@
 """The events of a stream, which a server sends and a client reads: one JSON object a line (application/x-ndjson).
 
 ``accepted`` comes first, when the input is known to be good; then ``progress``; last ``result``, or ``error``. An event
-of another name is to be skipped: later versions may send more.
+of another name is to be skipped: later versions may send more. ``held`` and ``released`` belong to another request, by
+which a worker is kept idle before it is removed (`genartisan.management`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:  # a client need not wait for torch
 MEDIA_TYPE = "application/x-ndjson"
 PAUSE = 0.2  # seconds between two progress events without a preview; reading the losses of every step slows a GPU
 PREVIEW_QUALITY = 80  # of a preview's JPEG
+
+HOLD = 20.0  # seconds that a worker is held; removing it takes less than one
 
 Event = dict[str, Any]
 
@@ -68,6 +71,16 @@ def result(answer: Event) -> Event:
 def failed(error: GenartisanError) -> Event:
     """What went wrong after the input was accepted."""
     return {"event": "error", **error.as_dict()}
+
+
+def held(worker: int) -> Event:
+    """This worker does nothing now."""
+    return {"event": "held", "worker": worker}
+
+
+def released(worker: int) -> Event:
+    """It takes requests again; or the worker that was to be held is another one."""
+    return {"event": "released", "worker": worker}
 
 
 def line(event: Event) -> bytes:

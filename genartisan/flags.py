@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments, merged
-from genartisan.endpoint import STATE
+from genartisan.endpoint import READY_WITHIN, STATE
 from genartisan.errors import InputError
 
 
@@ -27,6 +27,41 @@ def add_timeout_flag(parser: argparse.ArgumentParser, default: float, purpose: s
 def add_state_flag(parser: argparse.ArgumentParser) -> None:
     """Where a server's notes and logs are; one folder, one server."""
     parser.add_argument("--state", type=Path, default=STATE, metavar="DIR", help=f"notes and logs (default: {STATE})")
+
+
+def add_key_flag(parser: argparse.ArgumentParser) -> None:
+    """The server's key; the environment may name it, too, and of a server started from here it is known."""
+    parser.add_argument(
+        "--key-file", type=Path, metavar="FILE",
+        help="TorchServe's key_file.json (default: GENARTISAN_KEY_FILE, or that of a server started from here)",
+    )  # fmt: skip
+
+
+def add_model_actions(parser: argparse.ArgumentParser) -> None:
+    """What `models` can do, each with its own arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, purpose: str) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=purpose, description=purpose)
+        sub.add_argument("--json", action="store_true", help="for programs")
+        sub.add_argument(
+            "--timeout", type=seconds, metavar="S",
+            help=f"seconds that a worker may take to be ready (default: {READY_WITHIN:g}), or to finish what it is at",
+        )  # fmt: skip
+        add_state_flag(sub)
+        return sub
+
+    action("list", "versions, their workers and what waits for them")
+    sub = action("register", "take an archive of the store into service, beside what is there")
+    sub.add_argument("archive", help="the file's name, such as genartisan-2.0.mar")
+    sub.add_argument("--workers", type=int, default=1, metavar="N")
+    sub = action("scale", "set how many workers a version has; no request is lost")
+    sub.add_argument("workers", type=int)
+    sub.add_argument("--version", dest="model_version", metavar="V", help="default: the default one")
+    sub = action("default", "let a version answer the requests that name none")
+    sub.add_argument("model_version", metavar="VERSION")
+    sub = action("remove", "take a version out of service when its requests are answered; its archive stays")
+    sub.add_argument("model_version", metavar="VERSION")
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:

@@ -86,8 +86,8 @@ def _escaped(value: str) -> str:
     return "".join(c if " " <= c <= "~" and c != "\\" else e for c, e in zip(value, escapes, strict=True))
 
 
-def launch(temporary: Path, store: Path, java: Path, logs: Path) -> int:
-    """Runs TorchServe's start command, which leaves a Java process behind; its number."""
+def launch(temporary: Path, store: Path, java: Path, state: Path, logs: Path) -> int:
+    """Runs TorchServe's start command in ``state``, where it writes its keys, and gives the Java process it leaves."""
     environment = {**os.environ, "JAVA_HOME": str(java), "LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     # Threads that wait for work sleep instead of spinning: where other processes want the same cores, ten times faster.
@@ -101,7 +101,7 @@ def launch(temporary: Path, store: Path, java: Path, logs: Path) -> int:
         # In a session of its own: Ctrl-C in a terminal is for us, not for the server.
         done = subprocess.run(
             command,
-            cwd=temporary,
+            cwd=state,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=console,

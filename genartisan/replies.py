@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import httpx
 
+from genartisan.access import FILE_VARIABLE, TOKEN_VARIABLE
 from genartisan.endpoint import URL
 from genartisan.errors import (
+    AccessError,
     BusyError,
     DeadlineError,
     GenartisanError,
@@ -74,6 +76,8 @@ def refusal(answer: httpx.Response, url: str) -> GenartisanError:
     error = ours(answer.text)
     if error is not None:
         return error
+    if _type(answer) == "InvalidKeyException":
+        return denied(url, "url")
     if answer.status_code == 413:  # from TorchServe, before the handler; its body is empty
         size = int(answer.request.headers.get("content-length", 0))
         reason = f"the request has {size:,} bytes, more than the server takes"
@@ -92,6 +96,8 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
     reason = details.splitlines()[0] if details else code
     if "no worker" in reason:  # TorchServe's words for a full queue or a worker that is not up
         return busy(address, reason, "grpc")
+    if code == "PERMISSION_DENIED":
+        return denied(address, "grpc")
     if code == "UNAVAILABLE":
         return unreachable(address, reason, "grpc")
     if code == "DEADLINE_EXCEEDED":
@@ -125,6 +131,15 @@ def ours(text: str) -> GenartisanError | None:
         return None
 
 
+def denied(where: str, field: str) -> AccessError:
+    """It wants a key, or another one."""
+    return AccessError(
+        f"the server at {where} takes no request without a valid key; give its key file (--key-file, or "
+        f"{FILE_VARIABLE} in the environment) or the key itself ({TOKEN_VARIABLE}).",
+        field,
+    )
+
+
 def busy(where: str, reason: str, field: str) -> BusyError:
     """The queue is full, or no worker is up."""
     return BusyError(f"the server at {where} is busy or not ready: {reason} Try again later.", field)
@@ -145,7 +160,16 @@ def late(where: str, timeout: float) -> LateError:
 
 def _message(answer: httpx.Response) -> str:
     """What TorchServe itself says in an error of its own."""
+    return _told(answer, "message") or answer.text[:200] or answer.reason_phrase
+
+
+def _type(answer: httpx.Response) -> str:
+    """TorchServe's name for the kind of its error."""
+    return _told(answer, "type")
+
+
+def _told(answer: httpx.Response, name: str) -> str:
     try:
-        return str(answer.json()["message"])
+        return str(answer.json()[name])
     except (ValueError, KeyError, TypeError):
-        return answer.text[:200] or answer.reason_phrase
+        return ""

@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import psutil
 
+from genartisan.access import KEY_FILE, NOTE, Access, note
 from genartisan.archive import archive, digest_of, project_file
 from genartisan.client import request
 from genartisan.endpoint import EVERYWHERE, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
@@ -44,6 +45,7 @@ class Server:
 
     Attributes:
         pid, created: of the Java process; the time tells it from a later process of the same number.
+        keys: the file with the server's keys, which is not there if the configuration asks for none.
         temporary: the server's own temporary folder: sockets, the unpacked archive.
     """
 
@@ -53,6 +55,7 @@ class Server:
     management: str
     metrics: str
     grpc: str
+    keys: str
     temporary: str
     logs: str
 
@@ -98,24 +101,25 @@ def start(
     java = java_home()
     logs = state / "logs"
     shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)  # the keys will lie in here
+    logs.mkdir()
     # A short path, wherever the state folder is: the worker's socket lies in here, and a socket's path has 107 bytes.
     temporary = Path(tempfile.mkdtemp(prefix="genartisan-"))
     try:
         write_config(settings, temporary, store, ports, host)
         say(f"starting TorchServe on {host}:{ports.inference} (HTTP) and {host}:{ports.grpc_inference} (gRPC)")
-        pid = launch(temporary, store, java, logs)
+        pid = launch(temporary, store, java, state, logs)
         asked = HOST if host in EVERYWHERE else host
         server = Server(
             pid, psutil.Process(pid).create_time(), f"http://{asked}:{ports.inference}",
             f"http://{HOST}:{ports.management}", f"http://{HOST}:{ports.metrics}", f"{asked}:{ports.grpc_inference}",
-            str(temporary), str(logs),
+            str(state / KEY_FILE), str(temporary), str(logs),
         )  # fmt: skip
-        (state / "server.json").write_text(json.dumps(asdict(server), indent=2), encoding="utf-8")
+        (state / NOTE).write_text(json.dumps(asdict(server), indent=2), encoding="utf-8")
         _await_ready(server, time.monotonic() + timeout, say)
     except BaseException as error:
         _end(temporary)
-        (state / "server.json").unlink(missing_ok=True)
+        _forget(state)
         if isinstance(error, psutil.NoSuchProcess):
             raise ServeError(failure(logs, "TorchServe died at once"), "server") from error
         raise
@@ -129,23 +133,21 @@ def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = 
     Returns:
         Whether there was one.
     """
-    note = Path(state) / "server.json"
     running = current(state)
-    temporary = _noted(note).get("temporary")
+    temporary = note(state).get("temporary")
     if running:
         say(f"stopping process {running.pid}")
         _terminate(running, timeout)
     if temporary:
         _end(Path(temporary))
-    note.unlink(missing_ok=True)
+    _forget(Path(state))
     return running is not None
 
 
 def current(state: str | Path = STATE) -> Server | None:
     """The server of this state folder, if it is alive."""
-    noted = _noted(Path(state) / "server.json")
     try:
-        server = Server(**noted)
+        server = Server(**note(state))
         process = psutil.Process(server.pid)
         alive = process.create_time() == server.created and process.status() != psutil.STATUS_ZOMBIE
     except (TypeError, ValueError, psutil.NoSuchProcess):  # no note, none of ours, or of a process that is gone
@@ -176,19 +178,25 @@ def run(store: str | Path = STORE, *, state: str | Path = STATE, say: Say = logg
         signal.signal(signal.SIGTERM, before)
 
 
-def workers(management: str) -> list[dict[str, Any]]:
+def access_of(server: Server) -> Access:
+    """The server's keys; none if it asks for none."""
+    return Access(file=Path(server.keys)) if Path(server.keys).is_file() else Access()
+
+
+def workers(server: Server) -> list[dict[str, Any]]:
     """What the management API says of the model's workers; nothing while it is not up."""
     try:
-        answer = httpx.get(f"{management}/models/{MODEL}", timeout=5, trust_env=False)
+        with access_of(server).headers("management") as key:
+            answer = httpx.get(f"{server.management}/models/{MODEL}", headers=key, timeout=5, trust_env=False)
         described: list[dict[str, Any]] = answer.json()[0]["workers"] if answer.status_code == 200 else []
-    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, ServeError):
         return []
     return described
 
 
 def _await_ready(server: Server, deadline: float, say: Say) -> None:
     logs, told = Path(server.logs), False
-    while not any(worker["status"] == "READY" for worker in workers(server.management)):
+    while not any(worker["status"] == "READY" for worker in workers(server)):
         if not psutil.pid_exists(server.pid) or psutil.Process(server.pid).status() == psutil.STATUS_ZOMBIE:
             raise ServeError(failure(logs, "TorchServe died while it started"), "server")
         reason = failure(logs, "")
@@ -196,14 +204,15 @@ def _await_ready(server: Server, deadline: float, say: Say) -> None:
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
             raise ServeError(f"the worker was not ready in time; look into {logs}.", "timeout")
-        if workers(server.management) and not told:
+        if workers(server) and not told:
             say("loading the bundle")
             told = True
         time.sleep(POLL)
     say("making one small picture")
     try:
         remaining = max(1.0, deadline - time.monotonic())
-        request(tiny_photo(), "Warm-up", params=TINY, url=server.url, timeout=remaining)
+        keys = access_of(server).file
+        request(tiny_photo(), "Warm-up", params=TINY, url=server.url, timeout=remaining, key_file=keys)
     except GenartisanError as error:
         raise ServeError(f"the server is up, but its first picture failed: {error.message}", "server") from error
 
@@ -220,12 +229,10 @@ def tiny_photo() -> bytes:
     return buffer.getvalue()
 
 
-def _noted(note: Path) -> dict[str, Any]:
-    try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
+def _forget(state: Path) -> None:
+    """Removes the note of a server that is gone, and its keys, which open nothing any more."""
+    for name in (NOTE, KEY_FILE):
+        (state / name).unlink(missing_ok=True)
 
 
 def _terminate(server: Server, timeout: float) -> None:

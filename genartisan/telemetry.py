@@ -7,11 +7,14 @@ plain counters, and ``histogram_quantile`` reads them as any other.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from genartisan.errors import GenartisanError
@@ -26,12 +29,14 @@ LABELS = {
     "genartisan_pixels_total": ("mode",),
     "genartisan_prompts_total": ("cache",),
     "genartisan_results_total": ("cache",),
-    "genartisan_in_flight": ("model",),
-    "genartisan_steps_per_second": ("model",),
-    "genartisan_peak_memory_bytes": ("model",),
+    "genartisan_in_flight": ("worker",),
+    "genartisan_steps_per_second": ("worker",),
+    "genartisan_peak_memory_bytes": ("worker",),
 }
-"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in. The last three are gauges."""
+"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in. The last three are gauges, which
+several workers would overwrite for one another: each has a number of its own (`slot`)."""
 
+SLOTS = 256  # workers of a server
 logger = logging.getLogger(__name__)
 Emit = Callable[[str, float, list[str]], None]
 
@@ -76,11 +81,11 @@ class Telemetry:
 
     Args:
         emit: takes a metric's name, what to add to it or set it to, and the values of its labels.
-        model: its name, the label of the gauges.
+        worker: a number that no other living worker has, the label of the gauges.
     """
 
-    def __init__(self, emit: Emit, model: str) -> None:
-        self._emit, self._model = emit, model
+    def __init__(self, emit: Emit, worker: int) -> None:
+        self._emit, self._worker = emit, str(worker)
         self._gauge("in_flight", 0)  # of a worker that died in the midst of a request, 1 would stay
 
     def begin(self, record: Record) -> None:
@@ -121,4 +126,21 @@ class Telemetry:
         self._emit("genartisan_phase_seconds_count", 1, [phase])
 
     def _gauge(self, name: str, value: float) -> None:
-        self._emit(f"genartisan_{name}", round(value, 3), [self._model])
+        self._emit(f"genartisan_{name}", round(value, 3), [self._worker])
+
+
+def slot(folder: Path) -> int:
+    """The lowest number that no other living process has taken in this folder. It is free again when this one ends.
+
+    Raises:
+        OSError: all are taken, or the folder cannot be written to.
+    """
+    for number in range(SLOTS):
+        file = os.open(folder / f"worker-{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            continue
+        return number  # the file stays open, and locked, as long as the process lives
+    raise OSError(f"{SLOTS} workers are alive in {folder}")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import sys
+import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
         self._warm_up()
-        self.telemetry = Telemetry(emitter(context.metrics), context.manifest["model"]["modelName"])
+        self.telemetry = Telemetry(emitter(context.metrics), telemetry.slot(Path(tempfile.gettempdir())))
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
@@ -66,6 +69,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.context = context
         if self._is_describe():
             return [self.describe_handle()]
+        if data[0].keys() == {"body"} and isinstance(data[0]["body"], dict) and data[0]["body"].keys() == {"hold"}:
+            return [self._hold(data[0]["body"]["hold"])]
         kind = "explanation" if self._is_explain() else "prediction"
         self.record = Record(context.get_request_id(0), "grpc" if self._is_grpc() else "http", kind)
         watch_peak(self.device)
@@ -178,6 +183,16 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             "limits": self.limits.model_dump(),
             "input": schema.description(),
         }
+
+    def _hold(self, worker: Any) -> bytes:
+        """Does nothing for a while if ``worker`` is this process, so that it can be removed (genartisan/management.py).
+
+        Asked for by those who may ask for pictures, which hold a worker much longer.
+        """
+        if worker == os.getpid():
+            self._send(events.held(worker))
+            time.sleep(events.HOLD)
+        return events.line(events.released(worker))
 
     def _too_large(self, data: list[dict[str, Any]]) -> GenartisanError:
         """The refusal of a request for which the memory did not suffice, with a size for which it does."""

@@ -19,6 +19,7 @@ from grpc.experimental import gevent as grpc_gevent
 from locust import HttpUser, User, constant, events, task
 from PIL import Image, ImageChops, ImageStat
 
+from genartisan.access import Access
 from genartisan.endpoint import MODEL
 from genartisan.inference_grpc import METHOD, decode_response, encode_request
 
@@ -72,10 +73,18 @@ class OverHttp(HttpUser):
 
     wait_time = constant(0)
 
+    def on_start(self) -> None:
+        self.access = access(self.environment)
+
     @task
     def picture(self) -> None:
         files = {name: (name, content, "application/octet-stream") for name, content in request_fields().items()}
-        with self.client.post(f"/predictions/{MODEL}", files=files, name="HTTP", catch_response=True) as answer:
+        with (
+            self.access.headers() as key,
+            self.client.post(
+                f"/predictions/{MODEL}", files=files, headers=key, name="HTTP", catch_response=True
+            ) as answer,
+        ):
             if answer.status_code != 200:
                 answer.failure(f"{answer.status_code}: {answer.text[:200]}")
             elif wrong := fault(answer.content):
@@ -88,6 +97,7 @@ class OverGrpc(User):
     wait_time = constant(0)
 
     def on_start(self) -> None:
+        self.access = access(self.environment)
         limits = [(f"grpc.max_{way}_message_length", LIMIT) for way in ("send", "receive")]
         self.channel = grpc.insecure_channel(self.environment.parsed_options.grpc, options=limits)
         self.predict = self.channel.unary_unary(METHOD)
@@ -99,7 +109,8 @@ class OverGrpc(User):
     def picture(self) -> None:
         message, began, content, error = encode_request(MODEL, request_fields()), time.perf_counter(), b"", None
         try:
-            content = decode_response(self.predict(message))
+            with self.access.headers() as key:
+                content = decode_response(self.predict(message, metadata=tuple(key.items())))
             wrong = fault(content)
             error = ValueError(wrong) if wrong else None
         except grpc.RpcError as refused:
@@ -115,8 +126,14 @@ class OverGrpc(User):
         )
 
 
+def access(environment: Any) -> Access:
+    """The server's key, as `genartisan request` finds it."""
+    return Access.to(environment.host, key_file=environment.parsed_options.key_file)
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
+    parser.add_argument("--key-file", metavar="FILE", help="TorchServe's key_file.json; that of a server started here")
     parser.add_argument("--grpc", default="127.0.0.1:7070", metavar="HOST:PORT", help="where gRPC is answered")
 
 

@@ -97,7 +97,7 @@ def free_ports() -> serve.Ports:
 
 def worker_pid(server: serve.Server) -> int:
     """The process that makes the pictures; there is one, and it is ready."""
-    (worker,) = serve.workers(server.management)
+    (worker,) = serve.workers(server)
     assert worker["status"] == "READY"
     return int(worker["pid"])
 
@@ -108,6 +108,11 @@ def family(server: serve.Server) -> list[psutil.Process]:
     return [java, *java.children(recursive=True)]
 
 
+def key(server: serve.Server, kind: str = "inference") -> dict[str, str]:
+    """The header that every request needs."""
+    return {"Authorization": f"Bearer {json.loads(Path(server.keys).read_text())[kind]['key']}"}
+
+
 def post(server: serve.Server, fields: Mapping[str, bytes], headers: Mapping[str, str] | None = None) -> Answer:
     """A form over HTTP."""
     files = [(name, (name, content, "application/octet-stream")) for name, content in fields.items()]
@@ -115,12 +120,24 @@ def post(server: serve.Server, fields: Mapping[str, bytes], headers: Mapping[str
 
 
 def send(
-    server: serve.Server, headers: Mapping[str, str] | None = None, path: str = "predictions", **body: Any
+    server: serve.Server,
+    headers: Mapping[str, str] | None = None,
+    path: str = "predictions",
+    version: str = "",
+    **body: Any,
 ) -> Answer:
     """Any request over HTTP."""
-    url = f"{server.url}/{path}/genartisan"
-    answer = httpx.post(url, headers=dict(headers or {}), timeout=120, trust_env=False, **body)
+    url = f"{server.url}/{path}/genartisan/{version}".rstrip("/")
+    answer = httpx.post(url, headers={**key(server), **(headers or {})}, timeout=120, trust_env=False, **body)
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
+
+
+def managed(server: serve.Server, method: str, path: str, **options: Any) -> httpx.Response:
+    """A call of the management API."""
+    headers = key(server, "management")
+    return httpx.request(
+        method, f"{server.management}/{path}", headers=headers, timeout=120, trust_env=False, **options
+    )
 
 
 def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
@@ -129,7 +146,11 @@ def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
     with grpc.insecure_channel(server.grpc, options=[*limits, ("grpc.enable_http_proxy", 0)]) as channel:
         try:
             content = decode_response(
-                channel.unary_unary(METHOD)(encode_request("genartisan", dict(fields)), timeout=120)
+                channel.unary_unary(METHOD)(
+                    encode_request("genartisan", dict(fields)),
+                    timeout=120,
+                    metadata=[("authorization", key(server)["Authorization"])],
+                )
             )
         except grpc.RpcError as error:
             return Answer(error.code().name, error.details().encode())

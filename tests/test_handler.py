@@ -50,7 +50,7 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
     handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
     handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
     handler.device = torch.device("cpu")
-    handler.telemetry = Telemetry(lambda name, value, labels: None, "genartisan")
+    handler.telemetry = Telemetry(lambda name, value, labels: None, 0)
     return handler
 
 

@@ -73,7 +73,8 @@ def test_events_come_while_work_is_done(server: serve.Server) -> None:
     """Each event tells the server's own clock; if all came at the end, the client's would not agree with it."""
     url, fields = f"{server.url}/predictions/genartisan", with_params(steps=300, preview_every=0)
     arrived, told = [], []
-    with httpx.stream("POST", url, files=fields, headers=STREAM, trust_env=False, timeout=120) as answer:
+    headers = {**STREAM, **serving.key(server)}
+    with httpx.stream("POST", url, files=fields, headers=headers, trust_env=False, timeout=120) as answer:
         assert answer.headers["x-accel-buffering"] == "no"
         for line in answer.iter_lines():
             event = json.loads(line)
@@ -107,8 +108,9 @@ def test_what_fails_after_the_first_event_is_an_event(server: serve.Server) -> N
     accepted, *_, last = events_of(answer.content)
     assert (answer.status, accepted["event"], last["event"]) == (200, "accepted", "error")
     assert (last["error"]["code"], last["error"]["field"]) == ("bad_input", "prompt")
+    where = {"url": server.url, "key_file": server.keys}
     with pytest.raises(InputError, match="means the same as source_text"):
-        list(client.stream(photo(), "fire", params={**TINY, "source_text": "fire"}, url=server.url))
+        list(client.stream(photo(), "fire", params={**TINY, "source_text": "fire"}, **where))
     assert post(server, FIELDS).status == 200
     assert serving.worker_pid(server) == pid
 
@@ -122,15 +124,15 @@ def test_a_stream_over_grpc_is_refused_with_the_place_where_streams_are(server: 
 
 def test_the_worker_outlives_clients_that_leave_or_never_read(server: serve.Server) -> None:
     pid, address = serving.worker_pid(server), urlsplit(server.url)
-    request = httpx.Request(
-        "POST", f"{server.url}/predictions/genartisan", files=with_params(steps=40, preview_every=1), headers=STREAM
-    )
+    fields, headers = with_params(steps=40, preview_every=1), {**STREAM, **serving.key(server)}
+    request = httpx.Request("POST", f"{server.url}/predictions/genartisan", files=fields, headers=headers)
     head = f"POST {request.url.path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
     deaf = socket.create_connection((address.hostname, address.port))
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     deaf.sendall(head.encode() + b"\r\n" + request.read())
+    where = {"url": server.url, "key_file": server.keys}
     with pytest.raises(GeneratorExit):
-        _leave_after_the_first(client.stream(photo(), "fire", params={**TINY, "steps": 40}, url=server.url))
+        _leave_after_the_first(client.stream(photo(), "fire", params={**TINY, "steps": 40}, **where))
     slow = socket.create_connection((address.hostname, address.port))
     slow.sendall(head.encode()[:40])  # and never the rest
     assert post(server, FIELDS).status == 200
@@ -153,7 +155,7 @@ def test_the_command_line_shows_a_bar_and_keeps_the_previews(
     output, previews = tmp_path / "out.png", tmp_path / "previews"
     settings = [flag for name, value in TINY.items() if name != "seed" for flag in ("--set", f"{name}={value}")]
     line = ["request", str(tmp_path / "photo.png"), "Watercolor painting", "-o", str(output), "--seed", "7", *settings]
-    line += ["--set", "steps=4", "--url", server.url]
+    line += ["--set", "steps=4", "--url", server.url, "--key-file", server.keys]
     assert main([*line, "--stream", "--previews", str(previews), "--preview-every", "2"]) == 0
     streamed, shown = output.read_bytes(), capfd.readouterr().err
     assert all(words in shown for words in ("4/4", " left", "total="))
@@ -163,7 +165,7 @@ def test_the_command_line_shows_a_bar_and_keeps_the_previews(
     as_json = tmp_path / "out.json"
     assert main([*line[:4], str(as_json), *line[5:], "--stream", "--quiet"]) == 0
     assert base64.b64decode(json.loads(as_json.read_bytes())["photo"]) == streamed
-    assert main([*line, "--stream", "--grpc", server.grpc]) == 2
+    assert main([*line, "--stream", "--grpc", server.grpc, "--key-file", server.keys]) == 2
     assert "over HTTP only" in capfd.readouterr().err
 
 

@@ -1,0 +1,104 @@
+"""Who may ask a server: the keys that TorchServe draws when it starts, and where a client finds them.
+
+A key is sent to the address it was given for and to no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from genartisan.endpoint import STATE
+from genartisan.errors import AccessError, BusyError, ServeError
+
+KEY_FILE = "key_file.json"  # TorchServe's own name for it
+NOTE = "server.json"  # in a state folder: what was started there
+TOKEN_VARIABLE, FILE_VARIABLE = "GENARTISAN_TOKEN", "GENARTISAN_KEY_FILE"
+
+Kind = Literal["inference", "management", "API"]  # TorchServe's names: pictures, models, new keys
+
+
+@dataclass(frozen=True)
+class Access:
+    """A key, or the file that has it now: a server that draws a new one writes it there.
+
+    Attributes:
+        token: the key itself.
+        file: TorchServe's key file. With neither no key is sent.
+    """
+
+    token: str | None = None
+    file: Path | None = None
+
+    @classmethod
+    def to(cls, address: str, token: str | None = None, key_file: str | Path | None = None) -> Access:
+        """The key for pictures from a server: the one given, or of the environment, or of a server started from here.
+
+        Args:
+            address: URL or HOST:PORT that will be asked.
+            token, key_file: as in `Access`; else ``GENARTISAN_TOKEN`` or ``GENARTISAN_KEY_FILE`` of the environment.
+        """
+        token = token or (None if key_file else os.environ.get(TOKEN_VARIABLE))
+        key_file = None if token else key_file or os.environ.get(FILE_VARIABLE) or _noted(address)
+        return cls(token or None, None if key_file is None else Path(key_file))
+
+    def key(self, kind: Kind = "inference") -> str | None:
+        """The key now.
+
+        Raises:
+            ServeError: the file has none.
+        """
+        if self.token is not None or self.file is None:
+            return self.token
+        try:
+            key: str = json.loads(self.file.read_text(encoding="utf-8"))[kind]["key"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"it has no key for {kind}"
+            raise ServeError(
+                f"key_file {str(self.file)!r} cannot be used: {reason}. Give the {KEY_FILE} of the running server.",
+                "key_file",
+            ) from error
+        return key
+
+    @contextmanager
+    def headers(self, kind: Kind = "inference") -> Iterator[dict[str, str]]:
+        """The header that shows the key, or none; for gRPC it is metadata.
+
+        Raises:
+            AccessError: the server does not take the key.
+            BusyError: it does not, and has drawn a new one in the meantime: the next attempt has that.
+        """
+        key = self.key(kind)
+        try:
+            yield {} if key is None else {"authorization": f"Bearer {key}"}
+        except AccessError as error:
+            if self.key(kind) == key:
+                raise
+            raise BusyError("the server has a new key; try again.", "key_file") from error
+
+
+def note(state: str | Path) -> dict[str, Any]:
+    """What was noted in a state folder of the server that was started there; empty if there is no note."""
+    try:
+        noted = json.loads((Path(state) / NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _noted(address: str) -> str | None:
+    """The key file of the server that `genartisan serve` started from this folder, if it listens at this address."""
+    noted = note(STATE)
+    if _plain(address) not in (_plain(str(noted.get(name))) for name in ("url", "grpc")):
+        return None
+    file = Path(str(noted.get("keys")))
+    return str(file) if file.is_file() else None  # without authorization there is none
+
+
+def _plain(address: str) -> str:
+    return address.removeprefix("http://").rstrip("/").replace("localhost", "127.0.0.1")

@@ -1,0 +1,243 @@
+"""The models of a running server: versions side by side, the default one, their workers; without losing a request.
+
+TorchServe removes a worker whatever it is working on. So a worker is *held* first: it is given a request to do nothing,
+which it gets when it has finished what it was at, and is removed while it does that.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from genartisan.access import Access, Kind
+from genartisan.endpoint import MODEL, READY_WITHIN
+from genartisan.errors import AccessError, BusyError, ServeError
+from genartisan.replies import refusal, transport_errors
+from genartisan.serve import POLL, Server, access_of
+
+PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
+CONNECT = 10.0
+
+Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that makes pictures; ``status`` is TorchServe's word, such as READY."""
+
+    pid: int
+    status: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the model.
+
+    Attributes:
+        name: as the archive says it.
+        archive: its file in the store.
+        default: whether it answers requests that name no version.
+        workers: in the order in which TorchServe keeps them: it removes the last one first.
+        waiting: requests in its queue.
+    """
+
+    name: str
+    archive: str
+    default: bool
+    workers: tuple[Worker, ...]
+    waiting: int
+
+    @property
+    def ready(self) -> int:
+        """Workers that take requests."""
+        return sum(worker.status == "READY" for worker in self.workers)
+
+
+class Models:
+    """What `genartisan models` does, for a server that `genartisan.serve` started.
+
+    Args:
+        timeout: seconds that a new worker may take to be ready, and a worker that is to go may take for its last
+            request.
+        say: is told how it goes, a line at a time.
+
+    Each method raises ServeError for what the server refuses, and AccessError where the key is not the server's.
+    """
+
+    def __init__(self, server: Server, *, timeout: float | None = None, say: Say = logger.info) -> None:
+        self.server, self.say = server, say
+        self.access: Access = access_of(server)
+        self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
+
+    def versions(self) -> list[Version]:
+        """Every version, in the order of their registration; none if there is no model."""
+        described = self._ask("GET", f"models/{MODEL}/all", missing=[])
+        default = self._ask("GET", f"models/{MODEL}", missing=[{}])[0].get("modelVersion")
+        return [
+            Version(
+                name=entry["modelVersion"],
+                archive=entry["modelUrl"],
+                default=entry["modelVersion"] == default,
+                workers=tuple(Worker(int(w["pid"]), w["status"]) for w in entry["workers"]),
+                waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
+            )
+            for entry in described
+        ]
+
+    def version(self, name: str | None = None) -> Version:
+        """One version, or the default one."""
+        versions = self.versions()
+        for version in versions:
+            if version.name == name or (name is None and version.default):
+                return version
+        known = ", ".join(version.name for version in versions) or "none"
+        raise ServeError(f"version {name!r} is not registered; known: {known}.", "version")
+
+    def register(self, archive: str, workers: int = 1) -> Version:
+        """Takes an archive of the store into service, beside the versions that are there; returns when it is ready.
+
+        If it cannot be loaded it is not registered.
+
+        Args:
+            archive: the file's name.
+        """
+        before = {version.name for version in self.versions()}
+        if "/" in archive or not archive.endswith(".mar"):
+            raise ServeError(f"archive is {archive!r}; give the name of a .mar file in the store, no path.", "archive")
+        self._ask("POST", "models", url=archive, initial_workers=0)
+        (name,) = [version.name for version in self.versions() if version.name not in before]
+        try:
+            self._scale_up(name, _at_least_one(workers))
+        except BaseException:
+            self._ask("DELETE", f"models/{MODEL}/{name}")
+            raise
+        return self.version(name)
+
+    def scale(self, workers: int, name: str | None = None) -> Version:
+        """Gives a version so many workers; returns when they are ready, or gone. No request is lost."""
+        version = self.version(name)
+        if _at_least_one(workers) >= len(version.workers):
+            self._scale_up(version.name, workers)
+        for left in range(len(version.workers) - 1, workers - 1, -1):
+            with self._held_last(version.name):
+                self._set_workers(version.name, left)
+            self.say(f"version {version.name} has {left} workers")
+        return self.version(version.name)
+
+    def set_default(self, name: str) -> Version:
+        """Lets a version answer the requests that name none. Those in another one's queue are answered by that."""
+        if self.version(name).ready == 0:
+            raise ServeError(f"version {name!r} has no worker that is ready; scale it up first.", "version")
+        self._ask("PUT", f"models/{MODEL}/{name}/set-default")
+        return self.version(name)
+
+    def remove(self, name: str) -> None:
+        """Takes a version out of service, when what was asked of it is answered. Its archive stays in the store."""
+        version = self.version(name)
+        if version.default:
+            raise ServeError(
+                f"version {name!r} is the default, which answers every request without a version; make another one "
+                "the default first, or stop the server.",
+                "version",
+            )
+        if version.workers:
+            self.scale(1, name)
+            with self._held_last(name):
+                self._ask("DELETE", f"models/{MODEL}/{name}")
+        else:
+            self._ask("DELETE", f"models/{MODEL}/{name}")
+
+    def rotate_keys(self) -> None:
+        """Draws new keys for pictures and for management, which are in the key file at once; the old ones are void."""
+        for kind in ("inference", "management"):
+            self._ask("GET", "token", of="API", type=kind)
+
+    def _scale_up(self, name: str, workers: int) -> None:
+        self._set_workers(name, workers)
+        deadline, told = time.monotonic() + self.ready_within, -1
+        while (version := self.version(name)).ready < workers:
+            if version.ready != told:
+                told = version.ready
+                self.say(f"version {name}: {told} of {workers} workers are ready")
+            if time.monotonic() > deadline:
+                raise ServeError(
+                    f"version {name!r} was not ready in {self.ready_within:g} s; the logs in {self.server.logs} say "
+                    "why.",
+                    "timeout",
+                )
+            time.sleep(POLL)
+
+    def _set_workers(self, name: str, workers: int) -> None:
+        self._ask("PUT", f"models/{MODEL}/{name}", min_worker=workers, max_worker=workers)
+
+    @contextmanager
+    def _held_last(self, name: str) -> Iterator[None]:
+        """While it lasts, the worker of a version that TorchServe would remove first has nothing to do."""
+        deadline = time.monotonic() + self.patience
+        self.say(f"version {name}: waiting for a worker to finish what it is at")
+        while True:
+            last = self.version(name).workers[-1].pid
+            answer = self._hold(name, last)
+            if answer is not None:
+                try:
+                    yield
+                finally:
+                    answer.close()
+                return
+            if time.monotonic() > deadline:
+                raise ServeError(
+                    f"process {last} of version {name!r} was busy for {self.patience:g} s; try again, or raise the "
+                    "timeout.",
+                    "timeout",
+                )
+            time.sleep(POLL)
+
+    def _hold(self, name: str, pid: int) -> httpx.Response | None:
+        """Asks a version to hold a worker. An answer that goes on as long as it is held; None if another took it."""
+        url = f"{self.server.url}/predictions/{MODEL}/{name}"
+        client = httpx.Client(timeout=httpx.Timeout(self.patience, connect=CONNECT), trust_env=False)
+        try:
+            with transport_errors(url, self.patience), self.access.headers() as key:
+                answer = client.send(client.build_request("POST", url, json={"hold": pid}, headers=key), stream=True)
+                if answer.status_code != 200:
+                    answer.read()
+                    raise refusal(answer, url)
+                if json.loads(next(answer.iter_lines()))["event"] == "held":
+                    return answer
+        except BusyError:  # its queue is full, or the worker died
+            return None
+        answer.close()
+        return None
+
+    def _ask(self, method: str, path: str, *, of: Kind = "management", missing: Any = None, **query: Any) -> Any:
+        """The management API's answer; ``missing`` where there is no such model."""
+        url = f"{self.server.management}/{path}"
+        with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
+            timeout = httpx.Timeout(self.ready_within, connect=CONNECT)
+            answer = httpx.request(method, url, params=query, headers=key, timeout=timeout, trust_env=False)
+            if answer.status_code == 404 and missing is not None:
+                return missing
+            if answer.status_code >= 300:
+                raise self._refused(answer, url)
+        return answer.json() if answer.content.strip() else None
+
+    def _refused(self, answer: httpx.Response, url: str) -> Exception:
+        error = refusal(answer, url)
+        if isinstance(error, AccessError):
+            return error
+        hint = f" The logs in {self.server.logs} say why." if answer.status_code >= 500 else ""
+        return ServeError(error.message + hint, "server")
+
+
+def _at_least_one(workers: int) -> int:
+    if workers < 1:
+        raise ServeError(f"workers is {workers}; give 1 or more, or remove the version.", "workers")
+    return workers

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup demo test lint serve stop loadtest bench bundle clean
+.PHONY: help setup demo test lint fuzz serve stop loadtest bench bundle clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1	/' | expand -t 18
@@ -22,6 +22,9 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	mypy
+
+fuzz: $(VENV)/.dev  ## damaged pictures and odd requests, ever new ones: forty minutes
+	FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -W ignore
 
 serve: $(VENV)/.serve  ## build the embedded archive and start the server
 	genartisan archive

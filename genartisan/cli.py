@@ -214,13 +214,13 @@ def models(options: argparse.Namespace) -> None:
 
 
 def keys(options: argparse.Namespace) -> None:
-    """Where the server's keys are; rotate draws new ones, and the old ones are void."""
+    """The server's keys: where they are, show the one for pictures, or rotate, which voids them and draws new ones."""
     managed = running_models(options)
     if managed.access.file is None:
         raise ServeError("this server asks for no keys (disable_token_authorization in its configuration).", "state")
     if options.action == "rotate":
         managed.rotate_keys()
-    print(managed.access.file)
+    print(managed.access.key() if options.action == "show" else managed.access.file)
 
 
 def running_models(options: argparse.Namespace) -> Models:
@@ -349,7 +349,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_model_actions(sub)
 
     sub = command("keys", keys)
-    sub.add_argument("action", choices=("where", "rotate"))
+    sub.add_argument("action", choices=("where", "show", "rotate"))
     add_timeout_flag(sub, READY_WITHIN, "to wait for the server")
     add_state_flag(sub)
 

@@ -14,6 +14,7 @@ from genartisan.request import JSON, MEDIA_TYPES
 
 Schema = dict[str, Any]
 PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF or PPM"
+FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
 ERRORS = (InputError, TooLargeError, UnsupportedImageError, GenartisanError, DeadlineError)
 
 
@@ -66,6 +67,7 @@ def openapi() -> Schema:
     definitions = params.pop("$defs")
     schemas = {
         "Params": params, **definitions, "Request": request_schema(), "Form": form_schema(), "Error": error_schema(),
+        "ServerError": server_error_schema(),
         "Report": {"type": "object", "description": "What was done and measured."},
         "Event": event_schema(),
     }  # fmt: skip
@@ -78,6 +80,7 @@ def openapi() -> Schema:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": URL}],
+        "security": [{"token": []}],
         "paths": {
             f"/predictions/{MODEL}": {"post": operation("stylise", "A picture", ("photo", "report"), streams=True)},
             f"/explanations/{MODEL}": {
@@ -109,11 +112,14 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
     refusals = {
         str(status): {
             "description": " ".join(words),
-            "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+            "content": {JSON: {"schema": _refusal_schema(status)}},
         }
         for status, words in sorted(statuses.items())
     }
-    refusals["503"] = {"description": "Busy: the queue is full."}  # from TorchServe
+    refusals["400"]["description"] += " Or there was no valid key."
+    theirs = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
+    refusals["503"] = {"description": "Busy: the queue is full, or no worker is up.", "content": theirs}
+    refusals["507"] = {"description": "The worker was killed, perhaps for its memory.", "content": theirs}
     return {
         "operationId": name,
         "summary": summary,
@@ -126,6 +132,13 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
         },
         "responses": {"200": {"description": summary, "content": content}, **refusals},
     }
+
+
+def _refusal_schema(status: int) -> Schema:
+    """Of an error with this status, which is ours, or may be TorchServe's own, too."""
+    names = ("Error", "ServerError") if status in FROM_THE_SERVER else ("Error",)
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
 
 
 def form_schema() -> Schema:
@@ -172,6 +185,16 @@ def error_schema() -> Schema:
                 "properties": {"code": text, "message": text, "field": {"type": ["string", "null"]}},
             }
         },
+    }
+
+
+def server_error_schema() -> Schema:
+    """Of the body of TorchServe's own errors."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["code", "type", "message"],
+        "properties": {"code": {"type": "integer"}, "type": text, "message": text},
     }
 
 

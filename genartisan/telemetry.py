@@ -33,8 +33,9 @@ LABELS = {
     "genartisan_steps_per_second": ("worker",),
     "genartisan_peak_memory_bytes": ("worker",),
 }
-"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in. The last three are gauges, which
-several workers would overwrite for one another: each has a number of its own (`slot`)."""
+"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in. The last three are gauges.
+
+Several workers would overwrite one another's gauges, so each has a number of its own (`slot`)."""
 
 SLOTS = 256  # workers of a server
 logger = logging.getLogger(__name__)

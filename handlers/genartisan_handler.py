@@ -61,6 +61,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self._warm_up()
         self.telemetry = Telemetry(emitter(context.metrics), telemetry.slot(Path(tempfile.gettempdir())))
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
+        logging.getLogger("ts.service").addFilter(is_no_refusal)
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
 
@@ -260,6 +261,11 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         photo = torch.linspace(0, 255, 64 * 64 * 3).byte().reshape(64, 64, 3).numpy()
         small = {"size": 64, "steps": 1, "patches": 2, "patch_size": 32}
         self.stylizer(Image.fromarray(photo), "Warm-up", config=preset("draft", small))
+
+
+def is_no_refusal(record: logging.LogRecord) -> bool:
+    """Keeps TorchServe from logging a refusal over gRPC with its traceback and its words, which may be the user's."""
+    return not (record.exc_info and isinstance(record.exc_info[1], PredictionException))
 
 
 def emitter(metrics: Any) -> Emit:

@@ -232,6 +232,8 @@ def test_new_keys_void_the_old_ones_and_no_client_of_ours_notices(
     stopped.set()
     asking.join()
     assert failures == []
+    assert main(["keys", "show", "--state", state_folder]) == 0
+    assert capsys.readouterr().out.strip() == serving.key(server)["Authorization"].removeprefix("Bearer ")
     assert post(server, FIELDS, old).status == 400
     assert post(server, FIELDS).status == 200
     assert managed(server, "GET", "models").status_code == 200

@@ -12,12 +12,15 @@ from genartisan.config import StyleConfig
 from genartisan.images import MIN_SIDE
 from genartisan.stylizer import Stylizer
 
+ON_CPU = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU or PyTorch's allocator on the CPU, which raises plain RuntimeErrors, is out of memory."""
-    return type(error).__name__ in ("MemoryError", "OutOfMemoryError") or "can't allocate memory" in str(error)
+    """Whether Python, the GPU, or on the CPU PyTorch's allocator or oneDNN, which raise RuntimeErrors, is out of memory."""
+    if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in ON_CPU)
 
 
 def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfig, **others: Any) -> int | None:

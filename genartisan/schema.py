@@ -109,7 +109,7 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
     statuses: dict[int, list[str]] = {}
     for error in ERRORS:
         statuses.setdefault(error.status, []).append((error.__doc__ or "").splitlines()[0])
-    refusals = {
+    refusals: Schema = {
         str(status): {
             "description": " ".join(words),
             "content": {JSON: {"schema": _refusal_schema(status)}},

@@ -114,7 +114,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
         """The picture, or as much of it as its deadline allows; from the cache if it was made before."""
         key = request.key(self.bundle_hash)
-        kept = self.results.get(key)
+        anew = "no-cache" in self._headers().get("cache-control", "").lower()
+        kept = None if anew else self.results.get(key)
         self.record.details["cache"] = "miss" if kept is None else "hit"
         self.context.set_response_header(0, "X-Genartisan-Cache", self.record.details["cache"])
         if kept is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -206,8 +207,8 @@ def test_the_very_same_request_is_answered_from_the_cache(
 ) -> None:
     handler.results = ByteCache(1_000_000)
 
-    def ask(accept: str, **params: Any) -> tuple[bytes, str]:
-        request = context({**HTTP, "Accept": accept})
+    def ask(accept: str, more: dict[str, str] = {}, **params: Any) -> tuple[bytes, str]:
+        request = context({**HTTP, "Accept": accept, **more})
         request.cl_socket = SimpleNamespace(sendall=lambda content: None)
         (content,) = handler.handle(fields(photo, **params), request)
         return content, request.get_response_headers(0)["X-Genartisan-Cache"]
@@ -223,6 +224,7 @@ def test_the_very_same_request_is_answered_from_the_cache(
     assert again == picture
     last = json.loads(streamed)
     assert (base64.b64decode(last["photo"]), last["report"]) == (picture, report)
+    assert ask("image/png", {"Cache-Control": "no-cache"}) == (picture, "miss")
     for other in ({"seed": 1}, {"steps": 3}, {"mode": "artisan"}):
         assert ask("image/png", **other)[1] == "miss"
     handler.results = ByteCache(0)
@@ -251,3 +253,11 @@ def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:
         with pytest.raises(PredictionException, match=f"{name} is no field"):
             handler.handle([{**data, name: b"True"}], context({name: {"content-type": ""}}))
     assert set(OUTPUTS) == {"image/png", "image/jpeg", "image/webp"}
+
+
+def test_out_of_memory_for_real() -> None:
+    """In a process of its own with 700 MB more than it needs: refused with a size, which then succeeds."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "out_of_memory.py"), "--megabytes", "700"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "would fit" in done.stdout

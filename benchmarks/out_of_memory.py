@@ -1,0 +1,112 @@
+"""A request too large for the memory, for real: the handler as TorchServe loads it, with less memory than it wants.
+
+    python benchmarks/out_of_memory.py --device cuda --megabytes 3000
+    python benchmarks/out_of_memory.py --megabytes 700
+
+It has to be refused with 413 and a size; that size has to succeed, at once, and so has a small request after it. On CUDA the
+limit is that of PyTorch's allocator, on the CPU that of the process's addresses beyond what it has when it is ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import re
+import resource
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+from PIL import Image
+from ts.context import Context, RequestProcessor
+
+from genartisan.archive import archive
+from genartisan.demo import PHOTO
+from genartisan.images import encode
+
+LARGE = {"preset": "fast", "size": 2048, "patches": 8, "steps": 2, "coarse_share": 0.0}
+SMALL = {**LARGE, "size": 96}
+
+
+def main() -> int:
+    arguments = parse()
+    with tempfile.TemporaryDirectory() as folder, Image.open(PHOTO) as photo:
+        enlarged = encode(photo.convert("RGB").resize((2048, 2048)), "image/jpeg")
+        handler = loaded(archive(arguments.bundle, Path(folder) / "store"), Path(folder) / "model", arguments.device)
+        status, answer = ask(handler, enlarged, SMALL)
+        assert status == 200, answer
+        limit(torch.device(arguments.device), arguments.megabytes * 10**6)
+        status, answer = ask(handler, enlarged, LARGE)
+        print(status, answer.decode()[:300])
+        assert status == 413, "the memory sufficed; lower --megabytes"
+        found = re.search(r"size (\d+) would fit", answer.decode())
+        assert found, "no size was found; raise --megabytes"
+        for size in (int(found[1]), SMALL["size"]):
+            status, answer = ask(handler, enlarged, {**LARGE, "size": size})
+            print(f"size {size}: {status}, {len(answer):,} bytes")
+            assert status == 200, answer[:300]
+    return 0
+
+
+def loaded(mar: Path, folder: Path, device: str) -> Any:
+    """The handler in an archive, as TorchServe would start it."""
+    with zipfile.ZipFile(mar) as file:
+        file.extractall(folder)
+    sys.path.insert(0, str(folder))
+    handler = importlib.import_module("genartisan_handler").GenartisanHandler()
+    made = context({}, str(folder), 0 if device == "cuda" else None)
+    made.model_yaml_config = yaml.safe_load((folder / "model-config.yaml").read_text())
+    made.model_yaml_config["handler"] |= {"result_cache_bytes": 0}
+    handler.initialize(made)
+    return handler
+
+
+def context(headers: dict[str, str], folder: str = ".", gpu: int | None = None) -> Context:
+    """TorchServe's, of one request."""
+    metrics = SimpleNamespace(
+        get_metric=lambda *_: SimpleNamespace(add_or_update=lambda *_: None),
+        add_counter=lambda *_: None,
+        add_time=lambda *_: None,
+    )
+    made = Context("genartisan", folder, {}, 1, gpu, "0.12.0", True, metrics, {})
+    made.request_processor = [RequestProcessor(headers)]
+    made.request_ids = {0: "some-id"}
+    return made
+
+
+def ask(handler: Any, photo: bytes, params: dict[str, Any]) -> tuple[int, bytes]:
+    """Status and body of one request over HTTP."""
+    own = context({"Host": "127.0.0.1", "url_path": ""})
+    fields = {"photo": photo, "prompt": b"fire", "params": json.dumps(params).encode()}
+    (answer,) = handler.handle([fields], own)
+    return own.get_response_status(0)[0], answer
+
+
+def limit(device: torch.device, size: int) -> None:
+    """Leaves this process so many bytes more than it has."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + size) / total)
+        return
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    size += pages * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundle", default="embedded")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--megabytes", type=int, default=700)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,8 +3,8 @@
     python benchmarks/out_of_memory.py --device cuda --megabytes 3000
     python benchmarks/out_of_memory.py --megabytes 700
 
-It has to be refused with 413 and a size; that size has to succeed, at once, and so has a small request after it. On CUDA the
-limit is that of PyTorch's allocator, on the CPU that of the process's addresses beyond what it has when it is ready.
+It has to be refused with 413 and a size; that size has to succeed, at once, and so has a small request after it. The
+limit is that of PyTorch's allocator on CUDA, on the CPU that of the process's addresses beyond what it has when ready.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU, or on the CPU PyTorch's allocator or oneDNN, which raise RuntimeErrors, is out of memory."""
+    """Whether Python, the GPU, or on the CPU PyTorch's allocator or oneDNN (RuntimeErrors both) is out of memory."""
     if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ON_CPU)

@@ -207,8 +207,8 @@ def test_the_very_same_request_is_answered_from_the_cache(
 ) -> None:
     handler.results = ByteCache(1_000_000)
 
-    def ask(accept: str, more: dict[str, str] = {}, **params: Any) -> tuple[bytes, str]:
-        request = context({**HTTP, "Accept": accept, **more})
+    def ask(accept: str, control: str = "max-age=60", **params: Any) -> tuple[bytes, str]:
+        request = context({**HTTP, "Accept": accept, "Cache-Control": control})
         request.cl_socket = SimpleNamespace(sendall=lambda content: None)
         (content,) = handler.handle(fields(photo, **params), request)
         return content, request.get_response_headers(0)["X-Genartisan-Cache"]
@@ -224,7 +224,7 @@ def test_the_very_same_request_is_answered_from_the_cache(
     assert again == picture
     last = json.loads(streamed)
     assert (base64.b64decode(last["photo"]), last["report"]) == (picture, report)
-    assert ask("image/png", {"Cache-Control": "no-cache"}) == (picture, "miss")
+    assert ask("image/png", "no-cache") == (picture, "miss")
     for other in ({"seed": 1}, {"steps": 3}, {"mode": "artisan"}):
         assert ask("image/png", **other)[1] == "miss"
     handler.results = ByteCache(0)

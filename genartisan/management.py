@@ -18,12 +18,11 @@ import httpx
 
 from genartisan.access import Access, Kind
 from genartisan.endpoint import MODEL, READY_WITHIN
-from genartisan.errors import AccessError, BusyError, ServeError
+from genartisan.errors import AccessError, ServeError
 from genartisan.replies import refusal, transport_errors
 from genartisan.serve import POLL, Server, access_of
 
 PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
-CONNECT = 10.0
 
 Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
@@ -75,6 +74,7 @@ class Models:
     def __init__(self, server: Server, *, timeout: float | None = None, say: Say = logger.info) -> None:
         self.server, self.say = server, say
         self.access: Access = access_of(server)
+        self._http = httpx.Client(trust_env=False)
         self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
 
     def versions(self) -> list[Version]:
@@ -109,13 +109,14 @@ class Models:
         Args:
             archive: the file's name.
         """
+        _at_least_one(workers)
         before = {version.name for version in self.versions()}
         if "/" in archive or not archive.endswith(".mar"):
             raise ServeError(f"archive is {archive!r}; give the name of a .mar file in the store, no path.", "archive")
-        self._ask("POST", "models", url=archive, initial_workers=0)
+        self._ask("POST", "models", url=archive, model_name=MODEL, initial_workers=0)
         (name,) = [version.name for version in self.versions() if version.name not in before]
         try:
-            self._scale_up(name, _at_least_one(workers))
+            self._scale_up(name, workers)
         except BaseException:
             self._ask("DELETE", f"models/{MODEL}/{name}")
             raise
@@ -203,26 +204,21 @@ class Models:
     def _hold(self, name: str, pid: int) -> httpx.Response | None:
         """Asks a version to hold a worker. An answer that goes on as long as it is held; None if another took it."""
         url = f"{self.server.url}/predictions/{MODEL}/{name}"
-        client = httpx.Client(timeout=httpx.Timeout(self.patience, connect=CONNECT), trust_env=False)
-        try:
-            with transport_errors(url, self.patience), self.access.headers() as key:
-                answer = client.send(client.build_request("POST", url, json={"hold": pid}, headers=key), stream=True)
-                if answer.status_code != 200:
-                    answer.read()
-                    raise refusal(answer, url)
-                if json.loads(next(answer.iter_lines()))["event"] == "held":
-                    return answer
-        except BusyError:  # its queue is full, or the worker died
+        with transport_errors(url, self.patience), self.access.headers() as key:
+            request = self._http.build_request("POST", url, json={"hold": pid}, headers=key, timeout=self.patience)
+            answer = self._http.send(request, stream=True)
+            if answer.status_code == 200 and json.loads(next(answer.iter_lines(), "{}")).get("event") == "held":
+                return answer
+            answer.read()
+            if answer.status_code != 200 and answer.status_code < 500:  # else it is busy, or the worker died
+                raise refusal(answer, url)
             return None
-        answer.close()
-        return None
 
     def _ask(self, method: str, path: str, *, of: Kind = "management", missing: Any = None, **query: Any) -> Any:
         """The management API's answer; ``missing`` where there is no such model."""
         url = f"{self.server.management}/{path}"
         with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
-            timeout = httpx.Timeout(self.ready_within, connect=CONNECT)
-            answer = httpx.request(method, url, params=query, headers=key, timeout=timeout, trust_env=False)
+            answer = self._http.request(method, url, params=query, headers=key, timeout=self.ready_within)
             if answer.status_code == 404 and missing is not None:
                 return missing
             if answer.status_code >= 300:

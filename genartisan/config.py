@@ -75,6 +75,8 @@ class StyleConfig(_Frozen):
     patches of up to three quarters of their size."""
     start: Literal["random", "bundle"] = "random"  # paper §3.2
     """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
+    grain: Share = 0.0  # deviation of colours, 0-1, ours
+    """Noise on what StyleNet sees of the background, as its deviation: a convolution draws nothing on flat ground."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
     """Adam's learning rate in the first steps."""
     halve_every: Int = Field(100, ge=1, le=MAX_STEPS)  # steps, paper §5.2
@@ -136,11 +138,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         "size": 384, "steps": 60, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 30,
-        "patches": 16, "contrast": 1.0,
+        "patches": 16, "contrast": 1.0, "grain": 0.05,
     },
     "draft": {
         "size": 256, "steps": 40, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 20,
-        "patches": 16, "patch_size": 96, "contrast": 1.0,
+        "patches": 16, "patch_size": 96, "contrast": 1.0, "grain": 0.05,
     },
 }  # fmt: skip
 DEFAULT_PRESET = "paper"

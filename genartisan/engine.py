@@ -23,7 +23,7 @@ from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
 from genartisan.patches import PatchPlan, Records, plan, warp
 from genartisan.regions import NAMES, RegionMap
-from genartisan.scales import Eyes, Scale, halved, prepared
+from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
@@ -95,7 +95,7 @@ class Run:
         self.stylenet = self._fresh_stylenet()
         self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.device)
         self.eyes = Eyes(self.bundle, self.dtype)
-        self.full = prepared(self.photo, self.regions, self.plan, self.eyes, self.device)
+        self.full = self._prepared(self.photo, self.regions, self.plan)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse = self._coarse() if self.coarse_steps else self.full
         self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
@@ -223,7 +223,11 @@ class Run:
             patches = plan(self.config, photo.size, regions, self.seed, side)
             if set(patches.warnings) <= set(self.plan.warnings):  # no size gives a crop of what the photo lacks
                 break
-        return prepared(photo, regions, patches, self.eyes, self.device)
+        return self._prepared(photo, regions, patches)
+
+    def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
+        grain = film_grain(photo.size, self.config.grain, self.seed)
+        return prepared(photo, regions, patches, self.eyes, self.device, grain)
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

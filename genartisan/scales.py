@@ -14,6 +14,8 @@ from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchPlan
 from genartisan.regions import RegionMap
 
+GRAIN_OCTAVES = 3
+
 
 @dataclass(frozen=True)
 class Eyes:
@@ -49,7 +51,7 @@ class Scale:
     """The photo at one size, embedded once.
 
     Attributes:
-        content: the photo, ``(1, 3, H, W)``.
+        content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background.
         background: the global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks
             nothing.
         sees_background: whether the mask leaves anything; two black pictures have no direction, only rounding errors.
@@ -73,8 +75,20 @@ class Scale:
 
 
 @torch.no_grad()
-def prepared(photo: Photo, regions: RegionMap | None, plan: PatchPlan, eyes: Eyes, device: torch.device) -> Scale:
-    """The scale of a photo and its region map, which is None where nothing is masked, on ``device``."""
+def prepared(
+    photo: Photo,
+    regions: RegionMap | None,
+    plan: PatchPlan,
+    eyes: Eyes,
+    device: torch.device,
+    grain: Tensor | None = None,
+) -> Scale:
+    """The scale of a photo and its region map, which is None where nothing is masked, on ``device``.
+
+    Args:
+        grain: noise on what StyleNet sees of the background, ``(1, 1, H, W)``. The losses hold the picture against
+            the photo itself.
+    """
     content = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
     if regions is not None and bool(regions.portrait.any()):
@@ -82,6 +96,9 @@ def prepared(photo: Photo, regions: RegionMap | None, plan: PatchPlan, eyes: Eye
     features = eyes.features(content)
     source = F.normalize(eyes.embed(eyes.whole(content)), dim=-1)  # (1, D)
     masked = source if background is None else eyes.embed(eyes.whole(content * background))
+    if grain is not None:
+        grain = grain.to(device)
+        content = content + (grain if background is None else grain * background)
     return Scale(
         content=content,
         background=background,
@@ -91,6 +108,27 @@ def prepared(photo: Photo, regions: RegionMap | None, plan: PatchPlan, eyes: Eye
         global_source=F.normalize(masked, dim=-1),  # (1, D)
         plan=plan,
     )
+
+
+def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:
+    """Grey noise, ``(1, 1, H, W)``, in three octaves, for strokes of several sizes; None for a deviation of 0.
+
+    A StyleNet is convolutions, whose answer to flat ground is flat. There the noise is what strokes grow from, as in
+    feed-forward texture synthesis (Ulyanov et al., arXiv 1603.03417); elsewhere the photo's own edges drown it.
+
+    Args:
+        size: (width, height) in pixels.
+    """
+    if deviation == 0:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    width, height = size
+    noise = torch.zeros(1, 1, height, width)
+    for octave in range(GRAIN_OCTAVES):
+        grid = torch.randn(1, 1, (height >> octave) + 2, (width >> octave) + 2, generator=generator)
+        finer = F.interpolate(grid, scale_factor=2**octave, mode="bicubic") if octave else grid
+        noise += finer[..., :height, :width] / finer.std()
+    return noise * (deviation / noise.std())
 
 
 def halved(photo: Photo) -> Photo:

@@ -17,7 +17,7 @@ from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
 from genartisan.images import Photo, read_photo
 from genartisan.regions import BACKGROUND, RegionMap, from_mask
-from genartisan.scales import Scale, halved
+from genartisan.scales import Scale, film_grain, halved
 from genartisan.stylizer import Result, Stylizer, find_device, find_precision
 
 QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
@@ -65,6 +65,37 @@ def test_alpha_is_put_back(tiny_stylizer: Stylizer) -> None:
     image = tiny_stylizer(photo, "fire", config=quick(steps=1)).image
     assert image.mode == "RGBA"
     assert np.array_equal(np.asarray(image)[..., 3], np.asarray(photo)[..., 3])
+
+
+def test_grain_gives_flat_ground_something_to_draw_on_and_leaves_people_alone() -> None:
+    stylizer, photo = Stylizer(Bundle.load("embedded"), "cpu"), Image.new("RGB", (128, 128), (120, 140, 160))
+    people = Image.new("L", photo.size)
+    people.paste(255, (0, 0, 64, 128))
+
+    def variation(grain: float) -> tuple[float, float]:
+        """Standard deviations over the people's half of the finished picture and over the background, far from both."""
+        config = StyleConfig(size=128, steps=1, patches=2, patch_size=32, start="bundle", grain=grain, contrast=1.0)
+        picture = np.asarray(stylizer(photo, "fire", config=config, mask=people, seed=1).image, dtype=float)
+        left, right = picture[16:112, 8:48], picture[16:112, 80:120]
+        return float(left.std((0, 1)).mean()), float(right.std((0, 1)).mean())
+
+    (left, right), (grainy_left, grainy_right) = variation(0), variation(0.2)
+    assert grainy_right > 10 * right
+    assert grainy_left < 0.2 * grainy_right
+    assert left < 0.1 * grainy_right
+
+
+def test_grain_has_the_deviation_that_was_asked_for_and_is_of_the_seed() -> None:
+    grain = film_grain((61, 47), 0.05, 3)
+    assert grain is not None
+    assert grain.shape == (1, 1, 47, 61)
+    assert float(grain.std()) == pytest.approx(0.05)
+    assert abs(float(grain.mean())) < 0.02
+    again, other = film_grain((61, 47), 0.05, 3), film_grain((61, 47), 0.05, 4)
+    assert again is not None and other is not None  # noqa: PT018
+    assert torch.equal(grain, again)
+    assert not torch.equal(grain, other)
+    assert film_grain((61, 47), 0.0, 3) is None
 
 
 def test_the_iterator_gives_the_same_picture_as_the_call(tiny_stylizer: Stylizer) -> None:

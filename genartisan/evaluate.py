@@ -32,8 +32,9 @@ PHOTOS = {
     "skimage": ("data/astronaut.png", "data/coffee.png", "data/chelsea.png", "data/rocket.jpg"),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }  # photos that lie in wheels, people and things
-PAPER_CONFIG = StyleConfig(size=160, steps=60, patches=16)  # the paper's learning rate and schedule, small
 START_PAIRS = 8
+START_STEP = 60  # at which the losses of two starts are compared
+PAPER_CONFIG = StyleConfig(size=160, steps=START_STEP, patches=16)  # the paper's learning rate and schedule, small
 STARTS = ("bundle", "random")
 
 
@@ -221,10 +222,10 @@ def verdict(judge: Judge, job: Job, picture: Tensor, background: Tensor) -> dict
 
 
 def compared(pair: tuple[Job, ...], work: Path) -> dict[str, Any]:
-    """The total losses of the last step from both starts, and the first over the second."""
-    reports = [job.report(work) for job in pair]
-    losses = [report["losses"]["total"] for report in reports]
-    facts = {"photo": pair[0].photo.name, "style": pair[0].style, "step": reports[0]["steps"]}
+    """The total losses at `START_STEP`, or at the last step of a shorter run, and the first over the second."""
+    histories = [job.report(work)["history"][:START_STEP] for job in pair]
+    losses = [history[-1]["total"] for history in histories]
+    facts = {"photo": pair[0].photo.name, "style": pair[0].style, "step": len(histories[0])}
     return {**facts, **dict(zip(STARTS, losses, strict=True)), "ratio": round(losses[0] / losses[1], 4)}
 
 

@@ -1,12 +1,13 @@
 """Who may ask a server: the keys that TorchServe draws when it starts, and where a client finds them.
 
-A key is sent to the address it was given for and to no other.
+A key that was found, rather than given, is sent to the server that it is of, and to no other.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,8 +43,13 @@ class Access:
         Args:
             address: URL or HOST:PORT that will be asked.
             token, key_file: as in `Access`; else ``GENARTISAN_TOKEN`` or ``GENARTISAN_KEY_FILE`` of the environment.
+
+        Raises:
+            ServeError: the token could not stand in a header.
         """
         token = token or (None if key_file else os.environ.get(TOKEN_VARIABLE))
+        if token and not re.fullmatch("[!-~]+", token):
+            raise ServeError(f"token ({TOKEN_VARIABLE}) has characters that no key has; copy it anew.", "token")
         key_file = None if token else key_file or os.environ.get(FILE_VARIABLE) or _noted(address)
         return cls(token or None, None if key_file is None else Path(key_file))
 

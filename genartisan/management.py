@@ -114,7 +114,10 @@ class Models:
         if "/" in archive or not archive.endswith(".mar"):
             raise ServeError(f"archive is {archive!r}; give the name of a .mar file in the store, no path.", "archive")
         self._ask("POST", "models", url=archive, model_name=MODEL, initial_workers=0)
-        (name,) = [version.name for version in self.versions() if version.name not in before]
+        new = [version.name for version in self.versions() if version.name not in before]
+        if len(new) != 1:
+            raise ServeError(f"{len(new)} versions came while {archive} was registered; look at the list.", "archive")
+        (name,) = new
         try:
             self._scale_up(name, workers)
         except BaseException:
@@ -209,9 +212,10 @@ class Models:
             answer = self._http.send(request, stream=True)
             if answer.status_code == 200 and json.loads(next(answer.iter_lines(), "{}")).get("event") == "held":
                 return answer
-            answer.read()
-            if answer.status_code != 200 and answer.status_code < 500:  # else it is busy, or the worker died
+            if 400 <= answer.status_code < 500:  # above that it is busy, or the worker died
+                answer.read()
                 raise refusal(answer, url)
+            answer.close()
             return None
 
     def _ask(self, method: str, path: str, *, of: Kind = "management", missing: Any = None, **query: Any) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 import tenacity.nap
 
 from genartisan.client import AsyncClient, Client
-from genartisan.errors import BusyError, InputError, LateError, ServeError, TooLargeError
+from genartisan.errors import AccessError, BusyError, InputError, LateError, ServeError, TooLargeError
 from genartisan.replies import Reply
 
 PICTURE = httpx.Response(200, content=b"picture", headers={"content-type": "image/jpeg"})
@@ -54,18 +55,18 @@ class Server:
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
 
 
-def ask(kind: str, server: Server, method: str, **keywords: Any) -> Any:
+def ask(kind: str, server: Server, method: str, key_file: Path | None = None, **keywords: Any) -> Any:
     """One call of either client; of a stream, all events."""
     keywords = {"photo": b"photo", "prompt": "fire", **keywords}
     transport = httpx.MockTransport(server)
     if kind == "sync":
-        with Client(timeout=9) as client:
+        with Client(timeout=9, key_file=key_file) as client:
             client.__dict__["_http"] = httpx.Client(transport=transport)
             answer = getattr(client, method)(**keywords)
             return list(answer) if method == "stream" else answer
 
     async def called() -> Any:
-        async with AsyncClient(timeout=9) as client:
+        async with AsyncClient(timeout=9, key_file=key_file) as client:
             client.__dict__["_http"] = httpx.AsyncClient(transport=transport)
             answer = getattr(client, method)(**keywords)
             return [event async for event in answer] if method == "stream" else await answer
@@ -170,3 +171,31 @@ def test_a_url_that_is_none_is_named() -> None:
     for url in ("127.0.0.1:8080", "ftp://127.0.0.1"):
         with pytest.raises(ServeError, match="Write it as in http://"), Client(url, retries=0) as client:
             client.stylize(base64.b64decode("AAAA"), "fire")
+
+
+def test_a_key_that_has_changed_meanwhile_is_sent_at_the_next_attempt(tmp_path: Path) -> None:
+    file = tmp_path / "key_file.json"
+    denied = httpx.Response(400, json={"code": 400, "type": "InvalidKeyException", "message": "Token ..."})
+
+    def write(key: str) -> None:
+        file.write_text(json.dumps({"inference": {"key": key}}))
+
+    class Rotating(Server):
+        def __call__(self, request: httpx.Request) -> httpx.Response:
+            write("new")
+            return super().__call__(request)
+
+    for kind in ("sync", "async"):
+        write("old")
+        server = Rotating([denied, PICTURE])
+        assert ask(kind, server, "stylize", key_file=file).content == b"picture"
+        assert [request.headers["authorization"] for request in server.asked] == ["Bearer old", "Bearer new"]
+        with pytest.raises(AccessError):
+            ask(kind, Server([denied, denied]), "stylize", key_file=file)
+
+
+def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for token in ("a\nb", "ключ", "two words"):
+        monkeypatch.setenv("GENARTISAN_TOKEN", token)
+        with pytest.raises(ServeError, match="GENARTISAN_TOKEN"):
+            Client()

@@ -37,6 +37,7 @@ SMALL = {**LARGE, "size": 96}
 def main() -> int:
     arguments = parse()
     with tempfile.TemporaryDirectory() as folder, Image.open(PHOTO) as photo:
+        tempfile.tempdir = folder  # where a worker leaves what it locks
         enlarged = encode(photo.convert("RGB").resize((2048, 2048)), "image/jpeg")
         handler = loaded(archive(arguments.bundle, Path(folder) / "store"), Path(folder) / "model", arguments.device)
         status, answer = ask(handler, enlarged, SMALL)

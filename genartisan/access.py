@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from genartisan.errors import AccessError, BusyError, ServeError
 KEY_FILE = "key_file.json"  # TorchServe's own name for it
 NOTE = "server.json"  # in a state folder: what was started there
 TOKEN_VARIABLE, FILE_VARIABLE = "GENARTISAN_TOKEN", "GENARTISAN_KEY_FILE"
+
+WRITTEN_WITHIN, POLL = 0.3, 0.02  # seconds that a new key file may take, and between two looks at it
 
 Kind = Literal["inference", "management", "API"]  # TorchServe's names: pictures, models, new keys
 
@@ -61,15 +64,20 @@ class Access:
         """
         if self.token is not None or self.file is None:
             return self.token
-        try:
-            key: str = json.loads(self.file.read_text(encoding="utf-8"))[kind]["key"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"it has no key for {kind}"
-            raise ServeError(
-                f"key_file {str(self.file)!r} cannot be used: {reason}. Give the {KEY_FILE} of the running server.",
-                "key_file",
-            ) from error
-        return key
+        deadline = time.monotonic() + WRITTEN_WITHIN
+        while True:
+            try:
+                key: str = json.loads(self.file.read_text(encoding="utf-8"))[kind]["key"]
+                return key
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                if isinstance(error, ValueError) and time.monotonic() < deadline:
+                    time.sleep(POLL)  # it is just being written
+                    continue
+                reason = error.strerror if isinstance(error, OSError) else f"it has no key for {kind}"
+                raise ServeError(
+                    f"key_file {str(self.file)!r} cannot be used: {reason}. Give the {KEY_FILE} of the running server.",
+                    "key_file",
+                ) from error
 
     @contextmanager
     def headers(self, kind: Kind = "inference") -> Iterator[dict[str, str]]:
@@ -83,8 +91,11 @@ class Access:
         try:
             yield {} if key is None else {"authorization": f"Bearer {key}"}
         except AccessError as error:
-            if self.key(kind) == key:
-                raise
+            deadline = time.monotonic() + WRITTEN_WITHIN  # a new key counts before it is in the file
+            while self.key(kind) == key:
+                if self.file is None or time.monotonic() > deadline:
+                    raise
+                time.sleep(POLL)
             raise BusyError("the server has a new key; try again.", "key_file") from error
 
 

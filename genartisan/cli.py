@@ -214,13 +214,13 @@ def models(options: argparse.Namespace) -> None:
 
 
 def keys(options: argparse.Namespace) -> None:
-    """The server's keys: where they are, show the one for pictures, or rotate, which voids them and draws new ones."""
+    """The server's keys: where they are, show one of them, or rotate, which voids them and draws new ones."""
     managed = running_models(options)
     if managed.access.file is None:
         raise ServeError("this server asks for no keys (disable_token_authorization in its configuration).", "state")
     if options.action == "rotate":
         managed.rotate_keys()
-    print(managed.access.key() if options.action == "show" else managed.access.file)
+    print(managed.access.key(options.kind) if options.action == "show" else managed.access.file)
 
 
 def running_models(options: argparse.Namespace) -> Models:
@@ -350,6 +350,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("keys", keys)
     sub.add_argument("action", choices=("where", "show", "rotate"))
+    sub.add_argument("--kind", choices=("inference", "management"), default="inference", help="which key to show")
     add_timeout_flag(sub, READY_WITHIN, "to wait for the server")
     add_state_flag(sub)
 

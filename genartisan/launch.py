@@ -107,6 +107,7 @@ def launch(temporary: Path, store: Path, java: Path, state: Path, logs: Path) ->
             stdout=console,
             stderr=console,
             start_new_session=True,
+            umask=0o077,  # keys and logs are for nobody else
         )
     note = temporary / ".model_server.pid"
     if done.returncode or not note.exists():

@@ -78,7 +78,7 @@ class Models:
         self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
 
     def versions(self) -> list[Version]:
-        """Every version, in the order of their registration; none if there is no model."""
+        """Every version, by name; none if there is no model."""
         described = self._ask("GET", f"models/{MODEL}/all", missing=[])
         default = self._ask("GET", f"models/{MODEL}", missing=[{}])[0].get("modelVersion")
         return [
@@ -89,7 +89,7 @@ class Models:
                 workers=tuple(Worker(int(w["pid"]), w["status"]) for w in entry["workers"]),
                 waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
             )
-            for entry in described
+            for entry in sorted(described, key=lambda entry: str(entry["modelVersion"]))
         ]
 
     def version(self, name: str | None = None) -> Version:
@@ -110,20 +110,22 @@ class Models:
             archive: the file's name.
         """
         _at_least_one(workers)
-        before = {version.name for version in self.versions()}
         if "/" in archive or not archive.endswith(".mar"):
             raise ServeError(f"archive is {archive!r}; give the name of a .mar file in the store, no path.", "archive")
-        self._ask("POST", "models", url=archive, model_name=MODEL, initial_workers=0)
-        new = [version.name for version in self.versions() if version.name not in before]
-        if len(new) != 1:
-            raise ServeError(f"{len(new)} versions came while {archive} was registered; look at the list.", "archive")
-        (name,) = new
+        before = {version.name for version in self.versions()}
         try:
-            self._scale_up(name, workers)
+            # Not synchronous: that would block one of the threads by which TorchServe answers requests for pictures.
+            self._ask("POST", "models", url=archive, model_name=MODEL, synchronous="false")
+            new = [version.name for version in self.versions() if version.name not in before]
+            if len(new) != 1:
+                raise ServeError(f"{len(new)} versions came while {archive} was registered; do one by one.", "archive")
+            self._scale_up(new[0], workers)
         except BaseException:
-            self._ask("DELETE", f"models/{MODEL}/{name}")
+            for version in self.versions():
+                if version.name not in before:
+                    self._ask("DELETE", f"models/{MODEL}/{version.name}")
             raise
-        return self.version(name)
+        return self.version(new[0])
 
     def scale(self, workers: int, name: str | None = None) -> Version:
         """Gives a version so many workers; returns when they are ready, or gone. No request is lost."""
@@ -144,7 +146,10 @@ class Models:
         return self.version(name)
 
     def remove(self, name: str) -> None:
-        """Takes a version out of service, when what was asked of it is answered. Its archive stays in the store."""
+        """Takes a version out of service, when what was asked of it is answered. Its archive stays in the store.
+
+        Requests that name the version have to stop first: it waits until none is left.
+        """
         version = self.version(name)
         if version.default:
             raise ServeError(
@@ -152,12 +157,16 @@ class Models:
                 "the default first, or stop the server.",
                 "version",
             )
-        if version.workers:
+        if len(version.workers) > 1:
             self.scale(1, name)
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline:
             with self._held_last(name):
-                self._ask("DELETE", f"models/{MODEL}/{name}")
-        else:
-            self._ask("DELETE", f"models/{MODEL}/{name}")
+                left = self.version(name)
+                if left.waiting == 0 or left.ready == 0:  # without a worker nobody will answer them
+                    self._ask("DELETE", f"models/{MODEL}/{name}")
+                    return
+        raise ServeError(f"version {name!r} is still asked by name, {left.waiting} requests wait for it.", "version")
 
     def rotate_keys(self) -> None:
         """Draws new keys for pictures and for management, which are in the key file at once; the old ones are void."""
@@ -166,8 +175,14 @@ class Models:
 
     def _scale_up(self, name: str, workers: int) -> None:
         self._set_workers(name, workers)
-        deadline, told = time.monotonic() + self.ready_within, -1
+        deadline, told, processes = time.monotonic() + self.ready_within, -1, set[int]()
         while (version := self.version(name)).ready < workers:
+            processes |= {worker.pid for worker in version.workers if worker.pid > 0}
+            if len(processes) > workers:  # TorchServe starts another one in the place of one that died, over and over
+                raise ServeError(
+                    f"a worker of version {name!r} died while it started; the logs in {self.server.logs} say why.",
+                    "archive",
+                )
             if version.ready != told:
                 told = version.ready
                 self.say(f"version {name}: {told} of {workers} workers are ready")
@@ -188,8 +203,11 @@ class Models:
         deadline = time.monotonic() + self.patience
         self.say(f"version {name}: waiting for a worker to finish what it is at")
         while True:
-            last = self.version(name).workers[-1].pid
-            answer = self._hold(name, last)
+            worker = self.version(name).workers[-1]
+            if worker.status != "READY":  # it is at no request
+                yield
+                return
+            answer = self._hold(name, worker.pid)
             if answer is not None:
                 try:
                     yield
@@ -198,8 +216,8 @@ class Models:
                 return
             if time.monotonic() > deadline:
                 raise ServeError(
-                    f"process {last} of version {name!r} was busy for {self.patience:g} s; try again, or raise the "
-                    "timeout.",
+                    f"process {worker.pid} of version {name!r} was busy for {self.patience:g} s; try again, or raise "
+                    "the timeout.",
                     "timeout",
                 )
             time.sleep(POLL)

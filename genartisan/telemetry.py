@@ -137,7 +137,10 @@ def slot(folder: Path) -> int:
         OSError: all are taken, or the folder cannot be written to.
     """
     for number in range(SLOTS):
-        file = os.open(folder / f"worker-{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            file = os.open(folder / f"worker-{number}", os.O_RDWR | os.O_CREAT, 0o600)
+        except PermissionError:  # another user's
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

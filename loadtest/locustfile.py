@@ -74,7 +74,7 @@ class OverHttp(HttpUser):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        self.access = access(self.environment)
+        self.access = access(self.environment, self.host)
 
     @task
     def picture(self) -> None:
@@ -97,7 +97,7 @@ class OverGrpc(User):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        self.access = access(self.environment)
+        self.access = access(self.environment, self.environment.parsed_options.grpc)
         limits = [(f"grpc.max_{way}_message_length", LIMIT) for way in ("send", "receive")]
         self.channel = grpc.insecure_channel(self.environment.parsed_options.grpc, options=limits)
         self.predict = self.channel.unary_unary(METHOD)
@@ -126,9 +126,9 @@ class OverGrpc(User):
         )
 
 
-def access(environment: Any) -> Access:
-    """The server's key, as `genartisan request` finds it."""
-    return Access.to(environment.host, key_file=environment.parsed_options.key_file)
+def access(environment: Any, address: str) -> Access:
+    """The key of the server at an address, as `genartisan request` finds it."""
+    return Access.to(address, key_file=environment.parsed_options.key_file)
 
 
 @events.init_command_line_parser.add_listener

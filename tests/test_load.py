@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import statistics
 import threading
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import serving
@@ -101,8 +103,11 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
 
     def ask(number: int) -> None:
         while not stopped.is_set():
-            answer = call(server, slow()) if number == 0 else post(server, slow())
-            answers.append((time.monotonic(), answer.status, answer.content))
+            try:
+                answer = call(server, slow()) if number == 0 else post(server, slow())
+                answers.append((time.monotonic(), answer.status, answer.content))
+            except Exception as error:
+                answers.append((time.monotonic(), "none", repr(error).encode()))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
@@ -121,21 +126,29 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
     assert set(kept) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
-    assert statistics.median(seconds for _, seconds in killed) < 10
+    assert statistics.median(seconds for _, seconds in killed) < 30  # 5 on two idle cores
 
 
 def slow() -> dict[str, bytes]:
-    """A request of about a second, so that a kill falls in the midst of one."""
-    return {**FIELDS, "params": json.dumps({**TINY, "steps": 40}).encode()}
+    """A request of many seconds, which a kill meets in its midst."""
+    return {**FIELDS, "params": json.dumps({**TINY, "steps": 400}).encode()}
 
 
 def kill(server: serve.Server) -> tuple[float, float]:
-    """Kills the worker in the midst of a request: when, and the seconds until another one is ready."""
+    """Kills the worker when it is at a request: when, and the seconds until another one is ready."""
     pid = serving.worker_pid(server)
-    time.sleep(0.5)
+    while not re.search(AT_WORK, metrics(server)):
+        time.sleep(0.05)
     at = time.monotonic()
     psutil.Process(pid).kill()
     while not any(w["status"] == "READY" and w["pid"] != pid for w in serve.workers(server)):
         assert time.monotonic() - at < 60
         time.sleep(0.05)
     return at, time.monotonic() - at
+
+
+AT_WORK = r'genartisan_in_flight{worker="0".*} 1\.0'
+
+
+def metrics(server: serve.Server) -> str:
+    return httpx.get(f"{server.metrics}/metrics", trust_env=False).text

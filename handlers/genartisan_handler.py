@@ -61,7 +61,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self._warm_up()
         self.telemetry = Telemetry(emitter(context.metrics), telemetry.slot(Path(tempfile.gettempdir())))
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
-        logging.getLogger("ts.service").addFilter(is_no_refusal)
+        for name in ("ts.service", None):  # None: the root logger itself, by which TorchServe tells of bad JSON
+            logging.getLogger(name).addFilter(is_no_refusal)
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
 
@@ -265,8 +266,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
 
 
 def is_no_refusal(record: logging.LogRecord) -> bool:
-    """Keeps TorchServe from logging a refusal over gRPC with its traceback and its words, which may be the user's."""
-    return not (record.exc_info and isinstance(record.exc_info[1], PredictionException))
+    """Keeps TorchServe from logging bad input with a traceback, and a refusal's words, which may be the user's."""
+    if record.exc_info is None:
+        return True
+    return not (isinstance(record.exc_info[1], PredictionException) or record.module == "otf_message_handler")
 
 
 def emitter(metrics: Any) -> Emit:

@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
 
 def slow() -> dict[str, bytes]:
     """A request of many seconds, which a kill meets in its midst."""
-    return {**FIELDS, "params": json.dumps({**TINY, "steps": 400}).encode()}
+    return {**FIELDS, "params": json.dumps({**TINY, "steps": 100}).encode()}
 
 
 def kill(server: serve.Server) -> tuple[float, float]:

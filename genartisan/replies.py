@@ -102,7 +102,7 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
         return unreachable(address, reason, "grpc")
     if code == "DEADLINE_EXCEEDED":
         return late(address, timeout)
-    if code in ("CANCELLED", "RESOURCE_EXHAUSTED"):
+    if code in ("CANCELLED", "RESOURCE_EXHAUSTED") and "Worker died" not in reason:
         return TooLargeError(f"the request is larger than the server takes ({reason}); send a smaller photo.", "photo")
     return ServeError(f"the server at {address} answered {code}: {reason}", "grpc")
 

@@ -15,7 +15,7 @@ import tenacity.nap
 
 from genartisan.client import AsyncClient, Client
 from genartisan.errors import AccessError, BusyError, InputError, LateError, ServeError, TooLargeError
-from genartisan.replies import Reply
+from genartisan.replies import Reply, from_rpc
 
 PICTURE = httpx.Response(200, content=b"picture", headers={"content-type": "image/jpeg"})
 BUSY = httpx.Response(503, json={"message": "no worker is available."})
@@ -199,3 +199,9 @@ def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(monkeypatch
         monkeypatch.setenv("GENARTISAN_TOKEN", token)
         with pytest.raises(ServeError, match="GENARTISAN_TOKEN"):
             Client()
+
+
+def test_over_grpc_a_worker_that_died_is_told_from_a_request_that_is_too_large() -> None:
+    died = from_rpc("RESOURCE_EXHAUSTED", "Worker died.", "127.0.0.1:7070", 9)
+    assert (type(died), died.field) == (ServeError, "grpc")
+    assert isinstance(from_rpc("RESOURCE_EXHAUSTED", "message larger than max", "127.0.0.1:7070", 9), TooLargeError)

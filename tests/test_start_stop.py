@@ -45,13 +45,17 @@ def test_archive_holds_all_a_worker_needs_and_is_built_only_when_something_chang
     before = made.stat()
     assert archive(tiny_folder, tmp_path).stat().st_mtime_ns == before.st_mtime_ns
 
-    archive(tiny_folder, tmp_path, version="1.1")
-    with zipfile.ZipFile(made) as file:
+    other = archive(tiny_folder, tmp_path, version="1.1")
+    with zipfile.ZipFile(other) as file:
         assert json.loads(file.read("MAR-INF/MANIFEST.json"))["model"]["modelVersion"] == "1.1"
-    made.write_bytes(made.read_bytes()[:-1000])  # as after a full disk
+    other.write_bytes(other.read_bytes()[:-1000])  # as after a full disk
     with zipfile.ZipFile(archive(tiny_folder, tmp_path, version="1.1")) as file:
         assert file.testzip() is None
-    assert [path.name for path in tmp_path.iterdir()] == ["genartisan.mar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["genartisan-1.1.mar", "genartisan.mar"]
+    assert made.stat().st_mtime_ns == before.st_mtime_ns
+    for version in ("", "../2", "2 0", "x" * 41):
+        with pytest.raises(ServeError, match="version"):
+            archive(tiny_folder, tmp_path, version=version)
 
 
 def test_archive_refuses_a_bundle_that_is_not_whole(tiny_folder: Path, tmp_path: Path) -> None:

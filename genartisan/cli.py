@@ -327,7 +327,6 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
     )
-
     sub.add_argument(
         "--version", dest="model_version", default=VERSION, metavar="V",
         help=f"of the model; another than {VERSION} makes genartisan-V.mar, to be registered beside it",

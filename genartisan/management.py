@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +20,10 @@ from genartisan.access import Access, Kind
 from genartisan.endpoint import MODEL, READY_WITHIN
 from genartisan.errors import AccessError, ServeError
 from genartisan.replies import refusal, transport_errors
-from genartisan.serve import POLL, Server, access_of
+from genartisan.serve import POLL, Say, Server, access_of
 
 PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
 
-Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
 
 
@@ -159,8 +158,7 @@ class Models:
             )
         if len(version.workers) > 1:
             self.scale(1, name)
-        deadline = time.monotonic() + self.patience
-        while time.monotonic() < deadline:
+        for _ in attempts(self.patience):
             with self._held_last(name):
                 left = self.version(name)
                 if left.waiting == 0 or left.ready == 0:  # without a worker nobody will answer them
@@ -175,8 +173,11 @@ class Models:
 
     def _scale_up(self, name: str, workers: int) -> None:
         self._set_workers(name, workers)
-        deadline, told, processes = time.monotonic() + self.ready_within, -1, set[int]()
-        while (version := self.version(name)).ready < workers:
+        told, processes = -1, set[int]()
+        for _ in attempts(self.ready_within):
+            version = self.version(name)
+            if version.ready >= workers:
+                return
             processes |= {worker.pid for worker in version.workers if worker.pid > 0}
             if len(processes) > workers:  # TorchServe starts another one in the place of one that died, over and over
                 raise ServeError(
@@ -186,13 +187,10 @@ class Models:
             if version.ready != told:
                 told = version.ready
                 self.say(f"version {name}: {told} of {workers} workers are ready")
-            if time.monotonic() > deadline:
-                raise ServeError(
-                    f"version {name!r} was not ready in {self.ready_within:g} s; the logs in {self.server.logs} say "
-                    "why.",
-                    "timeout",
-                )
-            time.sleep(POLL)
+        raise ServeError(
+            f"version {name!r} was not ready in {self.ready_within:g} s; the logs in {self.server.logs} say why.",
+            "timeout",
+        )
 
     def _set_workers(self, name: str, workers: int) -> None:
         self._ask("PUT", f"models/{MODEL}/{name}", min_worker=workers, max_worker=workers)
@@ -200,9 +198,8 @@ class Models:
     @contextmanager
     def _held_last(self, name: str) -> Iterator[None]:
         """While it lasts, the worker of a version that TorchServe would remove first has nothing to do."""
-        deadline = time.monotonic() + self.patience
         self.say(f"version {name}: waiting for a worker to finish what it is at")
-        while True:
+        for _ in attempts(self.patience):
             worker = self.version(name).workers[-1]
             if worker.status != "READY":  # it is at no request
                 yield
@@ -214,13 +211,11 @@ class Models:
                 finally:
                     answer.close()
                 return
-            if time.monotonic() > deadline:
-                raise ServeError(
-                    f"process {worker.pid} of version {name!r} was busy for {self.patience:g} s; try again, or raise "
-                    "the timeout.",
-                    "timeout",
-                )
-            time.sleep(POLL)
+        raise ServeError(
+            f"process {worker.pid} of version {name!r} was busy for {self.patience:g} s; "
+            "try again, or raise the timeout.",
+            "timeout",
+        )
 
     def _hold(self, name: str, pid: int) -> httpx.Response | None:
         """Asks a version to hold a worker. An answer that goes on as long as it is held; None if another took it."""
@@ -253,6 +248,16 @@ class Models:
             return error
         hint = f" The logs in {self.server.logs} say why." if answer.status_code >= 500 else ""
         return ServeError(error.message + hint, "server")
+
+
+def attempts(seconds: float) -> Iterator[None]:
+    """Yields for so many seconds, at least once, with a pause after each time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        yield
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL)
 
 
 def _at_least_one(workers: int) -> int:

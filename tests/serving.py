@@ -140,6 +140,13 @@ def managed(server: serve.Server, method: str, path: str, **options: Any) -> htt
     )
 
 
+def in_flight(server: serve.Server) -> dict[str, float]:
+    """Worker -> 1 while it is at a request, as the metrics tell; a gauge stays when its worker is gone."""
+    told = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+    found = re.findall(r'genartisan_in_flight{worker="(\d+)".*} (\S+)', told)
+    return {worker: float(value) for worker, value in found}
+
+
 def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
     """A ``Predictions`` call over gRPC."""
     limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]

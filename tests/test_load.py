@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import random
-import re
 import statistics
 import threading
 import time
@@ -14,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 import serving
@@ -128,7 +126,7 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
     assert set(kept) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
-    assert statistics.median(seconds for _, seconds in killed) < 30  # 5 on two idle cores
+    assert statistics.median(seconds for _, seconds in killed) < 30  # 9 to 12 on two slow cores
 
 
 def slow() -> dict[str, bytes]:
@@ -139,7 +137,7 @@ def slow() -> dict[str, bytes]:
 def kill(server: serve.Server) -> tuple[float, float]:
     """Kills the worker when it is at a request: when, and the seconds until another one is ready."""
     pid = serving.worker_pid(server)
-    while not re.search(AT_WORK, metrics(server)):
+    while serving.in_flight(server).get("0") != 1:
         time.sleep(0.05)
     at = time.monotonic()
     psutil.Process(pid).kill()
@@ -147,10 +145,3 @@ def kill(server: serve.Server) -> tuple[float, float]:
         assert time.monotonic() - at < 60
         time.sleep(0.05)
     return at, time.monotonic() - at
-
-
-AT_WORK = r'genartisan_in_flight{worker="0".*} 1\.0'
-
-
-def metrics(server: serve.Server) -> str:
-    return httpx.get(f"{server.metrics}/metrics", trust_env=False).text

@@ -14,6 +14,8 @@ from genartisan.stylizer import Stylizer
 
 ON_CPU = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
+MARGIN = 1.25  # how much larger the size tried is than the one named: next time what is free lies in other pieces
+STEPS = 2  # the optimiser's memory comes with the first
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -24,7 +26,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfig, **others: Any) -> int | None:
-    """A size at which this picture does not run out of memory, found by taking one step; None if there is none.
+    """A size at which this picture does not run out of memory, found by steps at a larger one; None if there is none.
 
     Args:
         photo, prompt, others: what `Stylizer.steps` takes.
@@ -36,7 +38,8 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfi
             return None
         release(stylizer)
         try:
-            smaller = config.updated({"size": size, "steps": 1, "coarse_share": 0.0, "timeout_s": None})
+            tried = {"size": round(MARGIN * size), "steps": STEPS, "coarse_share": 0.0, "timeout_s": None}
+            smaller = config.updated(tried)
             for _ in stylizer.steps(photo, prompt, config=smaller, **others):
                 pass
         except Exception as error:

@@ -9,6 +9,7 @@ how much of the picture lies near each of a set of colours. Nothing here is lear
 from __future__ import annotations
 
 import math
+from itertools import combinations
 from typing import cast
 
 import torch
@@ -63,9 +64,10 @@ class TextureStatistics(nn.Module):
         spread = energy.var((3, 4), correction=0).add(FLOOR**2).sqrt() / mean  # of lines on flat ground large
         # Bright lines on dark ground answer with even filters of one sign, dark lines with the other.
         sign = (even[:, 0] * even[:, 0].abs()).mean((2, 3)) / energy[:, 0].square().mean((2, 3))  # (N, O)
-        first, second = torch.triu_indices(ORIENTATIONS, ORIENTATIONS, 1, device=energy.device)
-        light = energy[:, 0]
-        among = _correlations(light[:, first], light[:, second])  # which directions cross at the same place
+        # Taken apart, not indexed by a list: the gradient of that adds up in any order when several threads do it.
+        light = energy[:, 0].unbind(1)  # O of (N, h, w)
+        first, second = (torch.stack(maps, 1) for maps in zip(*combinations(light, 2), strict=True))
+        among = _correlations(first, second)  # which directions cross at the same place
         return [mean.log().flatten(1), spread.log().flatten(1), sign, among]
 
     def _second(self, energy: Tensor, bank: Tensor) -> Tensor:

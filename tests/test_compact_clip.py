@@ -24,6 +24,7 @@ from genartisan.embedded.measure_clip import embed_pictures, embed_style, read_t
 from genartisan.embedded.photos import HELD_OUT, content, load_photos, scene
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.styles import STYLES, draw
+from genartisan.texture import TextureStatistics
 
 EMBEDDED = resources.files("genartisan.embedded")
 
@@ -255,3 +256,15 @@ def kept(see: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         return see(model, drawings, path, seed)
 
     return find
+
+
+def test_gradients_of_the_statistics_are_the_same_each_time() -> None:
+    """To the bit, with several threads as well: a picture follows from its seed."""
+    threads, statistics = torch.get_num_threads(), TextureStatistics()
+    pictures = torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    torch.set_num_threads(8)
+    try:
+        gradients = [torch.autograd.grad(statistics(pictures).square().sum(), pictures)[0] for _ in range(5)]
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-import open_clip
 import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation import fcn_resnet101
@@ -56,6 +55,8 @@ class OpenClip(nn.Module):
     """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
 
     def __init__(self, *, model: str) -> None:
+        import open_clip  # takes over a second, and the other kinds of CLIP do without
+
         super().__init__()
         config = open_clip.get_model_config(model)
         if config is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,9 @@ def test_a_bundle_under_construction_has_no_manifest(folder: Path) -> None:
     with pytest.raises(ValueError, match="licence"):
         write_bundle(folder, "broken", "", entries)
     assert not (folder / "bundle.json").exists()
+
+
+def test_the_embedded_bundle_needs_no_open_clip() -> None:
+    """Importing it would keep a worker that starts anew waiting for more than a second."""
+    code = "import sys, genartisan.stylizer as s; s.Bundle.load('embedded'); sys.exit('open_clip' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0

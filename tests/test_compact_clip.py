@@ -13,17 +13,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import load_file
 
 from genartisan.compact_clip import CompactClip, TextureTower, about_means, words_of
 from genartisan.embedded import train_clip
-from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, TEMPLATES, Wish, keywords, random_wish, vocabulary
+from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.colours import recolour
 from genartisan.embedded.drawings import Drawings, held_out_sample, sample
 from genartisan.embedded.measure_clip import embed_pictures, embed_style, read_texts
 from genartisan.embedded.photos import HELD_OUT, content, load_photos, scene
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.styles import STYLES, draw
+from genartisan.text import TEMPLATES
 from genartisan.texture import TextureStatistics
 
 EMBEDDED = resources.files("genartisan.embedded")
@@ -47,9 +49,15 @@ def small() -> CompactClip:
 
 def test_every_class_has_captions_and_the_vocabulary_holds_their_words() -> None:
     assert set(CAPTIONS) == set(CLASSES)
-    assert len(TEMPLATES) == 79
     known = set(vocabulary())
     assert all(set(words_of(caption)) <= known for captions in CAPTIONS.values() for caption in captions)
+
+
+def test_the_templates_are_openais_but_one() -> None:
+    openais = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+    openais.remove("a photo of many {}.")
+    assert list(TEMPLATES) == openais
+    assert len(openais) == 79
 
 
 @pytest.mark.parametrize("name", STYLES)

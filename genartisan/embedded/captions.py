@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from genartisan.compact_clip import words_of
 from genartisan.embedded.space import COLOURS, PHOTO, TECHNIQUES
-from genartisan.text import TEMPLATES as FUNCTIONS
+from genartisan.text import TEMPLATES
 
 CAPTIONS: dict[str, tuple[str, ...]] = {
     PHOTO: (
@@ -147,7 +147,6 @@ COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "white": ("white", "white"),
 }
 
-TEMPLATES = tuple(template("{}") for template in FUNCTIONS)
 PHRASES = (
     "{}", "{}", "{}", "{} style", "in the style of {}", "in {} style", "{} art", "{}, artwork", "like {}", "as {}",
     "a {}", "make it look like {}", "the style of {}", "an artwork in the style of {}", "a portrait in the style of {}",

@@ -53,7 +53,7 @@ def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MA
         TooLargeError: more than ``max_pixels`` or `MAX_BYTES`.
         UnsupportedImageError: not one of `FORMATS`.
     """
-    image = ImageOps.exif_transpose(open_image(source, field, max_pixels))
+    image = upright(open_image(source, field, max_pixels), field)
     width, height = image.size
     if min(width, height) < MIN_SIDE:
         raise InputError(f"{field} is {width}x{height} pixels; each side needs at least {MIN_SIDE}.", field)
@@ -80,7 +80,7 @@ def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "
         InputError: as for `read_photo`, or the mask's size is not ``photo_size`` (width, height), or it is not black
             and white at all (only the values 0 and 1, say).
     """
-    image = ImageOps.exif_transpose(open_image(source, field))
+    image = upright(open_image(source, field), field)
     if image.size != photo_size:
         (w, h), (pw, ph) = image.size, photo_size
         raise InputError(f"{field} is {w}x{h} pixels and photo is {pw}x{ph}; send a mask of the photo's size.", field)
@@ -125,6 +125,16 @@ def open_image(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) 
     return image
 
 
+def upright(image: Image.Image, field: str) -> Image.Image:
+    """The image turned as its EXIF says, which may be damaged where the pixels are not."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise damaged(field, error) from error
+
+
 def damaged(field: str, error: Exception) -> InputError:
     """The refusal of a file that begins like a picture and cannot be decoded."""
     return InputError(
@@ -166,7 +176,8 @@ def _start(data: bytes) -> str:
 
 def _narrowed(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits or floating point, as 8 bits: Pillow's own conversion clips instead of scaling."""
-    values = np.array(image).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # some NaNs complain of being copied
+        values = np.array(image).astype(np.float64)
     if image.mode == "F":
         values *= 255 if np.nanmax(values, initial=0) <= 1 else 1
     else:

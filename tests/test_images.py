@@ -63,6 +63,13 @@ def test_exif_rotation_is_honoured(orientation: int) -> None:
     }[orientation]  # fmt: skip
 
 
+def test_damaged_exif_is_refused() -> None:
+    data = saved(Image.new("RGB", (32, 32)), "WEBP", exif=b"\0MM\0*" + bytes(8))
+    for read in (lambda: read_photo(data), lambda: read_mask(data, (32, 32))):
+        with pytest.raises(InputError, match="damaged"):
+            read()
+
+
 def test_alpha_is_kept_beside_and_put_back() -> None:
     image = tiny.picture(64, 48, mode="RGBA")
     photo = read_photo(saved(image))

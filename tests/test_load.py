@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
     assert set(kept) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
-    assert statistics.median(seconds for _, seconds in killed) < 30  # 9 to 12 on two slow cores
+    assert statistics.median(seconds for _, seconds in killed) < 30  # 8 to 9.5 on two cores
 
 
 def slow() -> dict[str, bytes]:

@@ -157,7 +157,7 @@ def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None
 def test_the_endpoint_is_as_it_is_described(same_worker: Server, path: str) -> None:
     """Schemathesis draws requests from the description. What is costly in them is made small, and half get a photo."""
     operation = schemathesis.openapi.from_dict(openapi())[f"/{path}/genartisan"]["POST"]
-    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+    described = [status_code_conformance, content_type_conformance, response_schema_conformance]
     answered: set[int] = set()
 
     def check(drawn: tuple[Any, bool]) -> None:
@@ -166,7 +166,9 @@ def test_the_endpoint_is_as_it_is_described(same_worker: Server, path: str) -> N
             case.body = affordable(case.body, with_photo, case.media_type == "application/json")
         answer = case.call(base_url=same_worker.url, headers=serving.key(same_worker), timeout=60)
         answered.add(answer.status_code)
-        case.validate_response(answer, checks=checks)
+        # 504 is what a request gets that wants all or nothing within a moment.
+        wanted = answer.status_code == 504 and answer.json()["error"]["code"] == "deadline"
+        case.validate_response(answer, checks=described if wanted else [not_a_server_error, *described])
 
     run(100, st.tuples(operation.as_strategy(), st.booleans()), check)
     assert {200, 400} <= answered

@@ -181,6 +181,9 @@ def test_a_stream_that_breaks_off_is_an_error() -> None:
                 event = json.dumps({"event": "accepted", "steps": 3}).encode() + b"\n"
                 connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 connection.sendall(b"%x\r\n%s\r\n" % (len(event), event))
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # what is closed with a part of the request unread is reset instead
+                    pass
 
         thread = threading.Thread(target=answer)
         thread.start()

@@ -32,8 +32,8 @@ from genartisan.demo import PHOTO
 from genartisan.images import encode
 
 LARGE = {"preset": "fast", "size": 2048, "patches": 8, "steps": 2, "coarse_share": 0.0}
-M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 SMALL = {**LARGE, "size": 96}
+M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 
 
 def main() -> int:

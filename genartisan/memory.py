@@ -38,9 +38,9 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfi
             return None
         release(stylizer)
         try:
+            stylizer.steps(photo, prompt, config=config.updated({"size": size}), **others)  # too small for this photo?
             tried = {"size": round(MARGIN * size), "steps": STEPS, "coarse_share": 0.0, "timeout_s": None}
-            smaller = config.updated(tried)
-            for _ in stylizer.steps(photo, prompt, config=smaller, **others):
+            for _ in stylizer.steps(photo, prompt, config=config.updated(tried), **others):
                 pass
         except Exception as error:
             if not out_of_memory(error):

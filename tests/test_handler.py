@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 import torch
 from serving import ROOT
 
@@ -20,7 +21,7 @@ from ts.utils.util import PredictionException
 
 from genartisan.cache import ByteCache
 from genartisan.engine import Run, Step
-from genartisan.images import OUTPUTS
+from genartisan.images import OUTPUTS, encode
 from genartisan.limits import Limits
 from genartisan.scales import Scale
 from genartisan.stylizer import Stylizer
@@ -194,6 +195,20 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     largest = 0
     hopeless = json.loads(handler.handle(fields(photo, size=200), context(HTTP))[0])["error"]
     assert "lower patches" in hopeless["message"]
+
+
+def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stylised = Run._stylised
+
+    def limited(run: Run, scale: Scale) -> torch.Tensor:
+        if max(run.photo.size) > 170:
+            raise MemoryError
+        return stylised(run, scale)
+
+    monkeypatch.setattr(Run, "_stylised", limited)
+    banner = encode(tiny.picture(512, 56))  # at 128 pixels 14 high, at 160 pixels 18
+    refused = json.loads(handler.handle(fields(banner, size=512), context(HTTP))[0])["error"]
+    assert (refused["code"], refused["field"]) == ("too_large", "photo")
 
 
 def test_a_header_that_only_looks_like_torchserves_changes_nothing(handler: Any, photo: bytes) -> None:

@@ -14,7 +14,7 @@ from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchPlan
 from genartisan.regions import RegionMap
 
-GRAIN_OCTAVES = 3
+GRAIN_OCTAVES = (1, 2, 3)  # a grid of 2 pixels, of 4 and of 8. From single pixels grow dots, which all look alike
 
 
 @dataclass(frozen=True)
@@ -124,9 +124,9 @@ def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | N
     generator = torch.Generator().manual_seed(seed)
     width, height = size
     noise = torch.zeros(1, 1, height, width)
-    for octave in range(GRAIN_OCTAVES):
+    for octave in GRAIN_OCTAVES:
         grid = torch.randn(1, 1, (height >> octave) + 2, (width >> octave) + 2, generator=generator)
-        finer = F.interpolate(grid, scale_factor=2**octave, mode="bicubic") if octave else grid
+        finer = F.interpolate(grid, scale_factor=2**octave, mode="bicubic")
         noise += finer[..., :height, :width] / finer.std()
     return noise * (deviation / noise.std())
 

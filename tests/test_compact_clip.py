@@ -25,7 +25,7 @@ from genartisan.embedded.measure_clip import embed_pictures, embed_style, read_t
 from genartisan.embedded.photos import HELD_OUT, content, load_photos, scene
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.styles import STYLES, draw
-from genartisan.text import TEMPLATES
+from genartisan.text import TEMPLATES, text_direction
 from genartisan.texture import TextureStatistics
 
 EMBEDDED = resources.files("genartisan.embedded")
@@ -186,6 +186,15 @@ def test_only_a_prompt_without_a_style_is_warned_of(clip: CompactClip) -> None:
     (warning,) = clip.remarks("a zyxwv of fire")
     assert "zyxwv" in warning
     assert set(keywords()) <= set(vocabulary())
+
+
+def test_a_photo_in_other_words_is_no_style_and_a_prompt_without_known_words_still_has_a_direction(
+    clip: CompactClip,
+) -> None:
+    for same in ("a picture", "the photo", "photograph", "image"):
+        assert float(text_direction(clip, same, "a Photo").norm()) == 0, same
+    for other in ("Warm-up", "xyzzy", "un lago", "fire"):
+        assert float(text_direction(clip, other, "a Photo").norm()) == pytest.approx(1), other
 
 
 def test_fresh_drawings_over_held_out_photos_are_retrieved(clip: CompactClip) -> None:

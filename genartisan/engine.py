@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.profiler import record_function
 from torchvision.transforms.functional import adjust_contrast
 
 from genartisan.bundle import Frozen
@@ -27,6 +28,7 @@ from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
+PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
 COARSE_PATCHES = (0.75, 0.625, 0.5)  # of a patch's side in pixels, in the coarse steps: the first that will do
 
@@ -156,8 +158,10 @@ class Run:
             picture = self._stylised(scale)
             losses = self._losses(picture, scale, index)  # (5,)
             optimizer.zero_grad(set_to_none=True)
-            losses[0].backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            with record_function("backward"):
+                losses[0].backward()  # type: ignore[no-untyped-call]
+            with record_function("adam"):
+                optimizer.step()
             scheduler.step()  # after the optimiser: step 100 is the first at half the rate
             self.history.append(losses.detach())
             now = time.perf_counter()
@@ -174,10 +178,12 @@ class Run:
 
     def _losses(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
-        config, eyes, batch = self.config, self.eyes, scale.plan.batch(step, self.device)
-        crops = warp(picture, batch.boxes, batch.homographies, scale.plan.side)  # (N, 3, side, side)
-        view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
-        embeddings = eyes.embed(torch.cat((eyes.crops(crops), eyes.whole(view))))  # (N + 1, D)
+        config, eyes, batch = self.config, self.eyes, scale.patches.at(step)
+        with record_function("warp"):
+            crops = eyes.crops(warp(picture, batch.boxes, batch.homographies, scale.plan.side))  # (N, 3, S, S)
+        with record_function("clip"):
+            view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
+            embeddings = eyes.embed(torch.cat((crops, eyes.whole(view))))  # (N + 1, D)
         distances = directional_distances(embeddings[:-1], scale.source, self.direction)  # (N,)
         self.rejected.scatter_add_(0, batch.regions, (distances.detach() <= batch.thresholds).long())
 
@@ -185,7 +191,8 @@ class Run:
         direction = directional_distances(embeddings[-1:], scale.global_source, self.direction).mean()
         if not scale.sees_background:
             direction = torch.zeros_like(direction)
-        content = content_loss(eyes.features(picture), scale.features)
+        with record_function("vgg"):
+            content = content_loss(eyes.features(picture), scale.features)
         # A norm grows with the side: weighed so, the differences of neighbours count the same at every scale.
         tv = total_variation(picture) * math.sqrt(self.full.pixels / scale.pixels)
         total = (
@@ -197,7 +204,7 @@ class Run:
         return torch.stack((total, direction, patch, content, tv))
 
     def _stylised(self, scale: Scale) -> Tensor:
-        with self._autocast():
+        with record_function("stylenet"), self._autocast():
             picture: Tensor = self.stylenet(scale.content)
         return picture.float()  # (1, 3, H, W)
 

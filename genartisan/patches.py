@@ -31,13 +31,17 @@ Records = NDArray[np.void]
 
 
 class PatchBatch(NamedTuple):
-    """The records of one step as tensors on the device, a row a patch."""
+    """Patches as tensors on the device: those of one step, ``(N, ...)``, or of all, ``(steps, N, ...)``."""
 
     boxes: Tensor  # (N, 2), x and y, float32
     homographies: Tensor  # (N, 8), float32
     regions: Tensor  # (N,), int64
     weights: Tensor  # (N,), float32
     thresholds: Tensor  # (N,), float32
+
+    def at(self, step: int) -> PatchBatch:
+        """The patches of a step, counted from 0."""
+        return PatchBatch(*(column[step] for column in self))
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class PatchPlan:
     side: int
     warnings: tuple[str, ...] = ()
 
-    def batch(self, step: int, device: torch.device) -> PatchBatch:
-        """The patches of a step, counted from 0."""
-        rows = self.records[step]
-        boxes = np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32)
+    def to(self, device: torch.device) -> PatchBatch:
+        """The patches of all steps on ``device``, so that no step waits for any of it."""
+        rows = self.records
         columns = (
-            boxes,
-            homographies(rows["corners"], self.side).astype(np.float32),
+            np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32),
+            # Step by step: the systems to solve for all at once would take half a gigabyte for the largest plans.
+            np.stack([homographies(corners, self.side).astype(np.float32) for corners in rows["corners"]]),
             rows["region"].astype(np.int64),
             rows["weight"].copy(),
             rows["threshold"].copy(),

@@ -11,7 +11,7 @@ from torch import Tensor
 from genartisan.bundle import Frozen
 from genartisan.images import MIN_SIDE, Photo, resized
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
-from genartisan.patches import PatchPlan
+from genartisan.patches import PatchBatch, PatchPlan
 from genartisan.regions import RegionMap
 
 GRAIN_OCTAVES = (1, 2, 3)  # a grid of 2 pixels, of 4 and of 8. From single pixels grow dots, which all look alike
@@ -59,6 +59,7 @@ class Scale:
         source: E_I of the photo, ``(1, D)``, normalised.
         global_source: E_I of the masked photo, ``(1, D)``, normalised.
         plan: the patches of all steps, in pixels of this size.
+        patches: the same on the device.
     """
 
     content: Tensor
@@ -68,6 +69,7 @@ class Scale:
     source: Tensor
     global_source: Tensor
     plan: PatchPlan
+    patches: PatchBatch
 
     @property
     def pixels(self) -> int:
@@ -107,6 +109,7 @@ def prepared(
         source=source,
         global_source=F.normalize(masked, dim=-1),  # (1, D)
         plan=plan,
+        patches=plan.to(device),
     )
 
 

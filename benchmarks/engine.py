@@ -1,0 +1,286 @@
+"""Seconds a step and a whole run, ours and CLIPstyler's own program, in turns, on full-size networks.
+
+    python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --turns 3
+    python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1
+
+All take the same photo, text, start, crops and homographies. A step is timed from its beginning to the next one's, with
+the device waited for. Without ``--bundle`` the networks are the official ones' with random weights, on which no time
+depends. The JSON and its plot go to benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from full_size import make_bundle
+from PIL import Image
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig
+from genartisan.demo import PHOTO
+from genartisan.engine import PHASES
+from genartisan.evaluation_measures import hardware
+from genartisan.patches import plan
+from genartisan.stylenet import StyleNet
+from genartisan.stylizer import PRECISIONS, Stylizer
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+PROMPT, SEED = "Watercolor painting", 0
+MATMUL = 4096  # the side of the matrices whose product tells what the hardware can do
+
+
+def main() -> None:
+    arguments = parse()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = arguments.bundle or work / "bundle"
+        if not arguments.bundle:
+            maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, "fp32"))
+            maker.start()
+            maker.join()
+            if maker.exitcode:
+                sys.exit(maker.exitcode)
+        result = measure(folder, work, arguments)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    draw(result, arguments.out.with_suffix(".png"))
+    print(summary(result))
+    print(f"{arguments.out} and {arguments.out.with_suffix('.png')}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clipstyler", type=Path, help="a checkout of cyclomon/CLIPstyler; without it: only ours")
+    parser.add_argument("--size", type=int, default=256, help="side in pixels, a multiple of 8; the photo is square")
+    parser.add_argument("--patches", type=int, default=16, help="crops a step")
+    parser.add_argument("--patch-size", type=int, default=128, help="side of a crop in pixels")
+    parser.add_argument("--steps", type=int, default=4, help="of a turn")
+    parser.add_argument("--warm-up", type=int, default=1, help="the first steps of a turn, which do not count")
+    parser.add_argument("--turns", type=int, default=3, help="of each contestant")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="ours")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--bundle", type=Path, help="these networks instead of random full-size ones")
+    parser.add_argument("--out", type=Path, help="the JSON file (default: results/engine_DEVICE_SIZE_PATCHES.json)")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.warm_up < arguments.steps - 1:
+        parser.error(f"warm-up is {arguments.warm_up}; it must leave at least two of the {arguments.steps} steps.")
+    name = f"engine_{arguments.device.replace(':', '')}_{arguments.size}_{arguments.patches}.json"
+    arguments.out = arguments.out or HERE / "results" / name
+    return arguments
+
+
+def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every contestant's turns, then what is counted rather than timed."""
+    device, bundle = torch.device(arguments.device), Bundle.load(folder)
+    config = StyleConfig(
+        mode="clipstyler", size=arguments.size, steps=arguments.steps, patches=arguments.patches,
+        patch_size=arguments.patch_size,
+    )  # fmt: skip
+    photo = work / "photo.png"
+    Image.open(PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
+    stylizers = {name: Stylizer(bundle, arguments.device, name) for name in arguments.precisions}
+    contestants: dict[str, Callable[[Clock], list[float]]] = {
+        f"genartisan {name}": partial(run_ours, stylizer, photo, config) for name, stylizer in stylizers.items()
+    }
+    if arguments.clipstyler:
+        theirs = partial(run_theirs, arguments.clipstyler, bundle, photo, config, work, device)
+        contestants = {"CLIPstyler": theirs, **contestants}
+    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
+    forth = list(contestants)
+    order = [name for turn in range(arguments.turns) for name in forth[:: (1, -1)[turn % 2]]]  # there and back again
+    for name in tqdm(order, unit="turn"):
+        clock = Clock(device)
+        totals = contestants[name](clock)
+        turn = {"seconds_of_each_step": clock.steps(), "seconds": round(clock.whole(), 4), "total_losses": totals}
+        turns[name].append(turn)
+    peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
+    found = {name: figures(of, arguments.warm_up) for name, of in turns.items()}
+    for name, stylizer in stylizers.items():
+        flops = count_flops(stylizer, photo, config)
+        own = found[f"genartisan {name}"]
+        own["gflop_a_step"] = round(flops / 1e9, 2)
+        own["share_of_matmul_rate"] = round(flops / own["seconds_a_step"] / peaks[name], 3)
+        own["phases"] = phases(stylizer, photo, config)
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "benchmarks/engine.py", *sys.argv[1:]]),
+        "hardware": hardware(device),
+        "versions": {name: version(name) for name in ("torch", "torchvision")},
+        "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
+        "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
+                     "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},
+        "contestants": found,
+        "turns": turns,
+    }  # fmt: skip
+
+
+class Clock:
+    """Notes when steps begin, having waited for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.times = device, list[float]()
+        self.began = self.ended = self.now()
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def tick(self) -> None:
+        self.times.append(self.now())
+
+    def stop(self) -> None:
+        self.ended = self.now()
+
+    def steps(self) -> list[float]:
+        """Seconds of all steps but the last, whose end is not told apart from the run's."""
+        return [round(after - before, 5) for before, after in zip(self.times, self.times[1:], strict=False)]
+
+    def whole(self) -> float:
+        return self.ended - self.began
+
+
+def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig, clock: Clock) -> list[float]:
+    """A run of ours; returns the total loss of each step."""
+    hook = register_module_forward_pre_hook(lambda module, _: clock.tick() if isinstance(module, StyleNet) else None)
+    try:
+        report = stylizer(photo, PROMPT, config=config, seed=SEED).report
+    finally:
+        hook.remove()
+    clock.stop()
+    return [entry["total"] for entry in report["history"]]
+
+
+def run_theirs(
+    checkout: Path, bundle: Bundle, photo: Path, config: StyleConfig, work: Path, device: torch.device, clock: Clock
+) -> list[float]:
+    """A run of CLIPstyler's program with the crops and homographies of ours; returns the total loss of each step."""
+    from clipstyler import run_script
+
+    with tempfile.TemporaryDirectory(dir=work) as folder, redirect_stdout(io.StringIO()):
+        names = run_script(
+            checkout,
+            bundle,
+            photo,
+            PROMPT,
+            Path(folder),
+            device=device,
+            size=config.size,
+            patch_size=config.patch_size,
+            patches=config.patches,
+            steps=config.steps,
+            seed=SEED,
+            records=plan(config, (config.size, config.size), None, SEED).records,
+            on_step=clock.tick,
+        )
+    clock.stop()
+    return [float(loss) for loss in names["total_loss_epoch"]]
+
+
+def figures(turns: list[dict[str, Any]], warm_up: int) -> dict[str, Any]:
+    """Medians over all warm steps of all turns, and over the turns."""
+    steps = [seconds for turn in turns for seconds in turn["seconds_of_each_step"][warm_up:]]
+    return {
+        "seconds_a_step": round(statistics.median(steps), 5),
+        "fastest_step": round(min(steps), 5),
+        "seconds_a_run": round(statistics.median(turn["seconds"] for turn in turns), 4),
+        "total_losses": turns[-1]["total_losses"],
+    }
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the product of two square matrices, the most that this machine can be seen to do."""
+    side = MATMUL if device.type == "cuda" else MATMUL // 2
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    clock, seconds = Clock(device), []
+    for _ in range(8):
+        began = clock.now()
+        a @ b
+        seconds.append(clock.now() - began)
+    return 2 * side**3 / min(seconds)
+
+
+def count_flops(stylizer: Stylizer, photo: Path, config: StyleConfig) -> float:
+    """Of the second step, forward and backward, as PyTorch counts convolutions and products of matrices."""
+    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
+    next(run)
+    with FlopCounterMode(display=False) as counter:
+        next(run)
+    run.close()
+    return float(counter.get_total_flops())
+
+
+def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, float]:
+    """Seconds of each phase of a warm step, forward phases without their backward, by PyTorch's profiler."""
+    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
+    next(run)
+    cuda = stylizer.device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
+        next(run)
+    run.close()
+    spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in profiled.key_averages()}
+    return {phase: round(spent[phase] / 1e6, 5) for phase in PHASES}
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A line a contestant."""
+    lines = []
+    theirs = result["contestants"].get("CLIPstyler")
+    for name, own in result["contestants"].items():
+        line = f"{name:16} {own['seconds_a_step']:8.4f} s a step {own['seconds_a_run']:8.2f} s a run"
+        if theirs and own is not theirs:
+            line += f"  {theirs['seconds_a_step'] / own['seconds_a_step']:5.2f} x CLIPstyler"
+        if "share_of_matmul_rate" in own:
+            line += f"  {own['gflop_a_step']:.0f} GFLOP, {own['share_of_matmul_rate']:.0%} of a matrix product's rate"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """Bars of the seconds a step, and of what they go into."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found, settings = result["contestants"], result["settings"]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(found)))
+    names = list(found)[::-1]
+    lefts = dict.fromkeys(names, 0.0)
+    for phase in PHASES:
+        shares = [found[name].get("phases", {}).get(phase, 0.0) for name in names]
+        axes.barh(names, shares, left=[lefts[name] for name in names], label=phase)
+        lefts = {name: lefts[name] + share for name, share in zip(names, shares, strict=True)}
+    for name in names:
+        total = found[name]["seconds_a_step"]
+        axes.barh(name, max(0.0, total - lefts[name]), left=lefts[name], color="0.75")
+        axes.text(max(total, lefts[name]), name, f" {total:.3g} s", va="center")
+    axes.set_xlabel(f"seconds a step, {settings['size']} px, {settings['patches']} patches")
+    axes.margins(x=0.15)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,23 +13,23 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import multiprocessing
 import shlex
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from full_size import make_bundle
+from full_size import make_bundle_apart
 from PIL import Image
+from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,6 +44,9 @@ from genartisan.patches import plan
 from genartisan.stylenet import StyleNet
 from genartisan.stylizer import PRECISIONS, Stylizer
 
+if TYPE_CHECKING:
+    from clipstyler import TheirClip
+
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 PROMPT, SEED = "Watercolor painting", 0
@@ -56,11 +59,7 @@ def main() -> None:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = arguments.bundle or work / "bundle"
         if not arguments.bundle:
-            maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, "fp32"))
-            maker.start()
-            maker.join()
-            if maker.exitcode:
-                sys.exit(maker.exitcode)
+            make_bundle_apart(folder, "fp32")
         result = measure(folder, work, arguments)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
@@ -100,20 +99,20 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     photo = work / "photo.png"
     Image.open(PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
     stylizers = {name: Stylizer(bundle, arguments.device, name) for name in arguments.precisions}
-    contestants: dict[str, Callable[[Clock], list[float]]] = {
+    contestants: dict[str, Callable[[], dict[str, Any]]] = {
         f"genartisan {name}": partial(run_ours, stylizer, photo, config) for name, stylizer in stylizers.items()
     }
     if arguments.clipstyler:
-        theirs = partial(run_theirs, arguments.clipstyler, bundle, photo, config, work, device)
+        from clipstyler import TheirClip
+
+        clip = TheirClip(bundle, device)
+        theirs = partial(run_theirs, arguments.clipstyler, clip, bundle.vgg, photo, config, work, device)
         contestants = {"CLIPstyler": theirs, **contestants}
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     forth = list(contestants)
     order = [name for turn in range(arguments.turns) for name in forth[:: (1, -1)[turn % 2]]]  # there and back again
     for name in tqdm(order, unit="turn"):
-        clock = Clock(device)
-        totals = contestants[name](clock)
-        turn = {"seconds_of_each_step": clock.steps(), "seconds": round(clock.whole(), 4), "total_losses": totals}
-        turns[name].append(turn)
+        turns[name].append(contestants[name]())
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
     found = {name: figures(of, arguments.warm_up) for name, of in turns.items()}
     for name, stylizer in stylizers.items():
@@ -125,8 +124,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/engine.py", *sys.argv[1:]]),
-        "hardware": hardware(device),
-        "versions": {name: version(name) for name in ("torch", "torchvision")},
+        "hardware": {**hardware(device), "torchvision": version("torchvision")},
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},
@@ -136,11 +134,11 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
 
 
 class Clock:
-    """Notes when steps begin, having waited for the device."""
+    """Runs from its making on, and notes when steps begin, having waited for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, list[float]()
-        self.began = self.ended = self.now()
+        self.began = self.now()
 
     def now(self) -> float:
         if self.device.type == "cuda":
@@ -148,54 +146,60 @@ class Clock:
         return time.perf_counter()
 
     def tick(self) -> None:
+        """Notes that a step begins."""
         self.times.append(self.now())
 
-    def stop(self) -> None:
-        self.ended = self.now()
+    def turn(self, totals: Sequence[float]) -> dict[str, Any]:
+        """What is told of a run that ends now, whose steps had these total losses.
 
-    def steps(self) -> list[float]:
-        """Seconds of all steps but the last, whose end is not told apart from the run's."""
-        return [round(after - before, 5) for before, after in zip(self.times, self.times[1:], strict=False)]
+        Seconds are of all steps but the last, whose end cannot be told from the run's.
+        """
+        seconds = self.now() - self.began
+        each = [round(after - before, 5) for before, after in zip(self.times, self.times[1:], strict=False)]
+        return {"seconds_of_each_step": each, "seconds": round(seconds, 4), "total_losses": list(totals)}
 
-    def whole(self) -> float:
-        return self.ended - self.began
 
-
-def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig, clock: Clock) -> list[float]:
-    """A run of ours; returns the total loss of each step."""
+def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
+    """A run of ours."""
+    clock = Clock(stylizer.device)
     hook = register_module_forward_pre_hook(lambda module, _: clock.tick() if isinstance(module, StyleNet) else None)
     try:
         report = stylizer(photo, PROMPT, config=config, seed=SEED).report
     finally:
         hook.remove()
-    clock.stop()
-    return [entry["total"] for entry in report["history"]]
+    return clock.turn([entry["total"] for entry in report["history"]])
 
 
 def run_theirs(
-    checkout: Path, bundle: Bundle, photo: Path, config: StyleConfig, work: Path, device: torch.device, clock: Clock
-) -> list[float]:
-    """A run of CLIPstyler's program with the crops and homographies of ours; returns the total loss of each step."""
+    checkout: Path,
+    clip: TheirClip,
+    vgg: nn.Module,
+    photo: Path,
+    config: StyleConfig,
+    work: Path,
+    device: torch.device,
+) -> dict[str, Any]:
+    """A run of CLIPstyler's program with the crops and homographies of ours."""
     from clipstyler import run_script
 
+    records = plan(config, (config.size, config.size), None, SEED).records
     with tempfile.TemporaryDirectory(dir=work) as folder, redirect_stdout(io.StringIO()):
+        clock = Clock(device)
         names = run_script(
             checkout,
-            bundle,
+            clip,
+            vgg,
             photo,
             PROMPT,
             Path(folder),
             device=device,
             size=config.size,
             patch_size=config.patch_size,
-            patches=config.patches,
-            steps=config.steps,
+            records=records,
             seed=SEED,
-            records=plan(config, (config.size, config.size), None, SEED).records,
             on_step=clock.tick,
         )
-    clock.stop()
-    return [float(loss) for loss in names["total_loss_epoch"]]
+        return clock.turn([float(loss) for loss in names["total_loss_epoch"]])
 
 
 def figures(turns: list[dict[str, Any]], warm_up: int) -> dict[str, Any]:

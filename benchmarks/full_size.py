@@ -31,6 +31,7 @@ from PIL import Image
 
 from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
 from genartisan.config import StyleConfig
+from genartisan.evaluation_measures import hardware
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
@@ -43,17 +44,13 @@ def main() -> None:
     with ExitStack() as stack:
         folder = arguments.bundle or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bundle"
         if not arguments.bundle:
-            maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, arguments.dtype))
-            maker.start()
-            maker.join()
-            if maker.exitcode:
-                sys.exit(maker.exitcode)
+            make_bundle_apart(folder, arguments.dtype)
         measured = measure(folder, arguments)
     result = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/full_size.py", *sys.argv[1:]]),
         "hardware": {
-            "cpu": cpu_model(),
+            "cpu": hardware(torch.device(arguments.device))["processor"],
             "cores": os.cpu_count(),
             "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
             "torch_threads": torch.get_num_threads(),
@@ -84,6 +81,15 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     arguments.out = arguments.out or HERE / "results" / f"full_size_{arguments.device.replace(':', '')}.json"
     return arguments
+
+
+def make_bundle_apart(folder: Path, dtype: str) -> None:
+    """`make_bundle` in a process of its own; its failure is this program's."""
+    maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, dtype))
+    maker.start()
+    maker.join()
+    if maker.exitcode:
+        sys.exit(maker.exitcode)
 
 
 def make_bundle(folder: Path, dtype: str) -> None:
@@ -160,16 +166,6 @@ def gpu(device: torch.device) -> dict[str, str | int] | None:
     if device.type != "cuda":
         return None
     return {"name": torch.cuda.get_device_name(device), "peak_mb": round(torch.cuda.max_memory_reserved(device) / 1e6)}
-
-
-def cpu_model() -> str:
-    """As Linux names it, or the next best."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ class TheirClip:
 
 def run_script(
     checkout: Path,
-    bundle: Bundle,
+    clip: TheirClip,
+    vgg: nn.Module,
     photo: Path,
     text: str,
     folder: Path,
@@ -54,8 +55,6 @@ def run_script(
     device: torch.device,
     size: int,
     patch_size: int,
-    patches: int,
-    steps: int,
     records: Records,
     seed: int = 0,
     on_step: Callable[[], None] | None = None,
@@ -63,27 +62,29 @@ def run_script(
     """Runs ``train_CLIPstyler.py`` and returns its global names.
 
     Args:
-        bundle: its CLIP and VGG; StyleNet starts from the weights that our ``start=random`` draws from ``seed``.
+        vgg: a `Vgg19`.
         photo: a file.
         folder: an empty one, where it writes its pictures.
         records: the crops of all steps, `genartisan.patches.PATCH` rows, ``(steps, patches)``.
+        seed: of StyleNet's first weights, which are those that our ``start=random`` draws from it.
         on_step: called where a step begins.
     """
     script = (checkout / "train_CLIPstyler.py").read_text().replace("device='cuda'", f"device='{device}'")
     (folder / "script.py").write_text(script)
     (folder / "outputs").mkdir()
-    clip: Any = ModuleType("clip")
-    clip.load = lambda *args, **kwargs: (TheirClip(bundle, device), None)
-    clip.tokenize = lambda texts: SimpleNamespace(to=lambda device: texts)
+    package: Any = ModuleType("clip")
+    package.load = lambda *args, **kwargs: (clip, None)
+    package.tokenize = lambda texts: SimpleNamespace(to=lambda device: texts)
     boxes = iter(np.stack((records["y"], records["x"]), -1).reshape(-1, 2).tolist())  # top, left
     corners = iter(records["corners"].reshape(-1, 4, 2).tolist())
     upright = crop_corners(patch_size).tolist()
+    steps, patches = records.shape
     flags = {"content_path": photo, "text": text, "img_width": size, "img_height": size, "crop_size": patch_size,
              "num_crops": patches, "max_step": steps - 1}  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "clip", clip)
+        patch.setitem(sys.modules, "clip", package)
         patch.syspath_prepend(str(checkout))
-        patch.setattr(torchvision.models, "vgg19", lambda pretrained: bundle.vgg)
+        patch.setattr(torchvision.models, "vgg19", lambda pretrained: vgg)
         crop = staticmethod(lambda image, size: (*next(boxes), *size))  # top, left, height, width
         patch.setattr(transforms.RandomCrop, "get_params", crop)
         patch.setattr(transforms.RandomPerspective, "get_params", staticmethod(lambda *args: (upright, next(corners))))

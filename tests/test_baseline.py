@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from clipstyler import run_script
+from clipstyler import TheirClip, run_script
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from genartisan.bundle import Bundle, write_bundle
@@ -65,15 +65,14 @@ def test_every_loss_equals_that_of_clipstylers_own_code(tmp_path: Path, monkeypa
     (tmp_path / "theirs").mkdir()
     theirs_ran = run_script(
         Path(CHECKOUT or ""),
-        shared,
+        TheirClip(shared, torch.device("cpu")),
+        shared.vgg,
         photo,
         "fire",
         tmp_path / "theirs",
         device=torch.device("cpu"),
         size=SIZE,
         patch_size=SIDE,
-        patches=PATCHES,
-        steps=STEPS,
         records=records(),
     )
 

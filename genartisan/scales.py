@@ -14,7 +14,7 @@ from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchBatch, PatchPlan
 from genartisan.regions import RegionMap
 
-GRAIN_OCTAVES = (1, 2, 3)  # a grid of 2 pixels, of 4 and of 8. From single pixels grow dots, which all look alike
+GRAIN_OCTAVES = (0, 1, 2)  # grids of single pixels, of 2 and of 4: coarser ones alone turn pencil lines to woodcut
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ COLOURED = 0.25  # share of the tasks with a colour word
 # A task is the beginning of a request: at preset `fast`'s learning rate, without a threshold that would end it early.
 TASK = StyleConfig(
     mode="clipstyler", start="bundle", steps=16, learning_rate=3e-3, halve_every=1000, patches=4, patch_size=96,
-    threshold=0.0,
+    threshold=0.0, grain=0.05,
 )  # fmt: skip
 SAVE_EVERY = 10  # steps of Reptile
 

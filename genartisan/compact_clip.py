@@ -38,16 +38,17 @@ class TextureTower(nn.Module):
     """Where a picture lies among textures: (N, 3, S, S) -> (N, `dim`), unit vectors.
 
     The texture's statistics are standardised and unmixed, and each is turned into angles, at a few frequencies, whose
-    sines and cosines are the embedding, in amplitudes by which all frequencies pull alike. So the mean embedding of a
-    style's pictures says for each statistic where it lies *and how sure that is*, and a picture comes closest to it
-    where its statistics are the style's own. With a linear reading instead it would come the closer the further they
-    went, and an optimisation that follows it ends in glaring colours. Nothing here has learned weights that a picture
-    could satisfy without looking like anything.
+    sines and cosines, in amplitudes inverse to the frequencies, are the embedding. So the mean embedding of a style's
+    pictures says for each statistic where it lies *and how sure that is*, and a picture comes closest to it where its
+    statistics are the style's own. With a linear reading instead it would come the closer the further they went, and an
+    optimisation that follows it ends in glaring colours. Nothing here has learned weights that a picture could satisfy
+    without looking like anything.
     """
 
     LEAST = 0.15  # deviation: a statistic that hardly ever varies, such as a rare colour's share, must not count most
     # Radians a deviation. The lowest reaches far: where a photo differs most from what is asked for, it is not past its
-    # half turn, beyond which a night sky that should be fire is pulled to blue flames. The higher ones are exact.
+    # half turn, beyond which a night sky that should be fire is pulled to blue flames. The higher ones are exact, and
+    # must not outweigh it.
     FREQUENCIES = (0.2, 0.5, 1.2)
 
     def __init__(self) -> None:
@@ -58,10 +59,6 @@ class TextureTower(nn.Module):
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
         self.register_buffer("unmix", torch.eye(count))
-        frequencies = torch.tensor(self.FREQUENCIES).repeat_interleave(count)  # (dim / 2,)
-        amplitudes = F.normalize(frequencies.rsqrt(), dim=0)  # a pull is the amplitude's square times the frequency
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        self.register_buffer("amplitudes", amplitudes, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embed(self.statistics(images))
@@ -69,8 +66,9 @@ class TextureTower(nn.Module):
     def embed(self, statistics: Tensor) -> Tensor:
         """Embeddings (N, dim) of statistics (N, count)."""
         unmixed = self.standardised(statistics) @ cast(Tensor, self.unmix)  # (N, count)
-        angles = cast(Tensor, self.frequencies) * unmixed.repeat(1, len(self.FREQUENCIES))  # (N, dim / 2)
-        return cast(Tensor, self.amplitudes).repeat(2) * torch.cat((angles.sin(), angles.cos()), 1)
+        waves = [wave(f * unmixed) / f for wave in (torch.sin, torch.cos) for f in self.FREQUENCIES]
+        length = math.sqrt(sum(f**-2 for f in self.FREQUENCIES) * unmixed.shape[1])
+        return torch.cat(waves, 1) / length
 
     def standardised(self, statistics: Tensor) -> Tensor:
         """Statistics (N, count) in deviations from their means, at most 6."""

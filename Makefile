@@ -15,8 +15,9 @@ setup: $(VENV)/.serve  ## make .venv with all that serving needs
 demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: demo/sheet.png
 	python -m genartisan.demo
 
+# Two files at a time: whoever waits for a server to start leaves a core idle.
 test: $(VENV)/.dev lint  ## everything: lint, types and tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	ruff check .

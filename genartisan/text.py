@@ -8,7 +8,7 @@ from torch import Tensor
 
 from genartisan.networks import Clip
 
-SAME = 0.028  # a shorter difference of unit vectors is noise: "a picture" is 0.019 from "a Photo", unknown words 0.037
+SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
 # CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
 # over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
 TEMPLATES = (

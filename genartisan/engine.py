@@ -143,9 +143,7 @@ class Run:
 
     def _optimise(self) -> Iterator[Step]:
         config, first = self.config, time.perf_counter()
-        optimizer = torch.optim.Adam(
-            self.stylenet.parameters(), lr=config.learning_rate, fused=self.device.type == "cuda" or None
-        )
+        optimizer = torch.optim.Adam(self.stylenet.parameters(), lr=config.learning_rate, fused=True)
         scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
         for index in range(config.steps):
             if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:

@@ -7,13 +7,13 @@ a module on the meta device, which costs neither time nor memory; `Bundle` then 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.segmentation import fcn_resnet101
 from torchvision.models.vgg import make_layers
-from torchvision.transforms.functional import normalize
 
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
@@ -126,8 +126,19 @@ class FcnResnet101(nn.Module):
 
 
 def standardized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """RGB in [0, 1], ``(N, 3, H, W)``, less a channel's ``mean`` and over its ``std``."""
-    return cast(Tensor, normalize(images, list(mean), list(std)))
+    """RGB in [0, 1], ``(N, 3, H, W)``, less a channel's ``mean`` and over its ``std``.
+
+    torchvision's `normalize` would wait for the device, to see whether a deviation is 0, and send it both anew.
+    """
+    shift, scale = (_channels(tuple(values), images.device, images.dtype) for values in (mean, std))
+    return (images - shift) / scale
+
+
+@lru_cache(maxsize=64)
+def _channels(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A number for each channel, ``(C, 1, 1)``, on ``device``, for backward passes too."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {

@@ -230,8 +230,8 @@ def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Ten
     place = torch.stack(((a * x + b * y + c) * scale, (d * x + e * y + f) * scale), dim=-1) - 0.5  # (N, side, side, 2)
     inside = place.clamp(0, side - 1)
     covered = (1 - (place - inside).abs()).clamp_min(0).prod(dim=-1)  # (N, side, side): 1 inside, 0 a pixel beyond
-    extent = torch.tensor((width, height), device=picture.device, dtype=place.dtype)
-    grid = (inside + boxes[:, None, None, :] + 0.5) * (2 / extent) - 1  # in [-1, 1]
+    x, y = (inside + boxes[:, None, None, :] + 0.5).unbind(-1)  # each (N, side, side), in the picture
+    grid = torch.stack((x * (2 / width), y * (2 / height)), dim=-1) - 1  # in [-1, 1]
     tall = grid.reshape(1, -1, side, 2).to(picture.dtype)  # (1, N * side, side, 2): one batch for one picture
     patches = F.grid_sample(picture, tall, align_corners=False)  # (1, 3, N * side, side)
     patches = patches.reshape(3, -1, side, side).transpose(0, 1)  # (N, 3, side, side)

@@ -315,17 +315,17 @@ def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_styl
 
 
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:
-    full = quick(mode="clipstyler", steps=30, threshold=0.0, contrast=1.0)
-    at_full_size = [
-        tiny_stylizer(tiny.picture(), "fire", config=config).report["history"]
-        for config in (full, full.updated({"coarse_share": 0.9}))
-    ]
-    before, all_fine, first_fine = (
-        at_full_size[0][0]["total"],
-        at_full_size[0][27]["total"],
-        at_full_size[1][27]["total"],
-    )
-    assert before - first_fine > 0.5 * (before - all_fine) > 0
+    """The first fine step after them finds a good part of the loss gone that fine steps alone take away."""
+    full = quick(mode="clipstyler", steps=30, patches=16, threshold=0.0, contrast=1.0)
+    coarse_gain = fine_gain = 0.0  # over seeds: with networks so small a single run goes up and down
+    for seed in range(4):
+        fine, coarse = (
+            [step["total"] for step in tiny_stylizer(tiny.picture(), "fire", config=c, seed=seed).report["history"]]
+            for c in (full, full.updated({"coarse_share": 0.9}))
+        )
+        fine_gain += fine[0] - fine[27]
+        coarse_gain += fine[0] - coarse[27]
+    assert coarse_gain > 0.4 * fine_gain > 0
 
 
 def test_losses_of_a_coarse_step_are_close_to_those_of_a_fine_one(tiny_stylizer: Stylizer) -> None:

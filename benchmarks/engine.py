@@ -11,6 +11,7 @@ depends. The JSON and its plot go to benchmarks/results.
 from __future__ import annotations
 
 import argparse
+import copy
 import io
 import json
 import shlex
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
@@ -55,8 +56,8 @@ MATMUL = 4096  # the side of the matrices whose product tells what the hardware 
 
 def main() -> None:
     arguments = parse()
-    with ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
         folder = arguments.bundle or work / "bundle"
         if not arguments.bundle:
             make_bundle_apart(folder, "fp32")
@@ -105,8 +106,8 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     if arguments.clipstyler:
         from clipstyler import TheirClip
 
-        clip = TheirClip(bundle, device)
-        theirs = partial(run_theirs, arguments.clipstyler, clip, bundle.vgg, photo, config, work, device)
+        clip, vgg = TheirClip(bundle, device), copy.deepcopy(bundle.vgg).to(device, torch.float32)
+        theirs = partial(run_theirs, arguments.clipstyler, clip, vgg, photo, config, work, device)
         contestants = {"CLIPstyler": theirs, **contestants}
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     forth = list(contestants)
@@ -226,25 +227,30 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def count_flops(stylizer: Stylizer, photo: Path, config: StyleConfig) -> float:
-    """Of the second step, forward and backward, as PyTorch counts convolutions and products of matrices."""
-    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
-    next(run)
-    with FlopCounterMode(display=False) as counter:
-        next(run)
-    run.close()
+    """Of a warm step, forward and backward, as PyTorch counts convolutions and products of matrices."""
+    counter = FlopCounterMode(display=False)
+    watch_warm_step(stylizer, photo, config, counter)
     return float(counter.get_total_flops())
 
 
 def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, float]:
     """Seconds of each phase of a warm step, forward phases without their backward, by PyTorch's profiler."""
-    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
-    next(run)
     cuda = stylizer.device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
-        next(run)
-    run.close()
+    profiled = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
+    watch_warm_step(stylizer, photo, config, profiled)
     spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in profiled.key_averages()}
     return {phase: round(spent[phase] / 1e6, 5) for phase in PHASES}
+
+
+def watch_warm_step(
+    stylizer: Stylizer, photo: Path, config: StyleConfig, watcher: AbstractContextManager[object]
+) -> None:
+    """Takes a run's second step within ``watcher``: the first makes the optimiser's state."""
+    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
+    next(run)
+    with watcher:
+        next(run)
+    run.close()
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ def limit(device: torch.device, size: int) -> None:
         return
     # glibc keeps the holes that large tensors leave: so those are handed back here.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 10**6)
-    # Not RLIMIT_AS: glibc reserves 64 MB of addresses for each thread that allocates, as many as the machine has cores.
+    # Not RLIMIT_AS: glibc reserves 64 MB of addresses for each thread that allocates, and takes little memory of them.
     pages = int(Path("/proc/self/statm").read_text().split()[5])  # data and stack
     size += pages * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_DATA, (size, resource.RLIM_INFINITY))

@@ -315,8 +315,8 @@ def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_styl
 
 
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:
-    """The first fine step after them finds a good part of the loss gone that fine steps alone take away."""
-    full = quick(mode="clipstyler", steps=30, patches=16, threshold=0.0, contrast=1.0)
+    """The first fine step after them finds more than half of the loss gone that fine steps alone take away."""
+    full = quick(mode="clipstyler", steps=30, patches=8, threshold=0.0, contrast=1.0)
     coarse_gain = fine_gain = 0.0  # over seeds: with networks so small a single run goes up and down
     for seed in range(4):
         fine, coarse = (
@@ -325,7 +325,7 @@ def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer
         )
         fine_gain += fine[0] - fine[27]
         coarse_gain += fine[0] - coarse[27]
-    assert coarse_gain > 0.4 * fine_gain > 0
+    assert coarse_gain > 0.5 * fine_gain > 0
 
 
 def test_losses_of_a_coarse_step_are_close_to_those_of_a_fine_one(tiny_stylizer: Stylizer) -> None:

@@ -18,8 +18,7 @@ from genartisan.config import StyleConfig
 from genartisan.engine import Run
 from genartisan.stylizer import Stylizer
 
-CONFIG = StyleConfig(size=64, steps=4, patches=4, patch_size=32, coarse_share=0.0)
-# Of a step at these settings, on networks whose architectures do not change with the bundle that ships.
+# Of a step of the runs below, on networks whose architectures do not change with the bundle that ships.
 FLOPS = 1_162_382_740
 CALLS = 2_320  # PyTorch 2.15 counts 2,283, more than half of them in the tiny bundle's CLIP
 BYTES = 35_000_000

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from genartisan.compact_clip import CompactClip
-from genartisan.config import StyleConfig
+from genartisan.config import preset
 from genartisan.embedded.canvas import Array, Rng
 from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import load_photos
@@ -48,11 +48,11 @@ PACE = 0.15  # the share of that way, at first; it falls to nothing
 COPIES = 3  # steps of learning to copy after each step of Reptile
 COPY_RATE = 1e-3
 COLOURED = 0.25  # share of the tasks with a colour word
-# A task is the beginning of a request: at preset `fast`'s learning rate, without a threshold that would end it early.
-TASK = StyleConfig(
-    mode="clipstyler", start="bundle", steps=16, learning_rate=3e-3, halve_every=1000, patches=4, patch_size=96,
-    threshold=0.0, grain=0.05,
-)  # fmt: skip
+# A task is the beginning of a request of preset `fast`, on a small picture; no threshold ends it early.
+TASK = preset("fast", {
+    "mode": "clipstyler", "steps": 16, "coarse_share": 0.0, "halve_every": 1000, "patches": 4, "patch_size": 96,
+    "threshold": 0.0,
+})  # fmt: skip
 SAVE_EVERY = 10  # steps of Reptile
 
 

@@ -1,7 +1,8 @@
-"""Bundle: the frozen networks and the StyleNet start, from one folder.
+"""Bundle: the frozen networks and the StyleNet starts, from one folder.
 
-A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg and stylenet. All bundles, the
-small one in this package as much as the converted official one, take the one path in this file.
+A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg and stylenet, and may hold one
+for learned_start. All bundles, the small one in this package as much as the converted official one, take the one path
+in this file.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from torch import Tensor, nn
 from genartisan.config import shown
 from genartisan.errors import BundleError
 from genartisan.networks import PERSON, Clip, OpenClip, build
+from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
 MANIFEST = "bundle.json"
 FORMAT = 1
 EMBEDDED = Path(__file__).parent / "embedded"
-ROLES = ("clip", "fcn", "vgg", "stylenet")
+ROLES = ("clip", "fcn", "vgg", "stylenet")  # that every bundle has
+LEARNED_START = "learned_start"  # the role that a bundle may have besides
 
 
 class NetworkEntry(BaseModel):
@@ -52,7 +55,7 @@ class Manifest(BaseModel):
     format: Literal[1]
     name: str
     description: str
-    networks: dict[Literal["clip", "fcn", "vgg", "stylenet"], NetworkEntry]
+    networks: dict[Literal["clip", "fcn", "vgg", "stylenet", "learned_start"], NetworkEntry]
 
 
 class Frozen(Protocol):
@@ -64,6 +67,8 @@ class Frozen(Protocol):
     def vgg(self) -> nn.Module: ...
     @property
     def start(self) -> StyleNet: ...
+    @property
+    def learned_start(self) -> LearnedStart | None: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Bundle:
     Attributes:
         manifest: what ``bundle.json`` says.
         clip, fcn, vgg: the networks.
-        start: the StyleNet that the start ``bundle`` begins from; never trained itself, always copied.
+        start: the StyleNet that copies the photo; never trained itself, always copied.
+        learned_start: what writes a StyleNet for a text direction, or None.
     """
 
     manifest: Manifest
@@ -81,6 +87,7 @@ class Bundle:
     fcn: nn.Module
     vgg: nn.Module
     start: StyleNet
+    learned_start: LearnedStart | None = None
 
     @property
     def name(self) -> str:
@@ -96,7 +103,9 @@ class Bundle:
         """
         folder = resolve(name)
         manifest = read_manifest(folder)
-        networks = {role: _load_network(folder, role, manifest.networks[role]) for role in ROLES}  # type: ignore[index]
+        networks: dict[str, nn.Module] = {
+            role: _load_network(folder, role, entry) for role, entry in manifest.networks.items()
+        }
         classes = tuple(cast(Any, networks["fcn"]).classes)
         if PERSON not in classes or len(classes) < 2:
             reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
@@ -107,19 +116,22 @@ class Bundle:
             networks["fcn"],
             networks["vgg"],
             cast(StyleNet, networks["stylenet"]),
+            cast("LearnedStart | None", networks.get(LEARNED_START)),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Bundle:
         """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
 
-        FCN runs once a photo and StyleNet holds the weights that are optimised: both are float32.
+        FCN and the learned start run once a photo and StyleNet holds the weights that are optimised: these are float32.
         """
+        learned = self.learned_start
         return Bundle(
             self.manifest,
             cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, dtype)),
             self._placed("fcn", self.fcn, device, torch.float32),
             self._placed("vgg", self.vgg, device, dtype).to(memory_format=torch.channels_last),
             cast(StyleNet, self._placed("stylenet", self.start, device, torch.float32)),
+            learned and cast(LearnedStart, self._placed(LEARNED_START, learned, device, torch.float32)),
         )
 
     def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

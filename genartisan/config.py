@@ -73,8 +73,9 @@ class StyleConfig(_Frozen):
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
     """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
     patches of up to three quarters of their size."""
-    start: Literal["random", "bundle"] = "random"  # paper §3.2
-    """StyleNet's first weights: drawn from the seed, or the bundle's own, which copies the photo from step 1 on."""
+    start: Literal["random", "identity", "bundle"] = "random"  # paper §3.2
+    """StyleNet's first weights. random: drawn from the seed. identity: those that copy the photo from step 1 on.
+    bundle: the bundle's learned start, which styles it from step 1 on, or identity where a bundle has none."""
     grain: Share = 0.0  # deviation of colours, 0-1, ours
     """Noise on what StyleNet sees of the background, as its deviation: a convolution draws nothing on flat ground."""
     learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2

@@ -141,40 +141,7 @@ class Run:
         rows: list[list[float]] = torch.stack(self.history).tolist()
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
-    def _optimise(self) -> Iterator[Step]:
-        config, first = self.config, time.perf_counter()
-        optimizer = torch.optim.Adam(self.stylenet.parameters(), lr=config.learning_rate, fused=True)
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
-        for index in range(config.steps):
-            if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:
-                ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
-                if config.on_timeout == "error":
-                    raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
-                self.warnings.append(ended)
-                return
-            scale = self.coarse if index < self.coarse_steps else self.full
-            picture = self._stylised(scale)
-            losses = self._losses(picture, scale, index)  # (5,)
-            optimizer.zero_grad(set_to_none=True)
-            with record_function("backward"):
-                losses[0].backward()  # type: ignore[no-untyped-call]
-            with record_function("adam"):
-                optimizer.step()
-            scheduler.step()  # after the optimiser: step 100 is the first at half the rate
-            self.history.append(losses.detach())
-            now = time.perf_counter()
-            eta = (now - first) * (self._work(config.steps) / self._work(index + 1) - 1)
-            yield Step(
-                index + 1, config.steps, now - self.began, eta, losses.detach(), picture.detach(), self.photo,
-                config.contrast,
-            )  # fmt: skip
-
-    def _work(self, steps: int) -> float:
-        """How much work the first steps are, in steps at the photo's size."""
-        coarse = min(steps, self.coarse_steps)
-        return coarse * COARSE_WORK + steps - coarse
-
-    def _losses(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
+    def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
         config, eyes, batch = self.config, self.eyes, scale.patches.at(step)
         with record_function("warp"):
@@ -201,6 +168,39 @@ class Run:
         )
         return torch.stack((total, direction, patch, content, tv))
 
+    def _optimise(self) -> Iterator[Step]:
+        config, first = self.config, time.perf_counter()
+        optimizer = torch.optim.Adam(self.stylenet.parameters(), lr=config.learning_rate, fused=True)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
+        for index in range(config.steps):
+            if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:
+                ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
+                if config.on_timeout == "error":
+                    raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
+                self.warnings.append(ended)
+                return
+            scale = self.coarse if index < self.coarse_steps else self.full
+            picture = self._stylised(scale)
+            losses = self.losses_of(picture, scale, index)  # (5,)
+            optimizer.zero_grad(set_to_none=True)
+            with record_function("backward"):
+                losses[0].backward()  # type: ignore[no-untyped-call]
+            with record_function("adam"):
+                optimizer.step()
+            scheduler.step()  # after the optimiser: step 100 is the first at half the rate
+            self.history.append(losses.detach())
+            now = time.perf_counter()
+            eta = (now - first) * (self._work(config.steps) / self._work(index + 1) - 1)
+            yield Step(
+                index + 1, config.steps, now - self.began, eta, losses.detach(), picture.detach(), self.photo,
+                config.contrast,
+            )  # fmt: skip
+
+    def _work(self, steps: int) -> float:
+        """How much work the first steps are, in steps at the photo's size."""
+        coarse = min(steps, self.coarse_steps)
+        return coarse * COARSE_WORK + steps - coarse
+
     def _stylised(self, scale: Scale) -> Tensor:
         with record_function("stylenet"), self._autocast():
             picture: Tensor = self.stylenet(scale.content)
@@ -211,7 +211,13 @@ class Run:
 
     def _fresh_stylenet(self) -> StyleNet:
         """This run's own network: nothing of an earlier request may be left in it."""
-        net = copy.deepcopy(self.bundle.start) if self.config.start == "bundle" else random_stylenet(self.seed)
+        learned = self.bundle.learned_start
+        if self.config.start == "random":
+            net = random_stylenet(self.seed)
+        elif self.config.start == "identity" or learned is None:
+            net = copy.deepcopy(self.bundle.start)
+        else:
+            net = learned.written(self.direction)
         return net.to(self.device).requires_grad_(True).train()
 
     def _coarse(self) -> Scale:
@@ -232,7 +238,15 @@ class Run:
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
         grain = film_grain(photo.size, self.config.grain, self.seed)
-        return prepared(photo, regions, patches, self.eyes, self.device, grain)
+        strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
+        return prepared(photo, regions, patches, self.eyes, self.device, grain, strengths)
+
+    def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
+        """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
+        if regions is None:
+            return torch.ones(1, 1, *photo.pixels.shape[1:])
+        weights = torch.tensor([getattr(self.config.regions, name).weight for name in NAMES])
+        return weights.clamp_max(1)[regions.labels.long()][None, None]
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

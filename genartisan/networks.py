@@ -18,6 +18,7 @@ from torchvision.models.vgg import make_layers
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
 from genartisan.errors import BundleError
+from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -146,11 +147,12 @@ KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "fcn": {"fcn_resnet101": FcnResnet101, "compact_fcn": CompactFcn},
     "vgg": {"vgg19": Vgg19},
     "stylenet": {"stylenet": StyleNet},
+    "learned_start": {"learned_start": LearnedStart},
 }
 
 
 def build(role: str, architecture: Mapping[str, Any]) -> nn.Module:
-    """A network for ``role`` (clip, fcn, vgg, stylenet), on the meta device, its weights still to come.
+    """A network for ``role``, one of `KINDS`, on the meta device, its weights still to come.
 
     Raises:
         BundleError: the architecture's kind or one of its arguments is unknown or makes no sense.

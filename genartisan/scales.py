@@ -51,7 +51,8 @@ class Scale:
     """The photo at one size, embedded once.
 
     Attributes:
-        content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background.
+        content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background; or
+            ``(1, 4, H, W)``, with the map of strengths.
         background: the global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks
             nothing.
         sees_background: whether the mask leaves anything; two black pictures have no direction, only rounding errors.
@@ -84,12 +85,14 @@ def prepared(
     eyes: Eyes,
     device: torch.device,
     grain: Tensor | None = None,
+    strengths: Tensor | None = None,
 ) -> Scale:
     """The scale of a photo and its region map, which is None where nothing is masked, on ``device``.
 
     Args:
         grain: noise on what StyleNet sees of the background, ``(1, 1, H, W)``. The losses hold the picture against
             the photo itself.
+        strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, for a StyleNet that sees it.
     """
     content = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
@@ -101,6 +104,8 @@ def prepared(
     if grain is not None:
         grain = grain.to(device)
         content = content + (grain if background is None else grain * background)
+    if strengths is not None:
+        content = torch.cat((content, strengths.to(device)), dim=1)  # (1, 4, H, W)
     return Scale(
         content=content,
         background=background,

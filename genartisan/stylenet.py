@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,14 +15,14 @@ MULTIPLE = 8  # three stride-2 convolutions: height and width are padded to a mu
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions, each with instance norm and ReLU, and a 1x1 residual around both."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, affine: bool = False) -> None:
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(in_channels, out_channels, 3, padding=1),
-            nn.InstanceNorm2d(out_channels),
+            nn.InstanceNorm2d(out_channels, affine=affine),
             nn.ReLU(),
             nn.Conv2d(out_channels, out_channels, 3, padding=1),
-            nn.InstanceNorm2d(out_channels),
+            nn.InstanceNorm2d(out_channels, affine=affine),
             nn.ReLU(),
         )
         self.skip = nn.Conv2d(in_channels, out_channels, 1)
@@ -38,23 +39,29 @@ class StyleNet(nn.Module):
 
     Args:
         base_channels: channels of the outermost blocks (CLIPstyler: 16).
+        inputs: channels of the input: 3, or 4 with a map of how strongly each pixel is to be styled, in [0, 1].
+        affine: whether the norms have a scale and a shift, which a `LearnedStart` sets (CLIPstyler: they have none).
 
     Source: CLIPstyler (arXiv 2112.00374), figure 3 and its published code.
     """
 
-    def __init__(self, base_channels: int = 16) -> None:
+    def __init__(self, base_channels: int = 16, *, inputs: int = 3, affine: bool = False) -> None:
         super().__init__()
         c = base_channels
-        self.first = nn.Conv2d(3, c, 1)
-        self.entry = ResidualBlock(c, c)
-        self.encode = nn.ModuleList([ResidualBlock(c, c), ResidualBlock(c, 2 * c), ResidualBlock(2 * c, 4 * c)])
+        block = partial(ResidualBlock, affine=affine)
+        self.first = nn.Conv2d(inputs, c, 1)
+        self.entry = block(c, c)
+        self.encode = nn.ModuleList([block(c, c), block(c, 2 * c), block(2 * c, 4 * c)])
         self.down = nn.ModuleList([nn.Conv2d(w, w, 4, stride=2, padding=1) for w in (c, 2 * c, 4 * c)])
-        self.middle = ResidualBlock(4 * c, 8 * c)
-        self.decode = nn.ModuleList(
-            [ResidualBlock(12 * c, 4 * c), ResidualBlock(6 * c, 2 * c), ResidualBlock(3 * c, c)]
-        )
-        self.exit = ResidualBlock(2 * c, c)
+        self.middle = block(4 * c, 8 * c)
+        self.decode = nn.ModuleList([block(12 * c, 4 * c), block(6 * c, 2 * c), block(3 * c, c)])
+        self.exit = block(2 * c, c)
         self.last = nn.Conv2d(c, 3, 1)
+
+    @property
+    def sees_strengths(self) -> bool:
+        """Whether the input has a fourth channel, the map of strengths."""
+        return self.first.in_channels > 3
 
     def forward(self, photo: Tensor) -> Tensor:
         height, width = photo.shape[-2:]

@@ -1,4 +1,4 @@
-"""Trains the four networks of the embedded bundle and assembles the bundle from them.
+"""Trains the networks of the embedded bundle and assembles the bundle from them.
 
     python -m genartisan.embedded.train --out DIR [--only clip fcn] [--seed N] [--resume] [--install]
 
@@ -22,13 +22,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from genartisan.bundle import EMBEDDED, MANIFEST, ROLES, Manifest, write_bundle
+from genartisan.bundle import EMBEDDED, LEARNED_START, MANIFEST, Manifest, write_bundle
+from genartisan.bundle import ROLES as NEEDED
 
 SOURCE = "trained by genartisan.embedded.train_{role} on pictures that genartisan.embedded draws"
 LICENCE = "Apache-2.0"
 DESCRIPTION = "Small networks of the same kinds as the official ones, which know a few styles and drawn people."
-LANES = (("fcn",), ("clip", "vgg", "stylenet"))  # about as long as each other on one core each
-NEEDS = {"stylenet": ("clip", "vgg")}  # what has to be trained before, in the same lane
+ROLES = (*NEEDED, LEARNED_START)
+LANES = (("fcn",), ("clip", "vgg", "stylenet", LEARNED_START))  # a core each
+# What has to be trained before, in the same lane.
+NEEDS = {"stylenet": ("clip", "vgg"), LEARNED_START: ("clip", "vgg", "stylenet")}
 MODULE = "genartisan.embedded.train_{role}"
 
 

@@ -33,7 +33,7 @@ from genartisan.networks import standardized
 ARCHITECTURE: dict[str, Any] = {
     "image_size": 96,
     "word_width": 64,
-    "gap": 0.44,  # the less, the fewer patches are finished, at a cosine of 0.3, before they look like their style
+    "gap": 0.48,  # the less, the fewer patches are finished, at a cosine of 0.3, before they look like their style
 }
 DISGUISES = 2  # of each drawing
 SHRINKAGE = 1.0  # squared deviations. 0.1 retrieves more held-out drawings, 1 and above give better pictures

@@ -36,6 +36,7 @@ from genartisan.engine import Run
 from genartisan.evaluate import PHOTOS
 from genartisan.images import Photo
 from genartisan.patches import plan
+from genartisan.start import LearnedStart
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
 from genartisan.text import text_direction
 
@@ -105,6 +106,7 @@ class Networks:
     clip: CompactClip
     vgg: nn.Module
     start: StyleNet
+    learned_start: LearnedStart | None = None
 
 
 def prime(

@@ -1,0 +1,142 @@
+"""Trains the start that ships with the embedded bundle: a StyleNet for any sentence that its CLIP can read.
+
+``python -m genartisan.embedded.train_learned_start --out DIR --seed 0``
+
+DIR has to hold the trained CLIP, VGG and StyleNet. It goes out from the StyleNet that copies; then it learns from
+photos, drawn people and the sentences that CLIP was taught, on small pictures. Takes about half an hour of two cores.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from genartisan.compact_clip import CompactClip
+from genartisan.config import preset
+from genartisan.embedded.canvas import Array, Rng
+from genartisan.embedded.captions import CAPTIONS, random_wish
+from genartisan.embedded.people import draw_scene
+from genartisan.embedded.photos import load_photos
+from genartisan.embedded.space import TECHNIQUES
+from genartisan.embedded.train_fcn import FIRST_SEED
+from genartisan.embedded.train_stylenet import HELD_OUT, SCENES, Networks, random_picture
+from genartisan.embedded.training import command, made_by, save_network, trained_network
+from genartisan.engine import Run
+from genartisan.images import Photo
+from genartisan.patches import plan
+from genartisan.regions import RegionMap, from_mask
+from genartisan.start import LearnedStart
+from genartisan.start_training import opened, train_start
+from genartisan.stylenet import StyleNet
+from genartisan.text import text_direction
+
+SIZES = ((128, 128), (112, 160), (160, 112), (160, 160))  # height and width of a picture, in pixels
+WHOLE = 0.5  # share of the lessons in which all of the picture is to be styled
+KEPT = 1 / 3  # of the others, in which the rest of it is to stay as it is
+WIDTH = 128  # of the hidden layers
+# A lesson is one step of preset `fast` at about the size of its coarse steps. A patch is finished a little later than
+# for a request, so that a request finds most of them finished.
+LESSON = preset("fast", {
+    "steps": 1, "coarse_share": 0.0, "patches": 4, "patch_size": 96, "distortion": 0.3, "threshold": 0.6,
+    "regions": {"portrait": {"share": 1.0, "threshold": 0.6}, "background": {"threshold": 0.6}},
+})  # fmt: skip
+
+
+def train(
+    out_dir: Path, seed: int = 0, *, steps: int = 3000, resume: bool = False, device: torch.device | None = None
+) -> dict[str, Any]:
+    """Trains the learned start and writes learned_start.safetensors and learned_start.json; returns the figures.
+
+    The figures are the losses of drafts of held-out photos, one in each technique, in the course of the training; at
+    step 0 a draft is a copy of the photo.
+    """
+    made, device = made_by(seed), device or torch.device("cpu")
+    clip = cast(CompactClip, trained_network(out_dir, "clip", device))
+    dim = len(text_direction(clip, TECHNIQUES[0], LESSON.source_text))
+    architecture = {"dim": dim, "width": WIDTH}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        start = LearnedStart(**architecture)
+    copying = cast(StyleNet, trained_network(out_dir, "stylenet", device))
+    opened(start, copying)
+    start.to(device)
+    networks = Networks(clip, trained_network(out_dir, "vgg", device), copying, start)
+
+    photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
+    known = [photo for name, photo in sorted(photos.items()) if name not in HELD_OUT]
+    known += [draw_scene(FIRST_SEED + n, (192, 192)).image.astype(np.float32) / 255 for n in range(SCENES)]
+    unknown = [photos[name] for name in HELD_OUT if name in photos]
+
+    def lesson(rng: Rng) -> Run:
+        picture = random_picture(rng, known, SIZES[rng.integers(len(SIZES))])
+        return lesson_on(networks, rng, picture, random_regions(rng, picture.shape[:2]), random_sentence(rng), device)
+
+    examples = []
+    for number, technique in enumerate(TECHNIQUES):
+        rng = np.random.default_rng([seed, 1, number])
+        picture = random_picture(rng, [unknown[number % len(unknown)]], SIZES[0])
+        examples.append(lesson_on(networks, rng, picture, None, CAPTIONS[technique][0], device))
+    checkpoint = out_dir / "learned_start_checkpoint.pt"
+    curve = train_start(
+        start, lesson, steps=steps, seed=seed, checkpoint=checkpoint, resume=resume, examples=examples
+    )  # fmt: skip
+    figures = {
+        "steps": steps,
+        "patch_loss": curve[-1]["patch"],
+        "patch_loss_of_copies": curve[0]["patch"],
+        "curve": curve,
+    }
+    save_network(out_dir, "learned_start", start.cpu(), {"kind": "learned_start", **architecture}, figures, made)
+    return figures
+
+
+def random_sentence(rng: Rng) -> str:
+    """One of those that CLIP was taught, which asks for a style or a colour."""
+    chance = random.Random(int(rng.integers(2**31)))
+    while True:
+        wish = random_wish(chance)
+        if wish.techniques or wish.colour:
+            return wish.text
+
+
+def lesson_on(
+    networks: Networks, rng: Rng, picture: Array, regions: RegionMap | None, sentence: str, device: torch.device
+) -> Run:
+    """A sentence to be drawn over a picture, ``(H, W, 3)`` in [0, 1], or over what ``regions`` leaves of it."""
+    photo = Photo(torch.from_numpy(picture).permute(2, 0, 1).contiguous())
+    weight = 0.0 if rng.random() < KEPT else float(rng.random())
+    config = LESSON.updated({"regions": {"portrait": {"weight": weight}}})
+    seed = int(rng.integers(2**31))
+    return Run(
+        bundle=networks,
+        photo=photo,
+        regions=regions,
+        direction=text_direction(networks.clip, sentence, config.source_text).clone(),
+        plan=plan(config, photo.size, regions, seed),
+        config=config,
+        seed=seed,
+        device=device,
+        dtype=torch.float32,
+    )
+
+
+def random_regions(rng: Rng, size: tuple[int, int]) -> RegionMap | None:
+    """One to three ellipses and boxes, of (height, width), as portrait; None where all is background."""
+    if rng.random() < WHOLE:
+        return None
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    portrait = np.zeros(size, bool)
+    for _ in range(rng.integers(1, 4)):
+        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
+        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
+        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
+    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))
+
+
+if __name__ == "__main__":
+    command(train)

@@ -1,0 +1,71 @@
+"""The learned start: from a text direction to a StyleNet that already draws in that style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from genartisan.stylenet import StyleNet
+
+
+class LearnedStart(nn.Module):
+    """Writes the weights of a StyleNet for a text direction, so that a run begins with a draft of its picture.
+
+    All texts share the convolutions. What a text sets is the scale and shift of every norm, as in conditional instance
+    normalisation (Dumoulin et al., arXiv 1610.07629; predicted from an embedding in Ghiasi et al., arXiv 1705.06830),
+    and of every convolution that no norm follows: those carry the colours.
+
+    Args:
+        dim: D of the text directions.
+        base_channels: of the StyleNet.
+        width: of the two hidden layers.
+    """
+
+    def __init__(self, dim: int, base_channels: int = 16, width: int = 128) -> None:
+        super().__init__()
+        self.dim = dim
+        self.stylenet = StyleNet(base_channels, inputs=4, affine=True)
+        self.conditioned = [name for name, _ in _conditioned(self.stylenet)]
+        self.sizes = [len(module.bias) for _, module in _conditioned(self.stylenet)]  # type: ignore[arg-type]
+        self.read = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
+        self.write = nn.Linear(width, 2 * sum(self.sizes))
+
+    def weights(self, direction: Tensor) -> dict[str, Tensor]:
+        """The parameters of the StyleNet for a text direction ``(D,)``, by name."""
+        weights: dict[str, Tensor] = dict(self.stylenet.named_parameters())
+        scales, shifts = self.write(self.read(direction)).chunk(2)
+        pairs = zip(self.conditioned, scales.split(self.sizes), shifts.split(self.sizes), strict=True)
+        for name, scale, shift in pairs:
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            factor = 1 + scale  # (C,)
+            weights[f"{name}.weight"] = weight * factor.reshape(-1, *[1] * (weight.dim() - 1))
+            weights[f"{name}.bias"] = bias * factor + shift
+        return weights
+
+    def forward(self, direction: Tensor, content: Tensor) -> Tensor:
+        """The draft, ``(N, 3, H, W)``, of content ``(N, 4, H, W)`` in the style of a direction ``(D,)``."""
+        picture: Tensor = functional_call(self._blank(), self.weights(direction), (content,))
+        return picture
+
+    @torch.no_grad()
+    def written(self, direction: Tensor) -> StyleNet:
+        """A StyleNet of its own for a text direction ``(D,)``."""
+        net = self._blank()
+        net.load_state_dict(self.weights(direction), assign=True)
+        return net
+
+    def _blank(self) -> StyleNet:
+        """A StyleNet without weights: `functional_call` writes into its module, so threads must not share one."""
+        first = self.stylenet.first
+        with torch.device("meta"):
+            return StyleNet(first.out_channels, inputs=first.in_channels, affine=True)
+
+
+def _conditioned(net: StyleNet) -> Iterator[tuple[str, nn.Module]]:
+    """What a text sets of a StyleNet: its norms, and the convolutions that no norm follows."""
+    for name, module in net.named_modules():
+        if isinstance(module, nn.InstanceNorm2d) or (isinstance(module, nn.Conv2d) and ".conv." not in name):
+            yield name, module

@@ -1,0 +1,126 @@
+"""Trains a learned start on a bundle's own frozen networks, over photos and texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genartisan.engine import LOSSES, Run
+from genartisan.start import LearnedStart
+from genartisan.stylenet import StyleNet
+
+LESSONS = 4  # a photo and a text each, whose gradients make a step
+LANES = 2  # lessons side by side on a CPU
+RATE = 1e-3  # Adam's, at most: it rises over WARM_UP steps and falls to a hundredth along a cosine
+WARM_UP = 50  # steps
+LAMBDA_COPY = 1e4  # of the mean difference from the photo, where a pixel is not to be styled
+LONGEST = 0.2  # of a step's gradient, in units of the patch loss
+SAVE_EVERY = 100  # steps
+
+MakeLesson = Callable[[np.random.Generator], Run]
+
+
+def opened(start: LearnedStart, copying: StyleNet) -> None:
+    """Makes a start write, for every text, a StyleNet that copies the photo: ``copying``, blind to strengths."""
+    weights = dict(copying.state_dict())
+    first = weights["first.weight"]  # (C, 3, 1, 1)
+    weights["first.weight"] = torch.cat((first, torch.zeros_like(first[:, :1])), dim=1)
+    start.stylenet.load_state_dict(weights, strict=False)  # its norms stay as they are: scale 1, shift 0
+    torch.nn.init.zeros_(start.write.weight)
+    torch.nn.init.zeros_(start.write.bias)
+
+
+def train_start(
+    start: LearnedStart,
+    lesson: MakeLesson,
+    *,
+    steps: int,
+    seed: int,
+    checkpoint: Path,
+    resume: bool,
+    examples: Sequence[Run] = (),
+    examine_every: int = 500,
+) -> list[dict[str, float]]:
+    """Teaches a start to draw drafts of low loss, in place.
+
+    Args:
+        start: on its device.
+        lesson: a run that begins from ``start``; its losses are what the draft is judged by. It has to draw all its
+            chance from the generator it is given, so that a resumed training goes on as if it had never stopped.
+        steps: of the whole training, resumed or not.
+        checkpoint: where parameters, optimiser and step are kept.
+        resume: go on from the checkpoint if there is one.
+        examples: held-out lessons, never learned from.
+        examine_every: steps between two looks at them.
+
+    Returns:
+        The mean losses of the examples' drafts at the beginning, every ``examine_every`` steps and at the end.
+    """
+    parameters = [p for p in start.parameters() if p.requires_grad]
+    optimiser = torch.optim.Adam(parameters, RATE, fused=True)
+    first, curve = 0, list[dict[str, float]]()
+    if resume and checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
+        start.load_state_dict(state["start"])
+        optimiser.load_state_dict(state["optimiser"])
+        first, curve = state["step"], state["curve"]
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc="learned start", mininterval=10)
+    with ThreadPoolExecutor(LANES) as pool:
+        for step in bar:
+            if step % examine_every == 0:
+                curve.append(examined(start, examples, step))
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+
+            def learned(number: int, step: int = step) -> tuple[tuple[Tensor, ...], Tensor]:
+                run = lesson(np.random.default_rng([seed, step, number]))
+                return gradient(start, run, parameters)
+
+            gradients, losses = zip(*pool.map(learned, range(LESSONS)), strict=True)
+            for parameter, *parts in zip(parameters, *gradients, strict=True):
+                parameter.grad = torch.stack(parts).mean(dim=0)
+            torch.nn.utils.clip_grad_norm_(parameters, LONGEST)
+            optimiser.step()
+            if step % 10 == 0:
+                bar.set_postfix(patch=f"{torch.stack(losses).mean(0)[LOSSES.index('patch')]:.3f}")
+            if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+                save(checkpoint, {
+                    "start": start.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1, "curve": curve,
+                })  # fmt: skip
+    return [*curve, examined(start, examples, steps)]
+
+
+def gradient(start: LearnedStart, run: Run, parameters: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The gradient of a draft's loss, in units of the patch loss, and its losses, `LOSSES` without a gradient."""
+    content = run.full.content  # (1, 4, H, W)
+    draft = start(run.direction, content)  # (1, 3, H, W)
+    losses = run.losses_of(draft, run.full, 0)  # (5,)
+    strengths, photo = content[:, 3:], run.photo.pixels[None].to(content.device)
+    copying = ((1 - strengths) * (draft - photo).abs()).mean()
+    loss = (losses[0] + LAMBDA_COPY * copying) / run.config.lambda_patch
+    return torch.autograd.grad(loss, list(parameters)), losses.detach()
+
+
+@torch.no_grad()
+def examined(start: LearnedStart, examples: Sequence[Run], step: int) -> dict[str, float]:
+    """The step, and the mean losses of the examples' drafts."""
+    if not examples:
+        return {"step": step}
+    losses = torch.stack([run.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples])
+    return {"step": step, **dict(zip(LOSSES, (round(x, 4) for x in losses.mean(0).tolist()), strict=True))}
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Writes a state whole or not at all: a run killed meanwhile leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)

@@ -98,18 +98,15 @@ class Bundle:
         """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder, on the CPU, memory-mapped.
 
         Raises:
-            BundleError: a file is missing, truncated or not the one that the manifest describes, or the FCN knows no
-                people; the file is named.
+            BundleError: a file is missing, truncated or not the one that the manifest describes, or the networks do
+                not fit together; the file is named.
         """
         folder = resolve(name)
         manifest = read_manifest(folder)
         networks: dict[str, nn.Module] = {
             role: _load_network(folder, role, entry) for role, entry in manifest.networks.items()
         }
-        classes = tuple(cast(Any, networks["fcn"]).classes)
-        if PERSON not in classes or len(classes) < 2:
-            reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
-            raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
+        check_fit(folder, networks)
         return cls(
             manifest,
             cast(Clip, networks["clip"]),
@@ -142,6 +139,22 @@ class Bundle:
         }
         entry = self.manifest.networks[role]  # type: ignore[index]
         return assembled(role, entry.architecture, weights).to(device)
+
+
+def check_fit(folder: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Refuses networks that are no use together.
+
+    Raises:
+        BundleError: the FCN knows no people, or the learned start reads directions of another size than CLIP's.
+    """
+    classes = tuple(cast(Any, networks["fcn"]).classes)
+    if PERSON not in classes or len(classes) < 2:
+        reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
+        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
+    learned, dim = networks.get(LEARNED_START), cast(Any, networks["clip"]).embedding_dim
+    if learned is not None and learned.dim != dim:
+        reason = f"learned_start.architecture.dim must be that of clip's embeddings, {dim}"
+        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(learned.dim)}.", LEARNED_START)
 
 
 def home() -> Path:

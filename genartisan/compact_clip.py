@@ -161,6 +161,7 @@ class CompactClip(nn.Module):
         self.keywords = frozenset(keywords or vocabulary)
         self.image_tower = TextureTower()
         self.dim = self.image_tower.dim
+        self.embedding_dim = 2 * self.dim
         self.text_tower = WordTower(len(self.vocabulary), word_width, self.dim)
 
     def encode_image(self, images: Tensor) -> Tensor:

@@ -33,9 +33,9 @@ PHOTOS = {
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }  # photos that lie in wheels, people and things
 START_PAIRS = 8
-START_STEP = 60  # at which the losses of two starts are compared
+START_STEP = 60  # at which the losses of the starts are compared
 PAPER_CONFIG = StyleConfig(size=160, steps=START_STEP, patches=16)  # the paper's learning rate and schedule, small
-STARTS = ("bundle", "random")
+STARTS = ("bundle", "identity", "random")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Settings:
         work: folder that keeps the pictures and their reports.
         styles: names of `genartisan.embedded.styles.STYLES`.
         photos: files.
-        config: the settings of the judged pictures, with which the two starts are compared too.
+        config: the settings of the judged pictures, with which the starts are compared too.
         paper_config: the settings of a second comparison of the starts.
         processes: that make pictures side by side.
         resume: keep the pictures that are made already.
@@ -182,9 +182,9 @@ def picture_jobs(settings: Settings) -> list[Job]:
 
 
 def start_jobs(settings: Settings, config: StyleConfig, prefix: str = "") -> list[tuple[Job, ...]]:
-    """Up to eight photo-style pairs, spread over all, each from the bundle's start and from a random one.
+    """Up to eight photo-style pairs, spread over all, each from every one of `STARTS`.
 
-    The one of both that has the judged pictures' own settings is that picture, and not made again.
+    The one that has the judged pictures' own settings is that picture, and not made again.
     """
     pairs = [(photo, style) for style in settings.styles for photo in settings.photos]
     step = max(1, len(pairs) // START_PAIRS) | 1  # odd: it would meet the same few of an even number of photos
@@ -222,11 +222,11 @@ def verdict(judge: Judge, job: Job, picture: Tensor, background: Tensor) -> dict
 
 
 def compared(pair: tuple[Job, ...], work: Path) -> dict[str, Any]:
-    """The total losses at `START_STEP`, or at the last step of a shorter run, and the first over the second."""
+    """The total losses at `START_STEP`, or at the last step of a shorter run, and what they are of a random start's."""
     histories = [job.report(work)["history"][:START_STEP] for job in pair]
-    losses = [history[-1]["total"] for history in histories]
-    facts = {"photo": pair[0].photo.name, "style": pair[0].style, "step": len(histories[0])}
-    return {**facts, **dict(zip(STARTS, losses, strict=True)), "ratio": round(losses[0] / losses[1], 4)}
+    losses = dict(zip(STARTS, (history[-1]["total"] for history in histories), strict=True))
+    ratios = {start: round(loss / losses["random"], 4) for start, loss in losses.items()}
+    return {"photo": pair[0].photo.name, "style": pair[0].style, "step": len(histories[0]), **losses, "ratios": ratios}
 
 
 def prompt_of(style: str) -> str:

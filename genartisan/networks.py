@@ -35,6 +35,7 @@ TEMPLATE_TOKENS = 9  # of the longest of the 79 templates, around the prompt
 class Clip(Protocol):
     """What the losses need of a CLIP: two encoders and what the image encoder expects."""
 
+    embedding_dim: int  # D
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -63,6 +64,7 @@ class OpenClip(nn.Module):
         if config is None:
             raise BundleError(f"architecture.model is {model!r}, which open_clip does not know.")
         self.model = open_clip.CLIP(**config)
+        self.embedding_dim = int(config["embed_dim"])
         self.image_size = int(config["vision_cfg"]["image_size"])
         self.mean = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_MEAN)
         self.std = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_STD)

@@ -82,7 +82,11 @@ def test_the_documents_tell_what_was_measured(settings: evaluation.Settings) -> 
         assert [cell.strip() for cell in line.split("|")][2:4] == [str(int(place <= 1)), str(int(place <= 3))]
     assert 1 < results["bundle"]["megabytes"] < 15
     assert set(results["starts"]) == {"judged", "paper"}
-    assert all(start["step"] == 2 and start["ratio"] > 0 for pairs in results["starts"].values() for start in pairs)
+    for pair in (pair for pairs in results["starts"].values() for pair in pairs):
+        assert pair["step"] == 2
+        assert pair["ratios"]["random"] == 1
+        assert pair["ratios"]["bundle"] == pytest.approx(pair["bundle"] / pair["random"], abs=1e-4)
+        assert pair["ratios"]["identity"] != pair["ratios"]["bundle"]
     with Image.open(settings.output.parent / "pictures" / "evaluation.jpg") as sheet:
         assert sheet.width > 2 * evaluation_report.SHEET_SIDE
 
@@ -101,7 +105,7 @@ def test_pictures_that_are_made_are_kept(settings: evaluation.Settings) -> None:
     picture.unlink()
     assert made(again) == 1
     assert made(replace(again, seed=1)) == 2  # other pictures under the same names
-    assert evaluation.evaluate(replace(again, seed=1))["made"] == 4  # the starts alone
+    assert evaluation.evaluate(replace(again, seed=1))["made"] == 8  # the starts alone
 
 
 def test_a_process_makes_the_same_picture(
@@ -121,12 +125,12 @@ def test_starts_are_compared_over_many_photos_and_styles() -> None:
     settings = evaluation.Settings(Machine("embedded"), Path(), Path(), Path(), styles, photos, preset("fast"))
     pairs = evaluation.start_jobs(settings, settings.config)
     assert len(pairs) == 8
-    assert {job.config.start for job in pairs[0]} == {"bundle", "random"}
+    assert [job.config.start for job in pairs[0]] == ["bundle", "identity", "random"]
     assert len({(pair[0].photo, pair[0].style) for pair in pairs}) == 8
     assert len({pair[0].photo for pair in pairs}) >= 4
     assert len({pair[0].style for pair in pairs}) >= 7
     judged = set(evaluation.picture_jobs(settings))
-    assert all(bundle in judged and random not in judged for bundle, random in pairs)
+    assert all([job in judged for job in pair] == [True, False, False] for pair in pairs)
     others = evaluation.start_jobs(settings, settings.paper_config, "paper_")
     assert not {job.name for pair in others for job in pair} & {job.name for job in judged.union(*pairs)}
 

@@ -56,8 +56,7 @@ def train(
     """
     made, device = made_by(seed), device or torch.device("cpu")
     clip = cast(CompactClip, trained_network(out_dir, "clip", device))
-    dim = len(text_direction(clip, TECHNIQUES[0], LESSON.source_text))
-    architecture = {"dim": dim, "width": WIDTH}
+    architecture = {"dim": clip.embedding_dim, "width": WIDTH}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         start = LearnedStart(**architecture)

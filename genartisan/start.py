@@ -54,7 +54,8 @@ class LearnedStart(nn.Module):
     def written(self, direction: Tensor) -> StyleNet:
         """A StyleNet of its own for a text direction ``(D,)``."""
         net = self._blank()
-        net.load_state_dict(self.weights(direction), assign=True)
+        copies = {name: weight.clone() for name, weight in self.weights(direction).items()}  # or runs would share some
+        net.load_state_dict(copies, assign=True)
         return net
 
     def _blank(self) -> StyleNet:

@@ -11,8 +11,9 @@ import pytest
 import tiny
 import torch
 
-from genartisan.bundle import ROLES, Bundle
+from genartisan.bundle import Bundle
 from genartisan.embedded import train
+from genartisan.embedded.train import ROLES
 from genartisan.embedded.training import save_network
 
 MADE = {"commit": "abc1234", "seed": 7}
@@ -54,7 +55,7 @@ def test_a_network_that_fails_is_named_and_the_others_are_trained(
     said = capsys.readouterr()
     assert "clip: FAILED" in said.out
     assert "the drawings are gone" in said.out
-    assert "--only clip stylenet --resume" in said.err
+    assert "--only clip stylenet learned_start --resume" in said.err
     assert "stylenet: FAILED: it is trained on clip" in said.out
     assert not (tmp_path / "stylenet.log").exists()
     for role in ("fcn", "vgg"):
@@ -79,4 +80,4 @@ def test_without_every_network_there_is_no_bundle(
     tmp_path: Path, scripts: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train.main(["--out", str(tmp_path), "--only", "vgg"]) == 1
-    assert "clip, fcn, vgg, stylenet not trained" in capsys.readouterr().err
+    assert "clip, fcn, vgg, stylenet, learned_start not trained" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -13,6 +13,7 @@ from genartisan.bundle import write_bundle
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
 from genartisan.networks import Vgg19
+from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -26,7 +27,9 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "vgg": {"kind": "vgg19", "width": 0.0625},
     "stylenet": {"kind": "stylenet", "base_channels": 4},
 }
-MAKERS = {"clip": CompactClip, "fcn": CompactFcn, "vgg": Vgg19, "stylenet": StyleNet}
+MAKERS = {
+    "clip": CompactClip, "fcn": CompactFcn, "vgg": Vgg19, "stylenet": StyleNet, "learned_start": LearnedStart,
+}  # fmt: skip
 
 
 def network(role: str, seed: int = 0) -> nn.Module:
@@ -34,6 +37,10 @@ def network(role: str, seed: int = 0) -> nn.Module:
     arguments = {key: value for key, value in ARCHITECTURES[role].items() if key != "kind"}
     torch.manual_seed(seed)
     return MAKERS[role](**arguments)
+
+
+DIM = cast(CompactClip, network("clip")).embedding_dim
+ARCHITECTURES["learned_start"] = {"kind": "learned_start", "dim": DIM, "base_channels": 4, "width": 8}
 
 
 def write_tiny_bundle(folder: Path) -> Path:

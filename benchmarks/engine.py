@@ -156,7 +156,8 @@ class Clock:
         Seconds are of all steps but the last, whose end cannot be told from the run's.
         """
         seconds = self.now() - self.began
-        each = [round(after - before, 5) for before, after in zip(self.times, self.times[1:], strict=False)]
+        begun = self.times[: len(totals)]  # a run that makes its picture last runs the network once more
+        each = [round(after - before, 5) for before, after in zip(begun, begun[1:], strict=False)]
         return {"seconds_of_each_step": each, "seconds": round(seconds, 4), "total_losses": list(totals)}
 
 

@@ -7,7 +7,15 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from genartisan.errors import InputError
 
@@ -68,6 +76,9 @@ class StyleConfig(_Frozen):
     """artisan: people-preserving (eq 10-23). clipstyler: the baseline (eq 1-9), which sees no regions."""
     size: Int = Field(512, ge=32, le=2048)  # pixels, paper §5.2
     """Long side of the picture in pixels; the aspect ratio is kept."""
+    output_size: Int | None = Field(None, ge=32, le=4096)  # pixels, ours
+    """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
+    the same network draws it from the larger photo. Null: ``size``."""
     steps: Int = Field(400, ge=1, le=MAX_STEPS)  # optimiser steps, paper §5.2
     """Optimiser steps."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
@@ -116,6 +127,14 @@ class StyleConfig(_Frozen):
     on_timeout: Literal["picture", "error"] = "picture"  # ours
     """What is given at the deadline: the picture so far, with a warning, or an error."""
 
+    @field_validator("output_size")
+    @classmethod
+    def _no_smaller(cls, output_size: int | None, others: ValidationInfo) -> int | None:
+        size = others.data.get("size")  # None if it is refused itself
+        if output_size is not None and size is not None and output_size < size:
+            raise ValueError(f"must be at least size, {size}; lower size, or leave output_size out")
+        return output_size
+
     @field_validator("source_text")
     @classmethod
     def _plain(cls, text: str) -> str:
@@ -161,8 +180,9 @@ def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None)
 
 
 def preset_name(config: StyleConfig) -> str:
-    """The preset whose settings these are, or ``custom``; mode and deadline are no part of a preset."""
-    chosen = {"mode": config.mode, "timeout_s": config.timeout_s, "on_timeout": config.on_timeout}
+    """The preset whose settings these are, or ``custom``; mode, output size and deadline are no part of a preset."""
+    chosen = config.model_dump(include={"mode", "timeout_s", "on_timeout"})
+    config = config.model_copy(update={"output_size": None})
     return next((name for name in PRESETS if preset(name, chosen) == config), "custom")
 
 

@@ -24,7 +24,8 @@ from genartisan.images import Photo, to_image
 from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
 from genartisan.patches import PatchPlan, Records, plan, warp
 from genartisan.regions import NAMES, RegionMap
-from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
+from genartisan.render import rendered
+from genartisan.scales import Eyes, Scale, film_grain, halved, prepared, stylenet_input
 from genartisan.stylenet import StyleNet, random_stylenet
 
 LOSSES = ("total", "direction", "patch", "content", "tv")
@@ -63,6 +64,14 @@ class Step:
         return finished(self._picture, self._photo, self._contrast)
 
 
+@dataclass(frozen=True)
+class Large:
+    """The photo at the size of the finished picture, and its region map in artisan mode."""
+
+    photo: Photo
+    regions: RegionMap | None
+
+
 @dataclass
 class Run:
     """The state of one request, and an iterator of its steps; nothing of it outlives the request.
@@ -75,6 +84,7 @@ class Run:
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
         plan: the patches of all steps at the photo's size.
+        large: what the finished picture is made from, if that is to be larger than what is optimised.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
@@ -87,6 +97,7 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    large: Large | None = None
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
     rejected: Tensor = field(init=False)
@@ -120,14 +131,14 @@ class Run:
             InputError: the optimisation diverged.
         """
         with torch.no_grad():
-            picture = self._stylised(self.full)
+            picture = self._stylised(self.full) if self.large is None else self._rendered(self.large)
         if not bool(torch.isfinite(picture).all()):
             raise InputError(
                 f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
                 f"{len(self.history)} steps; lower it.",
                 "learning_rate",
             )
-        return finished(picture, self.photo, self.config.contrast)
+        return finished(picture, self.photo if self.large is None else self.large.photo, self.config.contrast)
 
     def patches(self, steps: int) -> Records:
         """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
@@ -236,17 +247,30 @@ class Run:
                 break
         return self._prepared(photo, regions, patches)
 
+    def _rendered(self, large: Large) -> Tensor:
+        """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
+        grain, strengths = self._beside(large.photo, large.regions)
+        with self._autocast():
+            return rendered(
+                self.stylenet, self.full.content, stylenet_input(large.photo, large.regions, grain, strengths)
+            )
+
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
-        grain = film_grain(photo.size, self.config.grain, self.seed)
-        strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
+        grain, strengths = self._beside(photo, regions)
         return prepared(photo, regions, patches, self.eyes, self.device, grain, strengths)
 
-    def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
+    def _beside(self, photo: Photo, regions: RegionMap | None) -> tuple[Tensor | None, Tensor | None]:
+        """What StyleNet sees beside the photo: grain, and how strongly each pixel is to be styled, ``(1, 1, H, W)``.
+
+        The strength is the weight of the pixel's region, at most 1.
+        """
+        grain = film_grain(photo.size, self.config.grain, self.seed)
+        if not self.stylenet.sees_strengths:
+            return grain, None
         if regions is None:
-            return torch.ones(1, 1, *photo.pixels.shape[1:])
+            return grain, torch.ones(1, 1, *photo.pixels.shape[1:])
         weights = torch.tensor([getattr(self.config.regions, name).weight for name in NAMES])
-        return weights.clamp_max(1)[regions.labels.long()][None, None]
+        return grain, weights.clamp_max(1)[regions.labels.int()][None, None]
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -77,6 +77,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     steps = fields["steps"]
     parser.add_argument("--steps", type=number, metavar="N", help=f"{steps.description} (paper: {steps.default})")
     parser.add_argument("--size", type=number, metavar="N", help=fields["size"].description)
+    parser.add_argument("--output-size", type=number, metavar="N", help=fields["output_size"].description)
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
         help="any setting, such as regions.portrait.weight=0.1; `genartisan schema` lists them",
@@ -128,7 +129,8 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
 
 def params_of(options: argparse.Namespace) -> dict[str, Any]:
     """The flags as the ``params`` of a request; the library's own checks judge them."""
-    flags = {name: getattr(options, name) for name in ("mode", "steps", "size") if getattr(options, name) is not None}
+    names = ("mode", "steps", "size", "output_size")
+    flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
 
 

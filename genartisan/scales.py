@@ -94,20 +94,15 @@ def prepared(
             the photo itself.
         strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, for a StyleNet that sees it.
     """
-    content = photo.pixels[None].to(device)  # (1, 3, H, W)
+    pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
     if regions is not None and bool(regions.portrait.any()):
         background = (~regions.portrait)[None, None].to(device, torch.float32)  # (1, 1, H, W)
-    features = eyes.features(content)
-    source = F.normalize(eyes.embed(eyes.whole(content)), dim=-1)  # (1, D)
-    masked = source if background is None else eyes.embed(eyes.whole(content * background))
-    if grain is not None:
-        grain = grain.to(device)
-        content = content + (grain if background is None else grain * background)
-    if strengths is not None:
-        content = torch.cat((content, strengths.to(device)), dim=1)  # (1, 4, H, W)
+    features = eyes.features(pixels)
+    source = F.normalize(eyes.embed(eyes.whole(pixels)), dim=-1)  # (1, D)
+    masked = source if background is None else eyes.embed(eyes.whole(pixels * background))
     return Scale(
-        content=content,
+        content=stylenet_input(photo, regions, grain, strengths).to(device),
         background=background,
         sees_background=background is None or bool(background.any()),
         features=features,
@@ -116,6 +111,17 @@ def prepared(
         plan=plan,
         patches=plan.to(device),
     )
+
+
+def stylenet_input(photo: Photo, regions: RegionMap | None, grain: Tensor | None, strengths: Tensor | None) -> Tensor:
+    """What StyleNet sees, ``(1, 3, H, W)``: the photo, with grain, if any, on all but the people.
+
+    With strengths, which are a fourth channel, ``(1, 4, H, W)``.
+    """
+    content = photo.pixels[None]  # (1, 3, H, W)
+    if grain is not None:
+        content = content + (grain if regions is None else grain * ~regions.portrait)
+    return content if strengths is None else torch.cat((content, strengths), dim=1)
 
 
 def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:

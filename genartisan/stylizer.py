@@ -17,7 +17,7 @@ from torch import Tensor
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
-from genartisan.engine import Run, Step
+from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized, to_image
 from genartisan.patches import plan
@@ -201,11 +201,13 @@ class Stylizer:
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
+            wanted = config.output_size or config.size
+            larger = resized(original, wanted) if wanted > config.size else None
             portrait = None if mask is None else read_mask(mask, original.size)  # (H, W), checked in both modes
 
         def begin() -> tuple[Run, bool]:
             with timed(seconds, "segment"):
-                regions = None
+                regions = found = None
                 if config.mode == "artisan":
                     found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
                     regions = found.resized(small.size)
@@ -218,6 +220,7 @@ class Stylizer:
                 photo=small,
                 regions=regions,
                 direction=direction,
+                large=None if larger is None else Large(larger, found and found.resized(larger.size)),
                 plan=patches,
                 config=config,
                 seed=seed,

@@ -34,6 +34,7 @@ def test_paper_is_the_default_and_has_the_papers_numbers() -> None:
 def test_presets_are_valid_and_known_by_name(name: str) -> None:
     assert preset_name(preset(name)) == name
     assert preset_name(preset(name, {"mode": "clipstyler"})) == name
+    assert preset_name(preset(name, {"output_size": 2048})) == name
     assert preset_name(preset(name, {"contrast": 1.25})) == "custom"
 
 
@@ -56,6 +57,9 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
         ({"regions": {"portrait": {"share": 0.2}, "background": {"share": 0.2}}}, "regions", "add up"),
         ({"regions": 5}, "regions", "5"),
         ({"timeout_s": 0}, "timeout_s", "above 0"),
+        ({"output_size": 4097}, "output_size", "from 32 to 4096"),
+        ({"output_size": 383}, "output_size", "at least size, 384"),
+        ({"size": 5000, "output_size": 600}, "size", "to 2048"),
     ],
 )
 def test_a_refused_setting_is_named_with_its_value_and_range(changes: dict[str, object], field: str, hint: str) -> None:

@@ -33,6 +33,11 @@ def test_coarse_steps_cost_less() -> None:
     assert run_cost(StyleConfig(coarse_share=0.5), 512 * 512) < 1 < run_cost(StyleConfig(), 513 * 512)
 
 
+def test_a_larger_output_costs_a_little_more() -> None:
+    larger = run_cost(StyleConfig(output_size=4096), 512 * 512)
+    assert 1.001 < larger < 1.01
+
+
 def test_every_preset_is_within_the_limits() -> None:
     for name in ("paper", "fast", "draft"):
         assert Limits().admit(picture(), None, "fire", preset(name)).timeout_s == Limits().timeout_s

@@ -60,6 +60,29 @@ def test_any_aspect_ratio_is_kept(tiny_stylizer: Stylizer, size: tuple[int, int]
     assert result.report["size"] == list(size)
 
 
+@pytest.mark.parametrize("start", ["random", "bundle"])
+def test_a_larger_picture_is_drawn_by_the_same_network(tiny_stylizer: Stylizer, start: str) -> None:
+    """From the larger photo; made small again it is, but for the size of the strokes, what was optimised."""
+    photo, mask = tiny.picture(512, 384), tiny.mask(512, 384, (0, 0, 256, 384))
+    config = quick(start=start, steps=3, size=256, contrast=1.0)
+    small, large = (
+        tiny_stylizer(photo, "fire", config=config.updated({"output_size": size}), mask=mask).image
+        for size in (None, 512)
+    )
+    assert (small.size, large.size) == ((256, 192), (512, 384))
+    again = np.asarray(large.resize(small.size, Image.Resampling.BOX))
+    assert np.corrcoef(again.ravel(), np.asarray(small).ravel())[0, 1] > 0.95
+    same = tiny_stylizer(photo, "fire", config=config.updated({"output_size": 256}), mask=mask).image
+    assert same.tobytes() == small.tobytes()
+
+
+def test_a_larger_picture_keeps_its_alpha(tiny_stylizer: Stylizer) -> None:
+    photo = tiny.picture(96, 64, mode="RGBA")
+    result = tiny_stylizer(photo, "fire", config=quick(steps=1, size=48, output_size=96))
+    assert np.array_equal(np.asarray(result.image)[..., 3], np.asarray(photo)[..., 3])
+    assert result.report["size"] == [96, 64]
+
+
 def test_alpha_is_put_back(tiny_stylizer: Stylizer) -> None:
     photo = tiny.picture(mode="RGBA")
     image = tiny_stylizer(photo, "fire", config=quick(steps=1)).image

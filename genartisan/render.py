@@ -1,0 +1,85 @@
+"""A picture larger than the one that was optimised: the same StyleNet over the larger photo, in tiles without seams.
+
+StyleNet's convolutions take any size, but its instance norms take their statistics from the whole picture: in tiles,
+each would have its own, and be seen. So they are taken once, on the photo at the size of the optimisation, and held.
+With them a pixel depends on what lies less than `MARGIN` away and on nothing else, and tiles that overlap by that much
+fit.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genartisan.stylenet import MULTIPLE, StyleNet
+
+TILE = 512  # pixels: the side of what is rendered at a time, without its margins
+MARGIN = 80  # pixels, a multiple of MULTIPLE: 78 is how far StyleNet looks, added up over its layers
+
+
+class HeldNorm(nn.Module):
+    """An instance norm whose statistics do not depend on its input.
+
+    Args:
+        norm: whose scale and shift it has, if any.
+        maps: on which the statistics are taken, ``(1, C, H, W)``.
+    """
+
+    def __init__(self, norm: nn.InstanceNorm2d, maps: Tensor) -> None:
+        super().__init__()
+        variance, mean = torch.var_mean(maps.float(), dim=(2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)
+        scale, shift = (variance + norm.eps).rsqrt(), torch.zeros_like(mean)
+        if norm.affine:
+            scale, shift = scale * norm.weight[:, None, None], shift + norm.bias[:, None, None]
+        self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift - mean * scale)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps * self.scale + self.shift
+
+
+@torch.no_grad()
+def with_held_norms(net: StyleNet, content: Tensor) -> StyleNet:
+    """A copy of a network whose norms have, whatever it is given, the statistics they have on ``content``."""
+    held = copy.deepcopy(net)
+    found: dict[str, HeldNorm] = {}
+
+    def note(norm: nn.InstanceNorm2d, inputs: tuple[Tensor], name: str) -> None:
+        found[name] = HeldNorm(norm, inputs[0])
+
+    for name, module in held.named_modules():
+        if isinstance(module, nn.InstanceNorm2d):
+            module.register_forward_pre_hook(partial(note, name=name))
+    held(content)
+    for name, norm in found.items():
+        held.set_submodule(name, norm)
+    return held
+
+
+@torch.no_grad()
+def rendered(net: StyleNet, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
+    """The network's picture of ``content``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
+
+    Beside photo and picture it takes the memory of one tile's forward pass: about 0.5 GB for 512 pixels.
+
+    Args:
+        net: an optimised network, on its device.
+        seen: what it was optimised on, ``(1, 3 or 4, h, w)``, on that device.
+        content: the same at a larger size, ``(1, 3 or 4, H, W)``, on any device.
+        tile: side of a tile in pixels, a multiple of 8.
+    """
+    held = with_held_norms(net, seen)
+    height, width = content.shape[-2:]
+    content = F.pad(content, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="reflect")  # as StyleNet would
+    bottom, right = content.shape[-2:]
+    picture = torch.empty(1, 3, bottom, right)
+    for top in range(0, bottom, tile):
+        for left in range(0, right, tile):
+            y, x = max(0, top - MARGIN), max(0, left - MARGIN)
+            part = content[..., y : top + tile + MARGIN, x : left + tile + MARGIN]
+            inner = (..., slice(top - y, top - y + tile), slice(left - x, left - x + tile))
+            picture[..., top : top + tile, left : left + tile] = held(part.to(seen.device))[inner].cpu()
+    return picture[..., :height, :width]

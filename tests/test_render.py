@@ -1,0 +1,66 @@
+"""Large pictures: tiles without seams, and statistics that are those of the optimisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from genartisan import render
+from genartisan.render import MARGIN, TILE, rendered, with_held_norms
+from genartisan.stylenet import MULTIPLE, StyleNet
+
+
+def network(affine: bool = False) -> StyleNet:
+    torch.manual_seed(0)
+    net = StyleNet(4, inputs=4 if affine else 3, affine=affine)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():  # strong enough for a seam to show
+            parameter.mul_(1.5).add_(0.1 * torch.randn_like(parameter) if "conv" in name else 0)
+    return net
+
+
+def content(height: int, width: int, channels: int = 3) -> torch.Tensor:
+    noise = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(height))
+    return 0.7 * torch.nn.functional.interpolate(noise[..., ::9, ::9], (height, width), mode="bicubic") + 0.3 * noise
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_what_was_optimised_is_rendered_as_it_was(affine: bool) -> None:
+    net, seen = network(affine), content(61, 83, 4 if affine else 3)
+    with torch.no_grad():
+        torch.testing.assert_close(rendered(net, seen, seen), net(seen), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(400, 300), (331, 415)])
+def test_tiles_leave_no_seam(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    net, seen, large = network(), content(64, 64), content(*size)
+    whole = rendered(net, seen, large, tile=1024)
+    torch.testing.assert_close(rendered(net, seen, large, tile=64), whole, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(with_held_norms(net, seen)(large), whole, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr(render, "MARGIN", 16)  # less than a pixel depends on
+    assert (rendered(net, seen, large, tile=64) - whole).abs().max() > 1e-3
+
+
+def test_the_statistics_are_not_those_of_the_large_picture() -> None:
+    net, seen = network(), content(64, 64)
+    large = torch.cat((seen, 0.2 * seen), dim=3)
+    with torch.no_grad():
+        ours, plain, small = (picture[..., :8] for picture in (rendered(net, seen, large), net(large), net(seen)))
+    torch.testing.assert_close(ours, small, atol=0.02, rtol=0)  # what the other half is changes nothing here
+    assert (plain - small).abs().mean() > 5 * (ours - small).abs().mean()
+
+
+def test_tiles_lie_on_the_grid_of_the_strides() -> None:
+    assert TILE % MULTIPLE == 0
+    assert MARGIN % MULTIPLE == 0
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    net, seen = network(), content(64, 64)
+    before = net(seen)
+    rendered(net, seen, content(128, 128))
+    assert torch.equal(net(seen), before)
+    assert all(
+        isinstance(m, torch.nn.InstanceNorm2d) for n, m in net.named_modules() if n.endswith(("conv.1", "conv.4"))
+    )

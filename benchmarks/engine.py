@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager, redirect_stdout
 from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,7 @@ class Clock:
         """
         seconds = self.now() - self.began
         begun = self.times[: len(totals)]  # a run that makes its picture last runs the network once more
-        each = [round(after - before, 5) for before, after in zip(begun, begun[1:], strict=False)]
+        each = [round(after - before, 5) for before, after in pairwise(begun)]
         return {"seconds_of_each_step": each, "seconds": round(seconds, 4), "total_losses": list(totals)}
 
 

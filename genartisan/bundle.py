@@ -30,7 +30,7 @@ from genartisan.stylenet import StyleNet
 MANIFEST = "bundle.json"
 FORMAT = 1
 EMBEDDED = Path(__file__).parent / "embedded"
-ROLES = ("clip", "fcn", "vgg", "stylenet")  # that every bundle has
+REQUIRED = ("clip", "fcn", "vgg", "stylenet")  # that every bundle has
 LEARNED_START = "learned_start"  # the role that a bundle may have besides
 
 
@@ -128,7 +128,9 @@ class Bundle:
             self._placed("fcn", self.fcn, device, torch.float32),
             self._placed("vgg", self.vgg, device, dtype).to(memory_format=torch.channels_last),
             cast(StyleNet, self._placed("stylenet", self.start, device, torch.float32)),
-            learned and cast(LearnedStart, self._placed(LEARNED_START, learned, device, torch.float32)),
+            None
+            if learned is None
+            else cast(LearnedStart, self._placed(LEARNED_START, learned, device, torch.float32)),
         )
 
     def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -194,7 +196,7 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise BundleError(f"{path} is no manifest of format {FORMAT}: {where}: {first['msg']}.", "bundle") from error
-    missing = [role for role in ROLES if role not in manifest.networks]
+    missing = [role for role in REQUIRED if role not in manifest.networks]
     if missing:
         raise BundleError(f"{path} lacks the networks {', '.join(missing)}.", "bundle")
     for role, entry in manifest.networks.items():

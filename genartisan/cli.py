@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not out_of_memory(error):
             raise
-        return refusal("out of memory; lower --size or --set patches=N, or take a smaller photo.")
+        return refusal("out of memory; lower --size, --output-size or --set patches=N, or take a smaller photo.")
     except KeyboardInterrupt:
         print("genartisan: interrupted", file=sys.stderr)
         return 130

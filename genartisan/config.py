@@ -75,10 +75,10 @@ class StyleConfig(_Frozen):
     mode: Literal["artisan", "clipstyler"] = "artisan"
     """artisan: people-preserving (eq 10-23). clipstyler: the baseline (eq 1-9), which sees no regions."""
     size: Int = Field(512, ge=32, le=2048)  # pixels, paper §5.2
-    """Long side of the picture in pixels; the aspect ratio is kept."""
+    """Long side in pixels of the photo that is optimised, and of the picture; the aspect ratio is kept."""
     output_size: Int | None = Field(None, ge=32, le=4096)  # pixels, ours
     """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
-    the same network draws it from the larger photo. Null: ``size``."""
+    then the same network draws it from the larger photo, with strokes of the same size in pixels. Null: ``size``."""
     steps: Int = Field(400, ge=1, le=MAX_STEPS)  # optimiser steps, paper §5.2
     """Optimiser steps."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
@@ -151,8 +151,8 @@ class StyleConfig(_Frozen):
         return validated(StyleConfig, merged(self.model_dump(), changes))
 
 
-# What a preset changes of the paper's settings. A start that copies the photo bears a higher learning rate than a
-# random one, and needs no contrast: the photo's own is there from step 1 on. At the first full-size step the loss
+# What a preset changes of the paper's settings. A bundle's start bears a higher learning rate than a random one, and
+# needs no contrast: the photo's own is there from step 1 on. At the first full-size step the loss
 # jumps; the last steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},

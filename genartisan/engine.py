@@ -66,7 +66,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Large:
-    """The photo at the size of the finished picture, and its region map in artisan mode."""
+    """What a picture larger than the optimised one is drawn from: the photo, and its region map in artisan mode."""
 
     photo: Photo
     regions: RegionMap | None
@@ -80,11 +80,10 @@ class Run:
 
     Args:
         bundle: the frozen networks, on their device and in the precision to compute in.
-        photo: the photo at the size of the picture.
+        photo: the photo at the size of the optimisation.
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
         plan: the patches of all steps at the photo's size.
-        large: what the finished picture is made from, if that is to be larger than what is optimised.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
@@ -97,7 +96,6 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
-    large: Large | None = None
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
     rejected: Tensor = field(init=False)
@@ -124,21 +122,21 @@ class Run:
         """Ends the run here; the picture so far stays."""
         self._steps.close()  # type: ignore[attr-defined]
 
-    def picture(self) -> Image.Image:
-        """The picture that the network gives now.
+    def picture(self, large: Large | None = None) -> Image.Image:
+        """The picture that the network gives now, of the photo or of a larger one.
 
         Raises:
             InputError: the optimisation diverged.
         """
         with torch.no_grad():
-            picture = self._stylised(self.full) if self.large is None else self._rendered(self.large)
+            picture = self._stylised(self.full) if large is None else self._rendered(large)
         if not bool(torch.isfinite(picture).all()):
             raise InputError(
                 f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
                 f"{len(self.history)} steps; lower it.",
                 "learning_rate",
             )
-        return finished(picture, self.photo if self.large is None else self.large.photo, self.config.contrast)
+        return finished(picture, self.photo if large is None else large.photo, self.config.contrast)
 
     def patches(self, steps: int) -> Records:
         """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
@@ -225,10 +223,12 @@ class Run:
         learned = self.bundle.learned_start
         if self.config.start == "random":
             net = random_stylenet(self.seed)
-        elif self.config.start == "identity" or learned is None:
-            net = copy.deepcopy(self.bundle.start)
-        else:
+        elif self.config.start == "bundle" and learned is not None:
             net = learned.written(self.direction)
+        else:
+            net = copy.deepcopy(self.bundle.start)
+            if self.config.start == "bundle":
+                self.warnings.append("start is bundle, but this bundle has no learned start; identity is taken instead")
         return net.to(self.device).requires_grad_(True).train()
 
     def _coarse(self) -> Scale:
@@ -249,17 +249,17 @@ class Run:
 
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
-        grain, strengths = self._beside(large.photo, large.regions)
+        grain, strengths = self._grain_and_strengths(large.photo, large.regions)
         with self._autocast():
             return rendered(
                 self.stylenet, self.full.content, stylenet_input(large.photo, large.regions, grain, strengths)
             )
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
-        grain, strengths = self._beside(photo, regions)
+        grain, strengths = self._grain_and_strengths(photo, regions)
         return prepared(photo, regions, patches, self.eyes, self.device, grain, strengths)
 
-    def _beside(self, photo: Photo, regions: RegionMap | None) -> tuple[Tensor | None, Tensor | None]:
+    def _grain_and_strengths(self, photo: Photo, regions: RegionMap | None) -> tuple[Tensor | None, Tensor | None]:
         """What StyleNet sees beside the photo: grain, and how strongly each pixel is to be styled, ``(1, 1, H, W)``.
 
         The strength is the weight of the pixel's region, at most 1.
@@ -269,8 +269,8 @@ class Run:
             return grain, None
         if regions is None:
             return grain, torch.ones(1, 1, *photo.pixels.shape[1:])
-        weights = torch.tensor([getattr(self.config.regions, name).weight for name in NAMES])
-        return grain, weights.clamp_max(1)[regions.labels.int()][None, None]
+        background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
+        return grain, torch.where(regions.portrait, portrait, background)[None, None].float()
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -16,7 +16,7 @@ MARGIN = 300  # seconds from the longest deadline to the time at which the serve
 # GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
 # each pixel of the picture.
 PER_VIEW, PER_PIXEL = 1155 / 65, (388 + 96) / 512**2
-PER_PIXEL_OUT = 96 / 3 / 512**2  # of StyleNet, once forward, for each pixel of the finished picture
+PER_PIXEL_OUT = 1.7 * 96 / 3 / 512**2  # of StyleNet, once forward, for each pixel of a larger picture; tiles overlap
 COARSE = 1 / 4  # of a picture's pixels, in the coarse steps
 
 
@@ -131,7 +131,8 @@ def run_cost(config: StyleConfig, pixels: int) -> float:
 def _gflop(config: StyleConfig, pixels: int) -> float:
     coarse = round(config.coarse_share * config.steps)
     full_steps = config.steps - coarse * (1 - COARSE)
-    rendered = pixels * (config.output_size / config.size) ** 2 if config.output_size else 0.0
+    larger = config.output_size or config.size
+    rendered = pixels * (larger / config.size) ** 2 if larger > config.size else 0.0
     return config.steps * PER_VIEW * (config.patches + 1) + full_steps * PER_PIXEL * pixels + PER_PIXEL_OUT * rendered
 
 

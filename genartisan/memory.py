@@ -26,7 +26,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfig, **others: Any) -> int | None:
-    """A size at which this picture does not run out of memory, found by steps at a larger one; None if there is none.
+    """A size at which this picture does not run out of memory, found by a run at a larger one; None if there is none.
 
     Args:
         photo, prompt, others: what `Stylizer.steps` takes.
@@ -40,8 +40,10 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfi
         try:
             stylizer.steps(photo, prompt, config=config.updated({"size": size}), **others)  # too small for this photo?
             tried = {"size": round(MARGIN * size), "steps": STEPS, "coarse_share": 0.0, "timeout_s": None}
-            for _ in stylizer.steps(photo, prompt, config=config.updated(tried), **others):
+            steps = stylizer.steps(photo, prompt, config=config.updated(tried), **others)
+            for _ in steps:
                 pass
+            steps.result()
         except Exception as error:
             if not out_of_memory(error):
                 raise

@@ -3,7 +3,7 @@
 StyleNet's convolutions take any size, but its instance norms take their statistics from the whole picture: in tiles,
 each would have its own, and be seen. So they are taken once, on the photo at the size of the optimisation, and held.
 With them a pixel depends on what lies less than `MARGIN` away and on nothing else, and tiles that overlap by that much
-fit.
+fit. Strokes keep their size in pixels, so in a larger picture they are finer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from genartisan.stylenet import MULTIPLE, StyleNet
 
 TILE = 512  # pixels: the side of what is rendered at a time, without its margins
-MARGIN = 80  # pixels, a multiple of MULTIPLE: 78 is how far StyleNet looks, added up over its layers
+MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
 
 
 class HeldNorm(nn.Module):
@@ -38,7 +38,7 @@ class HeldNorm(nn.Module):
         self.scale, self.shift = nn.Buffer(scale), nn.Buffer(shift - mean * scale)
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps * self.scale + self.shift
+        return (maps * self.scale + self.shift).to(maps.dtype)
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def with_held_norms(net: StyleNet, content: Tensor) -> StyleNet:
 def rendered(net: StyleNet, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
     """The network's picture of ``content``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
 
-    Beside photo and picture it takes the memory of one tile's forward pass: about 0.5 GB for 512 pixels.
+    Beside content and picture it takes the memory of a tile's forward pass: about 0.5 GB for one of 512 pixels.
 
     Args:
         net: an optimised network, on its device.
@@ -73,7 +73,9 @@ def rendered(net: StyleNet, seen: Tensor, content: Tensor, tile: int = TILE) -> 
     """
     held = with_held_norms(net, seen)
     height, width = content.shape[-2:]
-    content = F.pad(content, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="reflect")  # as StyleNet would
+    padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
+    if any(padding):  # as StyleNet would, but once
+        content = F.pad(content, padding, mode="reflect")
     bottom, right = content.shape[-2:]
     picture = torch.empty(1, 3, bottom, right)
     for top in range(0, bottom, tile):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from genartisan.stylenet import StyleNet
+from genartisan.stylenet import ResidualBlock, StyleNet
 
 
 class LearnedStart(nn.Module):
@@ -67,6 +67,8 @@ class LearnedStart(nn.Module):
 
 def _conditioned(net: StyleNet) -> Iterator[tuple[str, nn.Module]]:
     """What a text sets of a StyleNet: its norms, and the convolutions that no norm follows."""
+    blocks = [module for module in net.modules() if isinstance(module, ResidualBlock)]
+    before_norms = {layer for block in blocks for layer in block.conv}
     for name, module in net.named_modules():
-        if isinstance(module, nn.InstanceNorm2d) or (isinstance(module, nn.Conv2d) and ".conv." not in name):
+        if isinstance(module, nn.InstanceNorm2d) or (isinstance(module, nn.Conv2d) and module not in before_norms):
             yield name, module

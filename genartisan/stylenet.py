@@ -1,4 +1,4 @@
-"""StyleNet, the small U-Net that is optimised for one request (CLIPstyler's, 615,267 parameters)."""
+"""StyleNet, the small U-Net that is optimised for one request (CLIPstyler's: 615,267 parameters)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ResidualBlock(nn.Module):
 class StyleNet(nn.Module):
     """Maps a photo to its stylised picture.
 
-    Input and output are RGB in [0, 1], ``(N, 3, H, W)``, any H and W of at least 16 pixels: they are padded by
-    reflection to a multiple of 8 and cropped back, so the aspect ratio is kept.
+    Input ``(N, inputs, H, W)`` and output ``(N, 3, H, W)`` are RGB in [0, 1], any H and W of at least 16 pixels: they
+    are padded by reflection to a multiple of 8 and cropped back, so the aspect ratio is kept.
 
     Args:
         base_channels: channels of the outermost blocks (CLIPstyler: 16).

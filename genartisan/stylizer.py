@@ -19,7 +19,7 @@ from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
-from genartisan.images import Photo, PictureSource, read_mask, read_photo, resized, to_image
+from genartisan.images import Photo, PictureSource, fitted, read_mask, read_photo, resized, to_image
 from genartisan.patches import plan
 from genartisan.region_report import Explanation, region_plan, region_report
 from genartisan.regions import RegionMap, from_mask, segment
@@ -34,7 +34,7 @@ class Result:
     """A finished picture.
 
     Attributes:
-        image: RGB, or RGBA where the photo has alpha; its long side is ``config.size``.
+        image: RGB, or RGBA where the photo has alpha; its long side is ``config.output_size`` or ``config.size``.
         report: what was done and measured, ready for JSON.
     """
 
@@ -48,28 +48,42 @@ class Result:
         return width * height * len(self.image.getbands()) + len(json.dumps(self.report))
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A run whose work has begun.
+
+    Attributes:
+        prompt_cached: whether the prompt's direction was known already.
+        large: makes what the finished picture is drawn from, or None where that is what was optimised.
+    """
+
+    run: Run
+    prompt_cached: bool
+    large: Callable[[], Large | None]
+
+
 class Stylization(Iterator[Step]):
     """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
 
     Work begins when the first step, or the result, is asked for.
     """
 
-    def __init__(self, begin: Callable[[], tuple[Run, bool]], facts: dict[str, Any], seconds: dict[str, float]) -> None:
+    def __init__(self, begin: Callable[[], Begun], facts: dict[str, Any], seconds: dict[str, float]) -> None:
         self._begin, self._facts, self._seconds = begin, facts, seconds
         self._closed = False
 
     @cached_property
-    def _begun(self) -> tuple[Run, bool]:
+    def _begun(self) -> Begun:
         return self._begin()
 
     @property
     def _run(self) -> Run:
-        return self._begun[0]
+        return self._begun.run
 
     @property
     def prompt_cached(self) -> bool:
         """Whether the prompt's direction was known already. No part of the report: the picture is the same."""
-        return self._begun[1]
+        return self._begun.prompt_cached
 
     def __next__(self) -> Step:
         if self._closed:
@@ -88,7 +102,8 @@ class Stylization(Iterator[Step]):
         Raises:
             InputError: the optimisation diverged.
         """
-        image = self._run.picture()
+        with timed(self._seconds, "render"):
+            image = self._run.picture(self._begun.large())
         return Result(image, self._report(image))
 
     def explanation(self) -> Explanation:
@@ -101,9 +116,11 @@ class Stylization(Iterator[Step]):
             "preset": preset_name(run.config),
             "steps": run.config.steps,
             "size": list(run.photo.size),
+            "output_size": list(fitted(run.photo.size, run.config.output_size or max(run.photo.size))),
             "regions": region_plan(run),
             "warnings": list(run.warnings),
         }
+        self.close()
         return Explanation(view, facts)
 
     def _report(self, image: Image.Image) -> dict[str, Any]:
@@ -201,11 +218,9 @@ class Stylizer:
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-            wanted = config.output_size or config.size
-            larger = resized(original, wanted) if wanted > config.size else None
             portrait = None if mask is None else read_mask(mask, original.size)  # (H, W), checked in both modes
 
-        def begin() -> tuple[Run, bool]:
+        def begin() -> Begun:
             with timed(seconds, "segment"):
                 regions = found = None
                 if config.mode == "artisan":
@@ -220,7 +235,6 @@ class Stylizer:
                 photo=small,
                 regions=regions,
                 direction=direction,
-                large=None if larger is None else Large(larger, found and found.resized(larger.size)),
                 plan=patches,
                 config=config,
                 seed=seed,
@@ -231,7 +245,14 @@ class Stylizer:
             run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
             if portrait is not None and regions is None:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
-            return run, cached
+
+            def large() -> Large | None:
+                if config.output_size is None or config.output_size == config.size:
+                    return None
+                photo = resized(original, config.output_size)
+                return Large(photo, None if found is None else found.resized(photo.size))
+
+            return Begun(run, cached, large)
 
         return Stylization(begin, facts, seconds)
 

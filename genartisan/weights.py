@@ -15,7 +15,15 @@ import safetensors
 from torch import Tensor
 
 from genartisan import bundle
-from genartisan.bundle import EMBEDDED, MANIFEST, NetworkEntry, read_manifest, sha256, write_bundle
+from genartisan.bundle import (
+    EMBEDDED,
+    LEARNED_START,
+    MANIFEST,
+    NetworkEntry,
+    read_manifest,
+    sha256,
+    write_bundle,
+)
 from genartisan.convert import DTYPES, converted, converted_size
 from genartisan.download import FULL, PATIENCE, Patience, check_room, disk_errors, download, locked, no_room
 from genartisan.errors import BundleError, InputError, WeightsError
@@ -266,6 +274,8 @@ def _convert(
 
     makers: dict[str, Callable[[], Network]] = {file.role: partial(network, file) for file in files}
     makers["stylenet"] = stylenet
+    if LEARNED_START in whole:  # someone trained one for this bundle
+        makers[LEARNED_START] = lambda: (None, _without_file(whole[LEARNED_START]))
     description = "OpenAI CLIP ViT-B/32, torchvision FCN-ResNet101 and VGG-19, converted by genartisan"
     try:
         write_bundle(out, "official", description, _Lazily(makers))

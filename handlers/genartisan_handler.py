@@ -150,10 +150,11 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             told = {"media_type": request.picture_type, name: base64.b64encode(content).decode(), **facts}
             content = json.dumps(told).encode() if request.media_type == JSON else events.line(events.result(told))
         if len(content) > self.settings["max_response_bytes"]:  # TorchServe would kill the worker
+            field = "size" if request.config.output_size is None else "output_size"
             raise InputError(
                 f"The answer has {len(content):,} bytes; at most {self.settings['max_response_bytes']:,} can be sent. "
-                "Lower size, or ask for image/jpeg.",
-                "size",
+                f"Lower {field}, or ask for image/jpeg.",
+                field,
             )
         if not self._is_streaming():
             self.context.set_response_content_type(0, request.media_type)
@@ -206,7 +207,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         except Exception:
             logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
             return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")
-        remedy = f"size {size} would fit" if size else f"lower patches, which is {config.patches}"
+        smaller = f"lower patches, which is {config.patches}"
+        if config.output_size is not None:
+            smaller += f", or output_size, which is {config.output_size}"
+        remedy = f"size {size} would fit" if size else smaller
         reason = f"size is {config.size}, for which the server's memory does not suffice"
         return TooLargeError(f"{reason}; {remedy}.", "size")
 

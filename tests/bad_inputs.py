@@ -146,6 +146,7 @@ SETTINGS = [
     of_params("steps", None, "integer"),
     of_params("steps", [4], "integer"),
     of_params("size", 31, "from 32 to 2048"),
+    of_params("output_size", 31, "from 32 to 4096"),
     of_params("size", 10**30, "from 32 to 2048"),
     of_params("contrast", NAN, "finite"),
     of_params("contrast", INFINITY, "finite"),

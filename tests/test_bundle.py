@@ -12,7 +12,7 @@ import pytest
 import tiny
 import torch
 
-from genartisan.bundle import LEARNED_START, ROLES, Bundle, write_bundle
+from genartisan.bundle import LEARNED_START, REQUIRED, Bundle, write_bundle
 from genartisan.errors import BundleError
 from genartisan.start import LearnedStart
 
@@ -40,7 +40,7 @@ def test_moving_a_bundle_casts_a_second_one_and_leaves_the_first(tiny_bundle: Bu
     assert {p.dtype for p in tiny_bundle.vgg.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("role", [*ROLES, LEARNED_START])
+@pytest.mark.parametrize("role", [*REQUIRED, LEARNED_START])
 def test_a_missing_truncated_or_changed_file_is_named(folder: Path, role: str) -> None:
     path = folder / f"{role}.safetensors"
     whole = path.read_bytes()
@@ -83,7 +83,6 @@ def test_a_manifest_that_does_not_fit_says_where(folder: Path, change: object, h
 
 def test_a_learned_start_for_another_clip_is_refused(folder: Path) -> None:
     manifest = Bundle.load(folder).manifest
-    torch.manual_seed(0)
     entries = {role: (None, entry.model_dump(exclude={"file", "sha256"})) for role, entry in manifest.networks.items()}
     other = LearnedStart(512, base_channels=4, width=8)
     entry = {**entries[LEARNED_START][1], "architecture": {**tiny.ARCHITECTURES[LEARNED_START], "dim": 512}}

@@ -184,6 +184,8 @@ def affordable(body: dict[str, Any], with_photo: bool, is_json: bool) -> dict[st
     if isinstance(params, dict):
         limits = {"steps": 2, "patches": 2, "size": 64}
         params = {**params, **{name: limit for name, limit in limits.items() if _more(params.get(name, 1e9), limit)}}
+        if _more(params.get("output_size"), 128):
+            params["output_size"] = 128
         body["params"] = params if is_json else json.dumps(params)
     return body
 

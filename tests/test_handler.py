@@ -20,6 +20,7 @@ from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
 from genartisan.cache import ByteCache
+from genartisan.config import StyleConfig
 from genartisan.engine import Run, Step
 from genartisan.images import OUTPUTS, encode
 from genartisan.limits import Limits
@@ -135,6 +136,8 @@ def test_an_answer_too_large_to_send_is_refused_before_it_kills_the_worker(handl
     (content,) = handler.handle(fields(photo), request)
     assert request.get_response_status(0)[0] == 400
     assert json.loads(content)["error"]["field"] == "size"
+    (content,) = handler.handle(fields(photo, output_size=600), request)
+    assert json.loads(content)["error"]["field"] == "output_size"
 
 
 def test_the_limits_leave_room_for_each_other() -> None:
@@ -145,7 +148,9 @@ def test_the_limits_leave_room_for_each_other() -> None:
     assert model["handler"]["max_response_bytes"] < int(server["max_response_size"])
     assert Limits.of_server(model["handler"]["limits"], model["responseTimeout"]) == Limits()
     assert model["batchSize"] == model["maxWorkers"] == 1
-    largest = 2048 * 2048 * 4 * 1.01 * 4 / 3  # incompressible, with alpha, in base64
+    side = StyleConfig.model_json_schema()["properties"]["output_size"]["anyOf"][0]["maximum"]
+    assert side == 4096
+    largest = side**2 * 4 * 1.01 * 4 / 3  # incompressible, with alpha, in base64
     assert largest < model["handler"]["max_response_bytes"]
 
 

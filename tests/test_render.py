@@ -31,6 +31,15 @@ def test_what_was_optimised_is_rendered_as_it_was(affine: bool) -> None:
         torch.testing.assert_close(rendered(net, seen, seen), net(seen), atol=1e-5, rtol=1e-5)
 
 
+def test_in_half_precision_it_is_rendered_as_it_was() -> None:
+    net, seen = network(affine=True), content(64, 64, 4)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(rendered(net, seen, seen), net(seen), atol=0.03, rtol=0)
+        held = with_held_norms(net, seen)
+        maps = net.entry.conv[0](net.first(seen))
+        assert held.entry.conv[1](maps).dtype == net.entry.conv[1](maps).dtype
+
+
 @pytest.mark.parametrize("size", [(400, 300), (331, 415)])
 def test_tiles_leave_no_seam(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     net, seen, large = network(), content(64, 64), content(*size)

@@ -13,9 +13,9 @@ import tiny
 import torch
 from torch import Tensor
 
-from genartisan import start_training
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
+from genartisan.embedded import start_training, training
 from genartisan.engine import Run
 from genartisan.images import Photo
 from genartisan.patches import plan
@@ -84,7 +84,7 @@ def test_every_norm_is_set_and_no_convolution_before_one(start: LearnedStart) ->
 def test_opened_it_copies_whatever_the_text_and_the_strengths(start: LearnedStart) -> None:
     torch.manual_seed(1)
     copying = StyleNet(4)
-    start_training.opened(start, copying)
+    start_training.open_as_copy(start, copying)
     for strength, seed in ((0.0, 1), (1.0, 2)):
         torch.testing.assert_close(start(direction(seed), content(strength)), copying(content()[:, :3]))
 
@@ -135,6 +135,8 @@ def test_a_bundle_without_a_learned_start_begins_from_the_copy(tiny_bundle: Bund
         for name in ("bundle", "identity", "random")
     ]
     assert pictures[0] == pictures[1] != pictures[2]
+    warned = stylizer(tiny.picture(), "fire", config=QUICK).report["warnings"]
+    assert any("learned start" in warning for warning in warned)
 
 
 @cache
@@ -148,7 +150,7 @@ class Lessons:
     def __init__(self, bundle: Bundle) -> None:
         torch.manual_seed(0)
         self.start = LearnedStart(bundle.clip.embedding_dim, base_channels=4, width=8)
-        start_training.opened(self.start, bundle.start)
+        start_training.open_as_copy(self.start, bundle.start)
         self.bundle, self.given, self.end = replace(bundle, learned_start=self.start), 0, 10**9
 
     def lesson(self, rng: np.random.Generator) -> Run:
@@ -163,7 +165,7 @@ class Lessons:
         prompt = str(rng.choice(["fire", "watercolor painting"]))
         return Run(
             bundle=self.bundle, photo=photo, regions=regions,
-            direction=text_direction(self.bundle.clip, prompt, "a photo").clone(),
+            direction=text_direction(self.bundle.clip, prompt, "a photo"),
             plan=plan(config, photo.size, regions, 0), config=config, seed=0, device=torch.device("cpu"),
             dtype=torch.float32,
         )  # fmt: skip
@@ -183,7 +185,7 @@ def trainable(tiny_bundle: Bundle) -> Bundle:
 def test_training_lowers_the_loss_of_unseen_drafts(
     trainable: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start_training, "WARM_UP", 1)
+    monkeypatch.setattr(training, "WARM_UP", 1)
     monkeypatch.setattr(start_training, "RATE", 1e-2)
     sighted = replace(shipped(), start=trainable.start)  # a random CLIP's directions lead nowhere
     curve = Lessons(sighted).train(tmp_path, steps=15)
@@ -213,10 +215,8 @@ def test_what_is_not_to_be_styled_is_held_to_the_photo(trainable: Bundle) -> Non
     with torch.no_grad():
         lessons.start.stylenet.last.bias += 0.5  # every draft is too light
     run = next(run for n in range(99) if (run := lessons.lesson(np.random.default_rng(n))).regions is not None)
-    run.config = run.config.updated(
-        dict.fromkeys(("lambda_direction", "lambda_patch", "lambda_content", "lambda_tv"), 0.0)
-    )
-    run.config = run.config.updated({"lambda_patch": 1e-9})
+    others = dict.fromkeys(("lambda_direction", "lambda_content", "lambda_tv"), 0.0)
+    run.config = run.config.updated({**others, "lambda_patch": 1e-9})
     parameters = list(lessons.start.parameters())
     gradient, _ = start_training.gradient(lessons.start, run, parameters)
     bias = next(g for p, g in zip(parameters, gradient, strict=True) if p is lessons.start.stylenet.last.bias)

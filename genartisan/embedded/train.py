@@ -22,14 +22,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from genartisan.bundle import EMBEDDED, LEARNED_START, MANIFEST, Manifest, write_bundle
-from genartisan.bundle import ROLES as NEEDED
+from genartisan.bundle import EMBEDDED, LEARNED_START, MANIFEST, REQUIRED, Manifest, write_bundle
 
 SOURCE = "trained by genartisan.embedded.train_{role} on pictures that genartisan.embedded draws"
 LICENCE = "Apache-2.0"
 DESCRIPTION = "Small networks of the same kinds as the official ones, which know a few styles and drawn people."
-ROLES = (*NEEDED, LEARNED_START)
-LANES = (("fcn",), ("clip", "vgg", "stylenet", LEARNED_START))  # a core each
+ROLES = (*REQUIRED, LEARNED_START)
+LANES = (("fcn",), ("clip", "vgg", "stylenet", LEARNED_START))  # those of a lane one after another
 # What has to be trained before, in the same lane.
 NEEDS = {"stylenet": ("clip", "vgg"), LEARNED_START: ("clip", "vgg", "stylenet")}
 MODULE = "genartisan.embedded.train_{role}"

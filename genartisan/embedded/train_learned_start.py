@@ -22,6 +22,7 @@ from genartisan.embedded.captions import CAPTIONS, random_wish
 from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import load_photos
 from genartisan.embedded.space import TECHNIQUES
+from genartisan.embedded.start_training import open_as_copy, train_start
 from genartisan.embedded.train_fcn import FIRST_SEED
 from genartisan.embedded.train_stylenet import HELD_OUT, SCENES, Networks, random_picture
 from genartisan.embedded.training import command, made_by, save_network, trained_network
@@ -30,7 +31,6 @@ from genartisan.images import Photo
 from genartisan.patches import plan
 from genartisan.regions import RegionMap, from_mask
 from genartisan.start import LearnedStart
-from genartisan.start_training import opened, train_start
 from genartisan.stylenet import StyleNet
 from genartisan.text import text_direction
 
@@ -61,7 +61,7 @@ def train(
         torch.default_generator.manual_seed(seed)
         start = LearnedStart(**architecture)
     copying = cast(StyleNet, trained_network(out_dir, "stylenet", device))
-    opened(start, copying)
+    open_as_copy(start, copying)
     start.to(device)
     networks = Networks(clip, trained_network(out_dir, "vgg", device), copying, start)
 
@@ -80,9 +80,7 @@ def train(
         picture = random_picture(rng, [unknown[number % len(unknown)]], SIZES[0])
         examples.append(lesson_on(networks, rng, picture, None, CAPTIONS[technique][0], device))
     checkpoint = out_dir / "learned_start_checkpoint.pt"
-    curve = train_start(
-        start, lesson, steps=steps, seed=seed, checkpoint=checkpoint, resume=resume, examples=examples
-    )  # fmt: skip
+    curve = train_start(start, lesson, steps=steps, seed=seed, checkpoint=checkpoint, resume=resume, examples=examples)
     figures = {
         "steps": steps,
         "patch_loss": curve[-1]["patch"],
@@ -114,7 +112,7 @@ def lesson_on(
         bundle=networks,
         photo=photo,
         regions=regions,
-        direction=text_direction(networks.clip, sentence, config.source_text).clone(),
+        direction=text_direction(networks.clip, sentence, config.source_text),
         plan=plan(config, photo.size, regions, seed),
         config=config,
         seed=seed,

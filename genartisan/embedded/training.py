@@ -18,6 +18,7 @@ from tqdm import tqdm
 from genartisan.bundle import assembled
 
 SAVE_EVERY = 100  # steps: a killed run loses a minute or two
+WARM_UP = 50  # steps
 
 Train = Callable[..., dict[str, Any]]
 
@@ -41,7 +42,7 @@ def fit(
     average: float = 0.0,
     device: torch.device | None = None,
 ) -> None:
-    """Minimises a loss with AdamW; the rate rises over 50 steps and falls to a hundredth along a cosine.
+    """Minimises a loss with AdamW; its rate is `rate_at` each step.
 
     Args:
         modules: what is optimised, in place; on the CPU before and after.
@@ -71,7 +72,7 @@ def fit(
     progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=10)
     for step in progress:
         for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 50) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+            group["lr"] = rate_at(step, steps, rate)
         loss = loss_at(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -86,6 +87,11 @@ def fit(
     if averaged:
         modules.load_state_dict(averaged)
     modules.cpu().eval()
+
+
+def rate_at(step: int, steps: int, highest: float) -> float:
+    """The learning rate of a step: it rises over `WARM_UP` steps and falls to a hundredth along a cosine."""
+    return highest * min(1.0, (step + 1) / WARM_UP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genartisan.embedded.training import rate_at, save_checkpoint
 from genartisan.engine import LOSSES, Run
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
 LESSONS = 4  # a photo and a text each, whose gradients make a step
 LANES = 2  # lessons side by side on a CPU
-RATE = 1e-3  # Adam's, at most: it rises over WARM_UP steps and falls to a hundredth along a cosine
-WARM_UP = 50  # steps
+RATE = 1e-3  # Adam's, at most
 LAMBDA_COPY = 1e4  # of the mean difference from the photo, where a pixel is not to be styled
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
 SAVE_EVERY = 100  # steps
@@ -28,7 +26,7 @@ SAVE_EVERY = 100  # steps
 MakeLesson = Callable[[np.random.Generator], Run]
 
 
-def opened(start: LearnedStart, copying: StyleNet) -> None:
+def open_as_copy(start: LearnedStart, copying: StyleNet) -> None:
     """Makes a start write, for every text, a StyleNet that copies the photo: ``copying``, blind to strengths."""
     weights = dict(copying.state_dict())
     first = weights["first.weight"]  # (C, 3, 1, 1)
@@ -78,13 +76,12 @@ def train_start(
             if step % examine_every == 0:
                 curve.append(examined(start, examples, step))
             for group in optimiser.param_groups:
-                group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+                group["lr"] = rate_at(step, steps, RATE)
 
-            def learned(number: int, step: int = step) -> tuple[tuple[Tensor, ...], Tensor]:
-                run = lesson(np.random.default_rng([seed, step, number]))
-                return gradient(start, run, parameters)
+            def gradient_of(number: int, step: int = step) -> tuple[tuple[Tensor, ...], Tensor]:
+                return gradient(start, lesson(np.random.default_rng([seed, step, number])), parameters)
 
-            gradients, losses = zip(*pool.map(learned, range(LESSONS)), strict=True)
+            gradients, losses = zip(*pool.map(gradient_of, range(LESSONS)), strict=True)
             for parameter, *parts in zip(parameters, *gradients, strict=True):
                 parameter.grad = torch.stack(parts).mean(dim=0)
             torch.nn.utils.clip_grad_norm_(parameters, LONGEST)
@@ -92,7 +89,7 @@ def train_start(
             if step % 10 == 0:
                 bar.set_postfix(patch=f"{torch.stack(losses).mean(0)[LOSSES.index('patch')]:.3f}")
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-                save(checkpoint, {
+                save_checkpoint(checkpoint, {
                     "start": start.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1, "curve": curve,
                 })  # fmt: skip
     return [*curve, examined(start, examples, steps)]
@@ -116,11 +113,3 @@ def examined(start: LearnedStart, examples: Sequence[Run], step: int) -> dict[st
         return {"step": step}
     losses = torch.stack([run.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples])
     return {"step": step, **dict(zip(LOSSES, (round(x, 4) for x in losses.mean(0).tolist()), strict=True))}
-
-
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes a state whole or not at all: a run killed meanwhile leaves the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)

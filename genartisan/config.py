@@ -157,7 +157,7 @@ class StyleConfig(_Frozen):
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
-        "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 3e-3, "halve_every": 40,
+        "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 1.5e-3, "halve_every": 40,
         "patches": 16, "contrast": 1.0, "grain": 0.05,
     },
     "draft": {

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 from torch import Tensor
 
 from genartisan.bundle import Bundle
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.embedded import start_training, training
 from genartisan.engine import Run
 from genartisan.images import Photo
@@ -221,3 +222,29 @@ def test_what_is_not_to_be_styled_is_held_to_the_photo(trainable: Bundle) -> Non
     gradient, _ = start_training.gradient(lessons.start, run, parameters)
     bias = next(g for p, g in zip(parameters, gradient, strict=True) if p is lessons.start.stylenet.last.bias)
     assert bool((bias > 0).all())  # darker
+
+
+@pytest.mark.parametrize("prompt", ["fire", "a sketch with black pencil", "desert sand", "a blue mosaic"])
+def test_the_shipped_drafts_are_half_way_and_leave_people_alone(prompt: str) -> None:
+    data = pytest.importorskip("skimage.data")
+    bundle = shipped()
+    assert bundle.learned_start is not None
+    stylizer, photo = Stylizer(bundle, "cpu", "fp32"), data.astronaut()
+    config = preset(
+        "fast", {"size": 192, "steps": 1, "coarse_share": 0.0, "patches": 16, "patch_size": 96, "threshold": 0}
+    )
+    regions = {"portrait": {"weight": 0.0}, "background": {"threshold": 0.0}}
+
+    def first(name: str) -> tuple[float, Tensor, Run]:
+        steps = stylizer.steps(
+            Image.fromarray(photo), prompt, config=config.updated({"start": name, "regions": regions})
+        )
+        step = next(steps)
+        return step.losses["patch"], step._picture[0], steps._run
+
+    (draft, picture, run), (copy, _, _) = first("bundle"), first("identity")
+    assert draft < 0.85 * copy
+    assert run.regions is not None
+    change = (picture - run.photo.pixels).abs().mean(0)  # (H, W)
+    people = run.regions.portrait
+    assert float(change[people].mean()) < 0.5 * float(change[~people].mean())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -21,14 +20,13 @@ from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError, InputError
 from genartisan.images import Photo, to_image
-from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
-from genartisan.patches import PatchPlan, Records, plan, warp
+from genartisan.objective import LOSSES, Objective
+from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import NAMES, RegionMap
 from genartisan.render import rendered
 from genartisan.scales import Eyes, Scale, film_grain, halved, prepared, stylenet_input
 from genartisan.stylenet import StyleNet, random_stylenet
 
-LOSSES = ("total", "direction", "patch", "content", "tv")
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
 COARSE_PATCHES = (0.75, 0.625, 0.5)  # of a patch's side in pixels, in the coarse steps: the first that will do
@@ -98,15 +96,14 @@ class Run:
     dtype: torch.dtype
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
-    rejected: Tensor = field(init=False)
     warnings: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.direction = self.direction.to(self.device)
         self.stylenet = self._fresh_stylenet()
-        self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.device)
         self.eyes = Eyes(self.bundle, self.dtype)
         self.full = self._prepared(self.photo, self.regions, self.plan)
+        self.objective = Objective(self.config, self.eyes, self.direction, self.full.pixels)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse = self._coarse() if self.coarse_steps else self.full
         self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
@@ -150,33 +147,6 @@ class Run:
         rows: list[list[float]] = torch.stack(self.history).tolist()
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
-    def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
-        """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
-        config, eyes, batch = self.config, self.eyes, scale.patches.at(step)
-        with record_function("warp"):
-            crops = eyes.crops(warp(picture, batch.boxes, batch.homographies, scale.plan.side))  # (N, 3, S, S)
-        with record_function("clip"):
-            view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
-            embeddings = eyes.embed(torch.cat((crops, eyes.whole(view))))  # (N + 1, D)
-        distances = directional_distances(embeddings[:-1], scale.source, self.direction)  # (N,)
-        self.rejected.scatter_add_(0, batch.regions, (distances.detach() <= batch.thresholds).long())
-
-        patch = patch_loss(distances, batch.weights, batch.thresholds)
-        direction = directional_distances(embeddings[-1:], scale.global_source, self.direction).mean()
-        if not scale.sees_background:
-            direction = torch.zeros_like(direction)
-        with record_function("vgg"):
-            content = content_loss(eyes.features(picture), scale.features)
-        # A norm grows with the side: weighed so, the differences of neighbours count the same at every scale.
-        tv = total_variation(picture) * math.sqrt(self.full.pixels / scale.pixels)
-        total = (
-            config.lambda_direction * direction
-            + config.lambda_patch * patch
-            + config.lambda_content * content
-            + config.lambda_tv * tv
-        )
-        return torch.stack((total, direction, patch, content, tv))
-
     def _optimise(self) -> Iterator[Step]:
         config, first = self.config, time.perf_counter()
         optimizer = torch.optim.Adam(self.stylenet.parameters(), lr=config.learning_rate, fused=True)
@@ -190,18 +160,16 @@ class Run:
                 return
             scale = self.coarse if index < self.coarse_steps else self.full
             picture = self._stylised(scale)
-            losses = self.losses_of(picture, scale, index)  # (5,)
             optimizer.zero_grad(set_to_none=True)
-            with record_function("backward"):
-                losses[0].backward()  # type: ignore[no-untyped-call]
+            losses = self.objective.descend(picture, scale, index)  # (5,)
             with record_function("adam"):
                 optimizer.step()
             scheduler.step()  # after the optimiser: step 100 is the first at half the rate
-            self.history.append(losses.detach())
+            self.history.append(losses)
             now = time.perf_counter()
             eta = (now - first) * (self._work(config.steps) / self._work(index + 1) - 1)
             yield Step(
-                index + 1, config.steps, now - self.began, eta, losses.detach(), picture.detach(), self.photo,
+                index + 1, config.steps, now - self.began, eta, losses, picture.detach(), self.photo,
                 config.contrast,
             )  # fmt: skip
 

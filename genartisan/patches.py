@@ -43,6 +43,11 @@ class PatchBatch(NamedTuple):
         """The patches of a step, counted from 0."""
         return PatchBatch(*(column[step] for column in self))
 
+    def split(self, most: int) -> list[PatchBatch]:
+        """The patches of a step in groups of about the same size, none of more than ``most``."""
+        parts = -(-len(self.weights) // most)
+        return [PatchBatch(*columns) for columns in zip(*(c.tensor_split(parts) for c in self), strict=True)]
+
 
 @dataclass(frozen=True)
 class PatchPlan:

@@ -27,7 +27,7 @@ class Explanation:
 
 def region_report(run: Run) -> list[dict[str, Any]]:
     """For each region: its pixels, the patches drawn from it, those rejected, and the controls it got."""
-    rejected = run.rejected.tolist()
+    rejected = run.objective.rejected.tolist()
     regions = _regions(run, run.patches(len(run.history)))
     return [{**region, "rejected": rejected[label]} for label, region in enumerate(regions)]
 

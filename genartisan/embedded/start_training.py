@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genartisan.embedded.training import rate_at, save_checkpoint
-from genartisan.engine import LOSSES, Run
+from genartisan.engine import Run
+from genartisan.objective import LOSSES
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
@@ -99,7 +100,7 @@ def gradient(start: LearnedStart, run: Run, parameters: Sequence[Tensor]) -> tup
     """The gradient of a draft's loss, in units of the patch loss, and its losses, `LOSSES` without a gradient."""
     content = run.full.content  # (1, 4, H, W)
     draft = start(run.direction, content)  # (1, 3, H, W)
-    losses = run.losses_of(draft, run.full, 0)  # (5,)
+    losses = run.objective.losses_of(draft, run.full, 0)  # (5,)
     strengths, photo = content[:, 3:], run.photo.pixels[None].to(content.device)
     copying = ((1 - strengths) * (draft - photo).abs()).mean()
     loss = (losses[0] + LAMBDA_COPY * copying) / run.config.lambda_patch
@@ -111,5 +112,7 @@ def examined(start: LearnedStart, examples: Sequence[Run], step: int) -> dict[st
     """The step, and the mean losses of the examples' drafts."""
     if not examples:
         return {"step": step}
-    losses = torch.stack([run.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples])
+    losses = torch.stack(
+        [run.objective.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples]
+    )
     return {"step": step, **dict(zip(LOSSES, (round(x, 4) for x in losses.mean(0).tolist()), strict=True))}

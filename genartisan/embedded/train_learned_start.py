@@ -3,7 +3,7 @@
 ``python -m genartisan.embedded.train_learned_start --out DIR --seed 0``
 
 DIR has to hold the trained CLIP, VGG and StyleNet. It goes out from the StyleNet that copies; then it learns from
-photos, drawn people and the sentences that CLIP was taught, on small pictures. Takes about half an hour of two cores.
+photos, drawn people and the sentences that CLIP was taught, on small pictures. Takes about 40 minutes of two cores.
 """
 
 from __future__ import annotations

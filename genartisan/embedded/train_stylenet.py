@@ -52,7 +52,7 @@ COLOURED = 0.25  # share of the tasks with a colour word
 # A task is the beginning of a request of preset `fast`, on a small picture and faster; no threshold ends it early.
 TASK = preset("fast", {
     "mode": "clipstyler", "steps": 16, "coarse_share": 0.0, "halve_every": 1000, "patches": 4, "patch_size": 96,
-    "threshold": 0.0, "learning_rate": 3e-3,
+    "threshold": 0.0, "learning_rate": 3e-3, "start": "identity",
 })  # fmt: skip
 SAVE_EVERY = 10  # steps of Reptile
 

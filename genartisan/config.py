@@ -152,8 +152,8 @@ class StyleConfig(_Frozen):
 
 
 # What a preset changes of the paper's settings. A bundle's start bears a higher learning rate than a random one, and
-# needs no contrast: the photo's own is there from step 1 on. The higher the rate, the less is left of the people. At the first full-size step the loss
-# jumps; the last steps bring it down again.
+# needs no contrast: the photo's own is there from step 1 on. The higher the rate, the less is left of the people. At
+# the first full-size step the loss jumps; the last steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {

@@ -127,6 +127,11 @@ class StyleConfig(_Frozen):
     on_timeout: Literal["picture", "error"] = "picture"  # ours
     """What is given at the deadline: the picture so far, with a warning, or an error."""
 
+    @property
+    def long_side(self) -> int:
+        """Of the finished picture, in pixels."""
+        return self.output_size or self.size
+
     @field_validator("output_size")
     @classmethod
     def _no_smaller(cls, output_size: int | None, others: ValidationInfo) -> int | None:

@@ -24,7 +24,7 @@ from genartisan.objective import LOSSES, Objective
 from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import NAMES, RegionMap
 from genartisan.render import rendered
-from genartisan.scales import Eyes, Scale, film_grain, halved, prepared, stylenet_input
+from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
 from genartisan.stylenet import StyleNet, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
@@ -217,28 +217,28 @@ class Run:
 
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
-        grain, strengths = self._grain_and_strengths(large.photo, large.regions)
         with self._autocast():
-            return rendered(
-                self.stylenet, self.full.content, stylenet_input(large.photo, large.regions, grain, strengths)
-            )
+            return rendered(self.stylenet, self.full.content, self._content(large.photo, large.regions))
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
-        grain, strengths = self._grain_and_strengths(photo, regions)
-        return prepared(photo, regions, patches, self.eyes, self.device, grain, strengths)
+        return prepared(photo, regions, patches, self.eyes, self.device, self._content(photo, regions))
 
-    def _grain_and_strengths(self, photo: Photo, regions: RegionMap | None) -> tuple[Tensor | None, Tensor | None]:
-        """What StyleNet sees beside the photo: grain, and how strongly each pixel is to be styled, ``(1, 1, H, W)``.
+    def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
+        """What StyleNet sees of a photo: ``(1, 3, H, W)``, with `film_grain` on all but the people, on the CPU.
 
-        The strength is the weight of the pixel's region, at most 1.
+        Or ``(1, 4, H, W)``, with how strongly each pixel is to be styled: the weight of its region, at most 1.
         """
+        content = photo.pixels[None]  # (1, 3, H, W)
         grain = film_grain(photo.size, self.config.grain, self.seed)
+        if grain is not None:
+            content = content + (grain if regions is None else grain * ~regions.portrait)
         if not self.stylenet.sees_strengths:
-            return grain, None
-        if regions is None:
-            return grain, torch.ones(1, 1, *photo.pixels.shape[1:])
-        background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
-        return grain, torch.where(regions.portrait, portrait, background)[None, None].float()
+            return content
+        strengths = torch.ones_like(content[:, :1])  # (1, 1, H, W)
+        if regions is not None:
+            background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
+            strengths[:] = torch.where(regions.portrait, portrait, background)
+        return torch.cat((content, strengths), dim=1)
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -131,8 +131,7 @@ def run_cost(config: StyleConfig, pixels: int) -> float:
 def _gflop(config: StyleConfig, pixels: int) -> float:
     coarse = round(config.coarse_share * config.steps)
     full_steps = config.steps - coarse * (1 - COARSE)
-    larger = config.output_size or config.size
-    rendered = pixels * (larger / config.size) ** 2 if larger > config.size else 0.0
+    rendered = pixels * (config.long_side / config.size) ** 2 if config.long_side > config.size else 0.0
     return config.steps * PER_VIEW * (config.patches + 1) + full_steps * PER_PIXEL * pixels + PER_PIXEL_OUT * rendered
 
 

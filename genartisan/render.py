@@ -63,7 +63,7 @@ def with_held_norms(net: StyleNet, content: Tensor) -> StyleNet:
 def rendered(net: StyleNet, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
     """The network's picture of ``content``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
 
-    Beside content and picture it takes the memory of a tile's forward pass: about 0.5 GB for one of 512 pixels.
+    Beside content and picture it takes the memory of one tile's forward pass, whatever the size.
 
     Args:
         net: an optimised network, on its device.

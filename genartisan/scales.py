@@ -84,15 +84,12 @@ def prepared(
     plan: PatchPlan,
     eyes: Eyes,
     device: torch.device,
-    grain: Tensor | None = None,
-    strengths: Tensor | None = None,
+    content: Tensor,
 ) -> Scale:
     """The scale of a photo and its region map, which is None where nothing is masked, on ``device``.
 
     Args:
-        grain: noise on what StyleNet sees of the background, ``(1, 1, H, W)``. The losses hold the picture against
-            the photo itself.
-        strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, for a StyleNet that sees it.
+        content: what StyleNet sees of it. The losses hold the picture against the photo itself.
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
@@ -102,7 +99,7 @@ def prepared(
     source = F.normalize(eyes.embed(eyes.whole(pixels)), dim=-1)  # (1, D)
     masked = source if background is None else eyes.embed(eyes.whole(pixels * background))
     return Scale(
-        content=stylenet_input(photo, regions, grain, strengths).to(device),
+        content=content.to(device),
         background=background,
         sees_background=background is None or bool(background.any()),
         features=features,
@@ -111,17 +108,6 @@ def prepared(
         plan=plan,
         patches=plan.to(device),
     )
-
-
-def stylenet_input(photo: Photo, regions: RegionMap | None, grain: Tensor | None, strengths: Tensor | None) -> Tensor:
-    """What StyleNet sees, ``(1, 3, H, W)``: the photo, with grain, if any, on all but the people.
-
-    With strengths, which are a fourth channel, ``(1, 4, H, W)``.
-    """
-    content = photo.pixels[None]  # (1, 3, H, W)
-    if grain is not None:
-        content = content + (grain if regions is None else grain * ~regions.portrait)
-    return content if strengths is None else torch.cat((content, strengths), dim=1)
 
 
 def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:

@@ -28,8 +28,9 @@ class LearnedStart(nn.Module):
         super().__init__()
         self.dim = dim
         self.stylenet = StyleNet(base_channels, inputs=4, affine=True)
-        self.conditioned = [name for name, _ in _conditioned(self.stylenet)]
-        self.sizes = [len(module.bias) for _, module in _conditioned(self.stylenet)]  # type: ignore[arg-type]
+        found = dict(_conditioned(self.stylenet))
+        self.conditioned = list(found)
+        self.sizes = [len(module.bias) for module in found.values()]  # type: ignore[arg-type]
         self.read = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, width), nn.GELU())
         self.write = nn.Linear(width, 2 * sum(self.sizes))
 

@@ -34,7 +34,7 @@ class Result:
     """A finished picture.
 
     Attributes:
-        image: RGB, or RGBA where the photo has alpha; its long side is ``config.output_size`` or ``config.size``.
+        image: RGB, or RGBA where the photo has alpha; its long side is ``config.long_side``.
         report: what was done and measured, ready for JSON.
     """
 
@@ -116,7 +116,7 @@ class Stylization(Iterator[Step]):
             "preset": preset_name(run.config),
             "steps": run.config.steps,
             "size": list(run.photo.size),
-            "output_size": list(fitted(run.photo.size, run.config.output_size or max(run.photo.size))),
+            "output_size": list(fitted(run.photo.size, run.config.long_side)),
             "regions": region_plan(run),
             "warnings": list(run.warnings),
         }
@@ -247,9 +247,9 @@ class Stylizer:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
 
             def large() -> Large | None:
-                if config.output_size is None or config.output_size == config.size:
+                if config.long_side == config.size:
                     return None
-                photo = resized(original, config.output_size)
+                photo = resized(original, config.long_side)
                 return Large(photo, None if found is None else found.resized(photo.size))
 
             return Begun(run, cached, large)

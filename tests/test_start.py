@@ -217,7 +217,7 @@ def test_what_is_not_to_be_styled_is_held_to_the_photo(trainable: Bundle) -> Non
         lessons.start.stylenet.last.bias += 0.5  # every draft is too light
     run = next(run for n in range(99) if (run := lessons.lesson(np.random.default_rng(n))).regions is not None)
     others = dict.fromkeys(("lambda_direction", "lambda_content", "lambda_tv"), 0.0)
-    run.config = run.config.updated({**others, "lambda_patch": 1e-9})
+    run.config = run.objective.config = run.config.updated({**others, "lambda_patch": 1e-9})
     parameters = list(lessons.start.parameters())
     gradient, _ = start_training.gradient(lessons.start, run, parameters)
     bias = next(g for p, g in zip(parameters, gradient, strict=True) if p is lessons.start.stylenet.last.bias)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from genartisan.embedded.training import rate_at, save_checkpoint
+from genartisan.embedded.training import SAVE_EVERY, rate_at, save_checkpoint
 from genartisan.engine import Run
 from genartisan.objective import LOSSES
 from genartisan.start import LearnedStart
@@ -22,7 +22,6 @@ LANES = 2  # lessons side by side on a CPU
 RATE = 1e-3  # Adam's, at most
 LAMBDA_COPY = 1e4  # of the mean difference from the photo, where a pixel is not to be styled
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
-SAVE_EVERY = 100  # steps
 
 MakeLesson = Callable[[np.random.Generator], Run]
 
@@ -45,7 +44,7 @@ def train_start(
     seed: int,
     checkpoint: Path,
     resume: bool,
-    examples: Sequence[Run] = (),
+    examples: Sequence[Run],
     examine_every: int = 500,
 ) -> list[dict[str, float]]:
     """Teaches a start to draw drafts of low loss, in place.
@@ -110,8 +109,6 @@ def gradient(start: LearnedStart, run: Run, parameters: Sequence[Tensor]) -> tup
 @torch.no_grad()
 def examined(start: LearnedStart, examples: Sequence[Run], step: int) -> dict[str, float]:
     """The step, and the mean losses of the examples' drafts."""
-    if not examples:
-        return {"step": step}
     losses = torch.stack(
         [run.objective.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples]
     )

@@ -16,23 +16,17 @@ import numpy as np
 import torch
 
 from genartisan.compact_clip import CompactClip
-from genartisan.config import preset
-from genartisan.embedded.canvas import Array, Rng
+from genartisan.config import StyleConfig, preset
+from genartisan.embedded.canvas import Rng
 from genartisan.embedded.captions import CAPTIONS, random_wish
-from genartisan.embedded.people import draw_scene
-from genartisan.embedded.photos import load_photos
 from genartisan.embedded.space import TECHNIQUES
 from genartisan.embedded.start_training import open_as_copy, train_start
-from genartisan.embedded.train_fcn import FIRST_SEED
-from genartisan.embedded.train_stylenet import HELD_OUT, SCENES, Networks, random_picture
+from genartisan.embedded.train_stylenet import Networks, known_and_held_out, random_picture
 from genartisan.embedded.training import command, made_by, save_network, trained_network
 from genartisan.engine import Run
-from genartisan.images import Photo
-from genartisan.patches import plan
 from genartisan.regions import RegionMap, from_mask
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
-from genartisan.text import text_direction
 
 SIZES = ((128, 128), (112, 160), (160, 112), (160, 160))  # height and width of a picture, in pixels
 WHOLE = 0.5  # share of the lessons in which all of the picture is to be styled
@@ -57,28 +51,26 @@ def train(
     made, device = made_by(seed), device or torch.device("cpu")
     clip = cast(CompactClip, trained_network(out_dir, "clip", device))
     architecture = {"dim": clip.embedding_dim, "width": WIDTH}
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        start = LearnedStart(**architecture)
+    torch.manual_seed(seed)
+    start = LearnedStart(**architecture)
     copying = cast(StyleNet, trained_network(out_dir, "stylenet", device))
     open_as_copy(start, copying)
     start.to(device)
     networks = Networks(clip, trained_network(out_dir, "vgg", device), copying, start)
 
-    photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
-    known = [photo for name, photo in sorted(photos.items()) if name not in HELD_OUT]
-    known += [draw_scene(FIRST_SEED + n, (192, 192)).image.astype(np.float32) / 255 for n in range(SCENES)]
-    unknown = [photos[name] for name in HELD_OUT if name in photos]
+    known, held_out = known_and_held_out()
+    unknown = list(held_out.values())
 
     def lesson(rng: Rng) -> Run:
         picture = random_picture(rng, known, SIZES[rng.integers(len(SIZES))])
-        return lesson_on(networks, rng, picture, random_regions(rng, picture.shape[:2]), random_sentence(rng), device)
+        regions, sentence = random_regions(rng, picture.shape[:2]), random_sentence(rng)
+        return networks.run(picture, regions, sentence, random_config(rng), rng)
 
     examples = []
     for number, technique in enumerate(TECHNIQUES):
         rng = np.random.default_rng([seed, 1, number])
         picture = random_picture(rng, [unknown[number % len(unknown)]], SIZES[0])
-        examples.append(lesson_on(networks, rng, picture, None, CAPTIONS[technique][0], device))
+        examples.append(networks.run(picture, None, CAPTIONS[technique][0], random_config(rng), rng))
     checkpoint = out_dir / "learned_start_checkpoint.pt"
     curve = train_start(start, lesson, steps=steps, seed=seed, checkpoint=checkpoint, resume=resume, examples=examples)
     figures = {
@@ -100,25 +92,10 @@ def random_sentence(rng: Rng) -> str:
             return wish.text
 
 
-def lesson_on(
-    networks: Networks, rng: Rng, picture: Array, regions: RegionMap | None, sentence: str, device: torch.device
-) -> Run:
-    """A sentence to be drawn over a picture, ``(H, W, 3)`` in [0, 1], or over what ``regions`` leaves of it."""
-    photo = Photo(torch.from_numpy(picture).permute(2, 0, 1).contiguous())
+def random_config(rng: Rng) -> StyleConfig:
+    """A lesson's, with how strongly what is portrait is to be styled."""
     weight = 0.0 if rng.random() < KEPT else float(rng.random())
-    config = LESSON.updated({"regions": {"portrait": {"weight": weight}}})
-    seed = int(rng.integers(2**31))
-    return Run(
-        bundle=networks,
-        photo=photo,
-        regions=regions,
-        direction=text_direction(networks.clip, sentence, config.source_text),
-        plan=plan(config, photo.size, regions, seed),
-        config=config,
-        seed=seed,
-        device=device,
-        dtype=torch.float32,
-    )
+    return LESSON.updated({"regions": {"portrait": {"weight": weight}}})
 
 
 def random_regions(rng: Rng, size: tuple[int, int]) -> RegionMap | None:

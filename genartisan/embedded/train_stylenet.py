@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from genartisan.compact_clip import CompactClip
-from genartisan.config import preset
+from genartisan.config import StyleConfig, preset
 from genartisan.embedded.canvas import Array, Rng
 from genartisan.embedded.people import draw_scene
 from genartisan.embedded.photos import load_photos
@@ -36,6 +36,7 @@ from genartisan.engine import Run
 from genartisan.evaluate import PHOTOS
 from genartisan.images import Photo
 from genartisan.patches import plan
+from genartisan.regions import RegionMap
 from genartisan.start import LearnedStart
 from genartisan.stylenet import ResidualBlock, StyleNet, random_stylenet
 from genartisan.text import text_direction
@@ -76,9 +77,7 @@ def train(
     made, device = made_by(seed), device or torch.device("cpu")
     model = random_stylenet(seed)
     open_straight_path(model)
-    photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
-    known = [photo for name, photo in sorted(photos.items()) if name not in HELD_OUT]
-    known += [draw_scene(FIRST_SEED + n, (192, 192)).image.astype(np.float32) / 255 for n in range(SCENES)]
+    known, held_out = known_and_held_out()
 
     def loss_at(step: int) -> Tensor:
         rng = np.random.default_rng([seed, step])
@@ -91,7 +90,7 @@ def train(
     fit(model, loss_at, steps=steps, rate=1e-3, checkpoint=checkpoints[0], resume=resume, device=device)
     prime(model, out_dir, known, seed=seed, rounds=rounds, checkpoint=checkpoints[1], resume=resume, device=device)
     figures = {
-        "psnr_db": {name: round(psnr(model, photos[name]), 2) for name in HELD_OUT if name in photos},
+        "psnr_db": {name: round(psnr(model, photo), 2) for name, photo in held_out.items()},
         "steps": steps,
         "rounds": rounds,
     }
@@ -107,6 +106,29 @@ class Networks:
     vgg: nn.Module
     start: StyleNet
     learned_start: LearnedStart | None = None
+
+    def run(self, picture: Array, regions: RegionMap | None, sentence: str, config: StyleConfig, rng: Rng) -> Run:
+        """A request for a picture, ``(H, W, 3)`` in [0, 1], on these networks' device."""
+        photo, seed = Photo(torch.from_numpy(picture).permute(2, 0, 1).contiguous()), int(rng.integers(2**31))
+        return Run(
+            bundle=self,
+            photo=photo,
+            regions=regions,
+            direction=text_direction(self.clip, sentence, config.source_text),
+            plan=plan(config, photo.size, regions, seed),
+            config=config,
+            seed=seed,
+            device=next(self.clip.parameters()).device,
+            dtype=torch.float32,
+        )
+
+
+def known_and_held_out() -> tuple[list[Array], dict[str, Array]]:
+    """Pictures to train a start on, photos and drawn people, and `HELD_OUT` by name; ``(H, W, 3)`` in [0, 1]."""
+    photos = {name: photo.astype(np.float32) / 255 for name, photo in load_photos().items()}
+    known = [photo for name, photo in sorted(photos.items()) if name not in HELD_OUT]
+    known += [draw_scene(FIRST_SEED + n, (192, 192)).image.astype(np.float32) / 255 for n in range(SCENES)]
+    return known, {name: photos[name] for name in HELD_OUT if name in photos}
 
 
 def prime(
@@ -135,7 +157,7 @@ def prime(
         for number in bar:
             rng = np.random.default_rng([seed, 1, number])
             left = 1 - number / rounds
-            tasks = [task(networks, rng, photos, device) for _ in range(TASKS)]
+            tasks = [task(networks, rng, photos) for _ in range(TASKS)]
             ends = list(pool.map(run_to_the_end, tasks))
             move_towards(model, [run.stylenet for run in ends], PACE * left)
             for group in optimiser.param_groups:
@@ -154,25 +176,14 @@ def prime(
     model.cpu()
 
 
-def task(networks: Networks, rng: Rng, photos: list[Array], device: torch.device) -> Run:
+def task(networks: Networks, rng: Rng, photos: list[Array]) -> Run:
     """The beginning of a request for a random picture and a random style."""
     size = ((128, 128), (96, 144), (144, 96))[rng.integers(3)]
-    photo = Photo(torch.from_numpy(random_picture(rng, photos, size)).permute(2, 0, 1).contiguous())
+    picture = random_picture(rng, photos, size)
     prompt = str(rng.choice(TECHNIQUES))
     if rng.random() < COLOURED:
         prompt = f"{rng.choice(COLOURS)} {prompt}"
-    seed = int(rng.integers(2**31))
-    return Run(
-        bundle=networks,
-        photo=photo,
-        regions=None,
-        direction=text_direction(networks.clip, prompt, TASK.source_text),
-        plan=plan(TASK, photo.size, None, seed),
-        config=TASK,
-        seed=seed,
-        device=device,
-        dtype=torch.float32,
-    )
+    return networks.run(picture, None, prompt, TASK, rng)
 
 
 def run_to_the_end(run: Run) -> Run:

@@ -118,6 +118,9 @@ class StyleConfig(_Frozen):
     """Weight of the content loss."""
     lambda_tv: Float = Field(2e-3, ge=0, le=1e3)  # paper §5.2, misprinted there as 2x10^3
     """Weight of the total variation."""
+    lambda_pixel: Float = Field(0.0, ge=0, le=1e6)  # ours
+    """Weight of the pixel loss, in artisan mode: the mean absolute difference from the photo, which counts in a region
+    by as much as its weight lacks of 1. It keeps people as they are."""
     contrast: Float = Field(1.5, ge=0, le=4)  # factor, CLIPstyler's code
     """Contrast of the picture, applied after the last step; 1 leaves it as it is."""
     source_text: str = Field("a Photo", min_length=1, max_length=MAX_PROMPT)  # CLIPstyler's code
@@ -157,17 +160,19 @@ class StyleConfig(_Frozen):
 
 
 # What a preset changes of the paper's settings. A bundle's start bears a higher learning rate than a random one, and
-# needs no contrast: the photo's own is there from step 1 on. The higher the rate, the less is left of the people. At
-# the first full-size step the loss jumps; the last steps bring it down again.
+# needs no contrast: the photo's own is there from step 1 on. It draws strokes wherever it may, and patches of the
+# background hold parts of people: the pixel loss keeps those. At the first full-size step the loss jumps; the last
+# steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 1.5e-3, "halve_every": 40,
-        "patches": 16, "contrast": 1.0, "grain": 0.05,
+        "patches": 16, "contrast": 1.0, "grain": 0.05, "lambda_pixel": 5000.0,
     },
     "draft": {
         "size": 256, "steps": 40, "coarse_share": 0.85, "start": "bundle", "learning_rate": 5e-4, "halve_every": 20,
         "patches": 16, "patch_size": 96, "contrast": 1.0, "grain": 0.05,
+        "lambda_pixel": 5000.0,
     },
 }  # fmt: skip
 DEFAULT_PRESET = "paper"

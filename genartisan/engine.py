@@ -47,7 +47,7 @@ class Step:
     total: int
     seconds: float
     eta: float
-    _losses: Tensor  # (5,), still on the device: reading it waits for the device
+    _losses: Tensor  # (6,), still on the device: reading it waits for the device
     _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
     _photo: Photo
     _contrast: float
@@ -161,7 +161,7 @@ class Run:
             scale = self.coarse if index < self.coarse_steps else self.full
             picture = self._stylised(scale)
             optimizer.zero_grad(set_to_none=True)
-            losses = self.objective.descend(picture, scale, index)  # (5,)
+            losses = self.objective.descend(picture, scale, index)  # (6,)
             with record_function("adam"):
                 optimizer.step()
             scheduler.step()  # after the optimiser: step 100 is the first at half the rate
@@ -221,12 +221,13 @@ class Run:
             return rendered(self.stylenet, self.full.content, self._content(large.photo, large.regions))
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
-        return prepared(photo, regions, patches, self.eyes, self.device, self._content(photo, regions))
+        content, strengths = self._content(photo, regions), self._strengths(photo, regions)
+        return prepared(photo, regions, patches, self.eyes, self.device, content, strengths)
 
     def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """What StyleNet sees of a photo: ``(1, 3, H, W)``, with `film_grain` on all but the people, on the CPU.
 
-        Or ``(1, 4, H, W)``, with how strongly each pixel is to be styled: the weight of its region, at most 1.
+        Or ``(1, 4, H, W)``, with the map of strengths.
         """
         content = photo.pixels[None]  # (1, 3, H, W)
         grain = film_grain(photo.size, self.config.grain, self.seed)
@@ -234,11 +235,14 @@ class Run:
             content = content + (grain if regions is None else grain * ~regions.portrait)
         if not self.stylenet.sees_strengths:
             return content
-        strengths = torch.ones_like(content[:, :1])  # (1, 1, H, W)
-        if regions is not None:
-            background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
-            strengths[:] = torch.where(regions.portrait, portrait, background)
-        return torch.cat((content, strengths), dim=1)
+        return torch.cat((content, self._strengths(photo, regions)), dim=1)
+
+    def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
+        """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
+        if regions is None:
+            return torch.ones_like(photo.pixels[None, :1])
+        background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
+        return regions.weighed((background, portrait))[None, None]
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -43,6 +43,15 @@ def content_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tenso
     return torch.stack([F.mse_loss(f.float(), t.float()) for f, t in zip(features, targets, strict=True)]).sum()
 
 
+def pixel_loss(picture: Tensor, photo: Tensor, kept: Tensor) -> Tensor:
+    """The mean absolute difference of ``picture`` and ``photo``, ``(1, 3, H, W)``, where there is something to keep.
+
+    Args:
+        kept: how much each pixel counts, ``(1, 1, H, W)``, 0-1.
+    """
+    return (kept * (picture.float() - photo).abs()).mean()
+
+
 def total_variation(picture: Tensor) -> Tensor:
     """The sum of four L2 norms of ``picture``'s horizontal, vertical and two diagonal differences (L_tv).
 

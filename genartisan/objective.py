@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from genartisan.config import StyleConfig
-from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
+from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
 from genartisan.patches import PatchBatch, warp
 from genartisan.regions import NAMES
 from genartisan.scales import Eyes, Scale
 
-LOSSES = ("total", "direction", "patch", "content", "tv")
+LOSSES = ("total", "direction", "patch", "content", "tv", "pixel")
 VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
 
 
@@ -29,6 +29,7 @@ class Objective:
         pixels: of the photo at its full size.
 
     Attributes:
+        lambdas: the weights of the losses after the total, in the order of `LOSSES`, ``(5,)``.
         rejected: how many patches of each of `NAMES` have been rejected so far, ``(2,)``, int64.
     """
 
@@ -36,17 +37,20 @@ class Objective:
     eyes: Eyes
     direction: Tensor
     pixels: int
+    lambdas: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
+        self.lambdas = torch.tensor(weights, device=self.direction.device)
         self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.direction.device)
 
     def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
-        """Total, direction, patch, content and TV loss of ``picture``, ``(1, 3, H, W)``, as ``(5,)`` (eq 1, 23)."""
+        """The losses of ``picture``, ``(1, 3, H, W)``, in the order of `LOSSES`, ``(6,)`` (eq 1, 23)."""
         return torch.stack(list(self._parts(picture, scale, step))).sum(dim=0)
 
     def descend(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of a step, ``(5,)``; their gradient is added to that of the network which ``picture`` comes from.
+        """The losses of a step, ``(6,)``; their gradient is added to that of the network which ``picture`` comes from.
 
         A part's gradient is taken before the next part is computed, so that the memory of one of them suffices.
         """
@@ -61,33 +65,36 @@ class Objective:
         return losses
 
     def _parts(self, picture: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
-        """Losses ``(5,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
-        nothing = torch.zeros((), device=self.direction.device)
+        """Losses ``(6,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
         batch = scale.patches.at(step)
         count = len(batch.weights)
         groups = batch.split(VIEWS_AT_ONCE if self.direction.device.type == "cpu" else count)
         for group in groups[:-1]:
-            yield self._weighted(nothing, self._of_patches(picture, scale, group, count)[0], nothing, nothing)
+            yield self._weighted(patch=self._of_patches(picture, scale, group, count)[0])
         patch, direction = self._of_patches(picture, scale, groups[-1], count, with_whole=True)
+        of_clip = {"direction": direction, "patch": patch}
         if len(groups) > 1:
-            yield self._weighted(direction, patch, nothing, nothing)
-            patch = direction = nothing
+            yield self._weighted(**of_clip)
+            of_clip = {}
         with record_function("vgg"):
             content = content_loss(self.eyes.features(picture), scale.features)
         # A norm grows with the side: weighed so, the differences of neighbours count the same at every scale.
         tv = total_variation(picture) * math.sqrt(self.pixels / scale.pixels)
-        yield self._weighted(direction, patch, content, tv)
+        pixel = None if scale.kept is None else pixel_loss(picture, scale.photo, scale.kept)
+        yield self._weighted(**of_clip, content=content, tv=tv, pixel=pixel)
 
-    def _weighted(self, direction: Tensor, patch: Tensor, content: Tensor, tv: Tensor) -> Tensor:
-        """The total, weighted, before the terms without their weights, ``(5,)``."""
-        config = self.config
-        total = (
-            config.lambda_direction * direction
-            + config.lambda_patch * patch
-            + config.lambda_content * content
-            + config.lambda_tv * tv
-        )
-        return torch.stack((total, direction, patch, content, tv))
+    def _weighted(
+        self,
+        direction: Tensor | None = None,
+        patch: Tensor | None = None,
+        content: Tensor | None = None,
+        tv: Tensor | None = None,
+        pixel: Tensor | None = None,
+    ) -> Tensor:
+        """The total, weighted, before the terms without their weights, ``(6,)``; a term that is None is 0."""
+        given = (direction, patch, content, tv, pixel)
+        terms = torch.stack([self.lambdas.new_zeros(()) if term is None else term for term in given])  # (5,)
+        return torch.cat((torch.dot(self.lambdas, terms)[None], terms))
 
     def _of_patches(
         self, picture: Tensor, scale: Scale, patches: PatchBatch, count: int, with_whole: bool = False

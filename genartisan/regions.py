@@ -33,6 +33,10 @@ class RegionMap:
         """True where a person is, ``(H, W)``, bool."""
         return self.labels == PORTRAIT
 
+    def weighed(self, weights: tuple[float, float]) -> Tensor:
+        """The number given for the region of each pixel, in the order of `NAMES`, ``(H, W)``, float32."""
+        return torch.tensor(weights)[self.labels.long()]
+
     def pixels(self) -> list[int]:
         """How many pixels each of `NAMES` has."""
         return [int((self.labels == label).sum()) for label in range(len(NAMES))]

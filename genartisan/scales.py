@@ -51,6 +51,8 @@ class Scale:
     """The photo at one size, embedded once.
 
     Attributes:
+        photo: RGB in [0, 1], ``(1, 3, H, W)``.
+        kept: what the strength of styling lacks of 1 at each pixel, ``(1, 1, H, W)``; None where that is nothing.
         content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background; or
             ``(1, 4, H, W)``, with the map of strengths.
         background: the global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks
@@ -63,6 +65,8 @@ class Scale:
         patches: the same on the device.
     """
 
+    photo: Tensor
+    kept: Tensor | None
     content: Tensor
     background: Tensor | None
     sees_background: bool
@@ -85,11 +89,13 @@ def prepared(
     eyes: Eyes,
     device: torch.device,
     content: Tensor,
+    strengths: Tensor,
 ) -> Scale:
     """The scale of a photo and its region map, which is None where nothing is masked, on ``device``.
 
     Args:
         content: what StyleNet sees of it. The losses hold the picture against the photo itself.
+        strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, 0-1.
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     background = None
@@ -99,6 +105,8 @@ def prepared(
     source = F.normalize(eyes.embed(eyes.whole(pixels)), dim=-1)  # (1, D)
     masked = source if background is None else eyes.embed(eyes.whole(pixels * background))
     return Scale(
+        photo=pixels,
+        kept=(1 - strengths).to(device) if bool((strengths < 1).any()) else None,
         content=content.to(device),
         background=background,
         sees_background=background is None or bool(background.any()),

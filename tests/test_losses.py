@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from genartisan.losses import content_loss, directional_distances, patch_loss, total_variation
+from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -70,6 +70,12 @@ def test_content_loss_adds_the_mean_squares_of_both_layers() -> None:
     )
     expected = np.mean((a.numpy() - b.numpy()) ** 2) + np.mean((c.numpy() - d.numpy()) ** 2)
     assert content_loss([a, c], [b, d]).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pixel_loss_is_the_mean_difference_where_there_is_something_to_keep() -> None:
+    picture, photo = torch.zeros(1, 3, 2, 2), torch.tensor([0.1, -0.2, 0.3, 0.4]).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
+    kept = torch.tensor([1.0, 0.5, 0.0, 0.25]).reshape(1, 1, 2, 2)
+    assert pixel_loss(picture, photo, kept).item() == pytest.approx((0.1 + 0.1 + 0 + 0.1) / 4, rel=1e-6)
 
 
 def test_total_variation_is_the_sum_of_four_norms() -> None:

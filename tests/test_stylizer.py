@@ -16,6 +16,7 @@ from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
 from genartisan.images import Photo, read_photo
+from genartisan.objective import LOSSES
 from genartisan.regions import BACKGROUND, RegionMap, from_mask
 from genartisan.render import rendered
 from genartisan.scales import Scale, film_grain, halved
@@ -240,6 +241,7 @@ def test_the_report_says_what_was_done_in_json(tiny_stylizer: Stylizer) -> None:
     weighted = (
         c.lambda_direction * last["direction"] + c.lambda_patch * last["patch"]
         + c.lambda_content * last["content"] + c.lambda_tv * last["tv"]
+        + c.lambda_pixel * last["pixel"]
     )  # fmt: skip
     assert last["total"] == pytest.approx(weighted, rel=1e-5)
     background, portrait = report["regions"]
@@ -279,8 +281,8 @@ def test_nothing_but_a_person_leaves_only_the_portraits_controls(tiny_stylizer: 
     assert styled({"portrait": {"weight": 0.9}}) != plain
 
 
-def global_gradient(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
-    """The gradient of the global loss alone for each pixel of the picture, ``(3, H, W)``."""
+def gradient_of(loss: str, stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch, **changes: object) -> torch.Tensor:
+    """The gradient of one loss alone for each pixel of the picture, ``(3, H, W)``."""
     caught: list[torch.Tensor] = []
     original = engine.Run._stylised
 
@@ -291,15 +293,38 @@ def global_gradient(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> torc
         return picture
 
     monkeypatch.setattr(engine.Run, "_stylised", kept)
-    only_global = quick(lambda_patch=0.0, lambda_content=0.0, lambda_tv=0.0, steps=1)
-    stylizer(tiny.picture(), "fire", config=only_global, mask=tiny.mask())
+    lambdas = {f"lambda_{name}": 100.0 * (name == loss) for name in LOSSES[1:]}
+    stylizer(tiny.picture(), "fire", config=quick(steps=1, **lambdas, **changes), mask=tiny.mask())
     return caught[0][0]
 
 
 def test_the_global_loss_reaches_no_masked_pixel(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    gradient = global_gradient(tiny_stylizer, monkeypatch)
+    gradient = gradient_of("direction", tiny_stylizer, monkeypatch)
     assert not gradient[:, :, :32].any()
     assert gradient[:, :, 32:].any()
+
+
+def test_the_pixel_loss_holds_a_region_by_what_its_weight_lacks_of_one(
+    tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for weight, expected in ((0.25, 0.75), (0.0, 1.0), (1.0, 0.0), (7.0, 0.0)):
+        regions = {"portrait": {"weight": weight}}
+        gradient = gradient_of("pixel", tiny_stylizer, monkeypatch, regions=regions) * 3 * 64 * 48 / 100
+        assert gradient[:, :, :32].abs().unique().tolist() == pytest.approx([expected])
+        assert not gradient[:, :, 32:].any()
+
+
+@pytest.mark.parametrize("start", ["random", "bundle"])
+def test_the_pixel_loss_keeps_people(tiny_stylizer: Stylizer, start: str) -> None:
+    photo = read_photo(tiny.picture(), 64).pixels
+
+    def change(**changes: object) -> float:
+        config = quick(contrast=1.0, start=start, steps=12, **changes)
+        picture = tiny_stylizer(tiny.picture(), "fire", config=config, mask=tiny.mask()).image
+        return float((torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255 - photo).abs()[:, :, :32].mean())
+
+    assert change(lambda_pixel=1e5) < 0.8 * change()
+    assert change(lambda_pixel=1e5, mode="clipstyler") == change(mode="clipstyler")
 
 
 def test_learning_rate_is_halved_after_every_interval(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:

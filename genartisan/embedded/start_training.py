@@ -20,7 +20,6 @@ from genartisan.stylenet import StyleNet
 LESSONS = 4  # a photo and a text each, whose gradients make a step
 LANES = 2  # lessons side by side on a CPU
 RATE = 1e-3  # Adam's, at most
-LAMBDA_COPY = 1e4  # of the mean difference from the photo, where a pixel is not to be styled
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
 
 MakeLesson = Callable[[np.random.Generator], Run]
@@ -97,13 +96,8 @@ def train_start(
 
 def gradient(start: LearnedStart, run: Run, parameters: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
     """The gradient of a draft's loss, in units of the patch loss, and its losses, `LOSSES` without a gradient."""
-    content = run.full.content  # (1, 4, H, W)
-    draft = start(run.direction, content)  # (1, 3, H, W)
-    losses = run.objective.losses_of(draft, run.full, 0)  # (5,)
-    strengths, photo = content[:, 3:], run.photo.pixels[None].to(content.device)
-    copying = ((1 - strengths) * (draft - photo).abs()).mean()
-    loss = (losses[0] + LAMBDA_COPY * copying) / run.config.lambda_patch
-    return torch.autograd.grad(loss, list(parameters)), losses.detach()
+    losses = run.objective.losses_of(start(run.direction, run.full.content), run.full, 0)  # (6,)
+    return torch.autograd.grad(losses[0] / run.config.lambda_patch, list(parameters)), losses.detach()
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ WIDTH = 128  # of the hidden layers
 # for a request, so that a request finds most of them finished.
 LESSON = preset("fast", {
     "steps": 1, "coarse_share": 0.0, "patches": 4, "patch_size": 96, "distortion": 0.3, "threshold": 0.6,
+    "lambda_pixel": 1e4,
     "regions": {"portrait": {"share": 1.0, "threshold": 0.6}, "background": {"threshold": 0.6}},
 })  # fmt: skip
 

@@ -142,6 +142,7 @@ class CompactClip(nn.Module):
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.27, 0.27, 0.27)
     NAMED = 6  # styles named in a warning
+    multiplies = False  # convolutions and statistics over pixels
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class Clip(Protocol):
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    multiplies: bool  # whether most of its work is products of large matrices, which half precision may speed up
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embeddings ``(N, D)`` of ``(N, 3, image_size, image_size)``, normalised by ``mean`` and ``std``."""
@@ -56,8 +57,12 @@ class Clip(Protocol):
 class OpenClip(nn.Module):
     """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
 
+    multiplies = True
+
     def __init__(self, *, model: str) -> None:
         import open_clip  # takes over a second, and the other kinds of CLIP do without
+
+        from genartisan import vision
 
         super().__init__()
         config = open_clip.get_model_config(model)
@@ -69,6 +74,7 @@ class OpenClip(nn.Module):
         self.mean = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_MEAN)
         self.std = cast(tuple[float, float, float], open_clip.OPENAI_DATASET_STD)
         self.tokenizer = open_clip.get_tokenizer(model)
+        self._encode = vision.encode if vision.is_plain(self.model.visual) else None
 
     def materialize_buffers(self) -> None:
         """Rebuilds the causal mask, which is no weight and so is in no file."""
@@ -77,7 +83,9 @@ class OpenClip(nn.Module):
         self.model.register_buffer("attn_mask", mask, persistent=False)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.model.encode_image(images))  # (N, 512)
+        if self._encode is None:
+            return cast(Tensor, self.model.encode_image(images))  # (N, 512)
+        return self._encode(self.model.visual, images)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         tokens = self.tokenizer(list(texts)).to(self.model.text_projection.device)  # (N, 77)

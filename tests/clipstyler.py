@@ -31,14 +31,20 @@ BLOCKS = {
 
 
 class TheirClip:
-    """A CLIP of ours as ``clip.load`` returns one: on CUDA it computes in half precision, elsewhere in single."""
+    """A CLIP of ours as ``clip.load`` returns one: on CUDA it computes in half precision, elsewhere in single.
+
+    OpenAI's function leaves the weights trainable, and the script does not freeze them, as it does VGG's: so each of
+    its steps computes their gradients, for nothing.
+    """
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
         self.clip: Any = bundle.to(device, self.dtype).clip
+        self.clip.requires_grad_(True)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        return self.clip.encode_image(images.to(self.dtype))
+        library = getattr(self.clip, "model", self.clip)  # open_clip's own code, not what we make of it
+        return library.encode_image(images.to(self.dtype))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         return self.clip.encode_text(texts)

@@ -1,0 +1,106 @@
+"""open_clip's vision transformer as the losses need it: the same weights and numbers, in fewer and cheaper operations.
+
+CLIP is most of a step, forward and back. open_clip's own code is made for training, and costs half as much again:
+
+- patches are cut by a convolution with their own stride, whose gradient is slow; here they are rows of one product;
+- attention's inputs are not contiguous, so its products are batched ones; here all tokens are rows of one matrix;
+- QuickGELU is three operations that keep three maps; ``x sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``, and both
+  factors go into the products before and after it;
+- of the last block nothing is read but the class token; here its attention and MLP are computed for that token alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+QUICK = 1.702
+
+
+def is_plain(visual: nn.Module) -> bool:
+    """Whether `encode` computes what this network does: a vision transformer whose output is its class token.
+
+    False for all that open_clip's configurations may add to one, and for other kinds of network.
+    """
+    return (
+        isinstance(visual, VisionTransformer)
+        and visual.attn_pool is None
+        and visual.pool_type == "tok"
+        and not visual.output_tokens
+        and isinstance(visual.patch_dropout, nn.Identity)
+        and isinstance(visual.ln_post, LayerNorm)
+        and visual.proj is not None
+        and all(_is_plain_block(block) for block in visual.transformer.resblocks)
+    )
+
+
+def _is_plain_block(block: Any) -> bool:
+    return (
+        type(block) is ResidualAttentionBlock
+        and block.attn._qkv_same_embed_dim
+        and block.attn.in_proj_bias is not None
+        and block.attn.bias_k is None
+        and isinstance(block.ls_1, nn.Identity)
+        and isinstance(block.ls_2, nn.Identity)
+        and not hasattr(block, "ln_1_kv")
+    )
+
+
+def encode(visual: VisionTransformer, images: Tensor) -> Tensor:
+    """Embeddings ``(N, D)`` of ``(N, 3, S, S)``, of a network that `is_plain`."""
+    x: Tensor = visual.ln_pre(_tokens(visual, images))  # (N, L, C)
+    *blocks, last = visual.transformer.resblocks
+    for block in blocks:
+        x = _block(block, x)
+    return cast(Tensor, visual.ln_post(_last_block(last, x)) @ visual.proj)
+
+
+def _tokens(visual: Any, images: Tensor) -> Tensor:
+    """The class token and one for each patch, with their positions, ``(N, L, C)``."""
+    count, channels, height, width = images.shape
+    down, across = visual.patch_size
+    grid = images.reshape(count, channels, height // down, down, width // across, across)
+    rows = grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels * down * across)  # (N (L - 1), 3 P P)
+    patches = (rows @ visual.conv1.weight.flatten(1).t()).reshape(count, -1, visual.conv1.out_channels)
+    first = visual.class_embedding.to(images.dtype).expand(count, 1, -1)
+    tokens: Tensor = torch.cat((first, patches), dim=1) + visual.positional_embedding.to(images.dtype)
+    return tokens
+
+
+def _block(block: Any, x: Tensor) -> Tensor:
+    count, length, width = x.shape
+    rows = x.reshape(-1, width)  # (N L, C)
+    projected = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)  # (N L, 3 C)
+    q, k, v = projected.reshape(count, length, 3, block.attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (N, H, L, C / H)
+    rows = rows + _joined(block, F.scaled_dot_product_attention(q, k, v))
+    return (rows + _mlp(block.mlp, block.ln_2(rows))).reshape(x.shape)
+
+
+def _last_block(block: Any, x: Tensor) -> Tensor:
+    """The class token after a block, ``(N, C)``: it looks at all tokens, and no other token is looked at again."""
+    count, length, width = x.shape
+    attention = block.attn
+    weights, biases = (p.split((width, 2 * width)) for p in (attention.in_proj_weight, attention.in_proj_bias))
+    normed = block.ln_1(x)  # (N, L, C)
+    q = F.linear(normed[:, 0], weights[0], biases[0]).reshape(count, 1, attention.num_heads, -1).transpose(1, 2)
+    both = F.linear(normed.reshape(-1, width), weights[1], biases[1])  # (N L, 2 C)
+    k, v = both.reshape(count, length, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    rows = x[:, 0] + _joined(block, F.scaled_dot_product_attention(q, k, v))
+    return rows + _mlp(block.mlp, block.ln_2(rows))
+
+
+def _joined(block: Any, heads: Tensor) -> Tensor:
+    """The projection of what the heads ``(N, H, L, C / H)`` found, ``(N L, C)``."""
+    rows = heads.transpose(1, 2).reshape(-1, block.attn.embed_dim)
+    return F.linear(rows, block.attn.out_proj.weight, block.attn.out_proj.bias)
+
+
+def _mlp(mlp: Any, rows: Tensor) -> Tensor:
+    if not isinstance(mlp.gelu, QuickGELU):
+        return cast(Tensor, mlp(rows))
+    inner = torch.addmm(mlp.c_fc.bias, rows, mlp.c_fc.weight.t(), beta=QUICK, alpha=QUICK)
+    return torch.addmm(mlp.c_proj.bias, F.silu(inner), mlp.c_proj.weight.t(), alpha=1 / QUICK)

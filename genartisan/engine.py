@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +19,14 @@ from torchvision.transforms.functional import adjust_contrast
 from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError, InputError
+from genartisan.graphs import WORTH, Graphs, Outputs, Take
 from genartisan.images import Photo, to_image
-from genartisan.objective import LOSSES, Objective
+from genartisan.objective import LOSSES, Objective, descend_together
 from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import NAMES, RegionMap
 from genartisan.render import rendered
 from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
-from genartisan.stylenet import StyleNet, random_stylenet
+from genartisan.stylenet import StyleNet, adam, drawn, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
@@ -82,6 +83,7 @@ class Run:
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
         plan: the patches of all steps at the photo's size.
+        graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
@@ -94,6 +96,7 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    graphs: Graphs | None = None
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
     warnings: list[str] = field(default_factory=list, init=False)
@@ -106,7 +109,9 @@ class Run:
         self.objective = Objective(self.config, self.eyes, self.direction, self.full.pixels)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse = self._coarse() if self.coarse_steps else self.full
+        self.optimizer = adam(self.stylenet, self.config.learning_rate)
         self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
+        self._first = time.perf_counter()
         self._steps = self._optimise()
 
     def __iter__(self) -> Iterator[Step]:
@@ -148,30 +153,79 @@ class Run:
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
     def _optimise(self) -> Iterator[Step]:
-        config, first = self.config, time.perf_counter()
-        optimizer = torch.optim.Adam(self.stylenet.parameters(), lr=config.learning_rate, fused=True)
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=config.halve_every, gamma=0.5)
-        for index in range(config.steps):
-            if config.timeout_s is not None and index and time.perf_counter() - self.began > config.timeout_s:
-                ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
-                if config.on_timeout == "error":
-                    raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
-                self.warnings.append(ended)
+        with self._takes() as take:
+            while not self.is_over():
+                index = len(self.history)
+                yield self.done(*take(self.scale_of(index), index))
+
+    def is_over(self) -> bool:
+        """Whether no step is left, or no time.
+
+        Raises:
+            DeadlineError: no time is left, and that is to be an error.
+        """
+        config, index = self.config, len(self.history)
+        if index == config.steps:
+            return True
+        if config.timeout_s is None or not index or time.perf_counter() - self.began <= config.timeout_s:
+            return False
+        ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
+        if config.on_timeout == "error":
+            raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
+        self.warnings.append(ended)
+        return True
+
+    def scale_of(self, index: int) -> Scale:
+        """The photo as step ``index``, counted from 0, sees it."""
+        return self.coarse if index < self.coarse_steps else self.full
+
+    def done(self, picture: Tensor, losses: Tensor) -> Step:
+        """Notes the losses of a step, which saw ``picture``."""
+        self.history.append(losses)
+        index, now = len(self.history), time.perf_counter()
+        eta = (now - self._first) * (self._work(self.config.steps) / self._work(index) - 1)
+        return Step(index, self.config.steps, now - self.began, eta, losses, picture, self.photo, self.config.contrast)
+
+    def update(self, index: int) -> None:
+        """Moves the weights along the gradient, at the rate of step ``index``, counted from 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(index)
+        with record_function("adam"):
+            self.optimizer.step()
+
+    def _take(self, scale: Scale, index: int) -> Outputs:
+        picture = self._stylised(scale)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.objective.descend(picture, scale, index)
+        self.update(index)
+        return picture.detach(), losses
+
+    def _rate(self, index: int) -> float:
+        return self.config.learning_rate * 0.5 ** (index // self.config.halve_every)
+
+    @contextmanager
+    def _takes(self) -> Iterator[Take]:
+        """What takes a step; where it is replayed, the weights are meanwhile where the captured steps have theirs."""
+        if self.graphs is None or self.config.steps < WORTH:
+            yield self._take
+            return
+        own = self.stylenet
+        with self.graphs.home_of(own) as home:
+            if home is None:
+                yield self._take
                 return
-            scale = self.coarse if index < self.coarse_steps else self.full
-            picture = self._stylised(scale)
-            optimizer.zero_grad(set_to_none=True)
-            losses = self.objective.descend(picture, scale, index)  # (6,)
-            with record_function("adam"):
-                optimizer.step()
-            scheduler.step()  # after the optimiser: step 100 is the first at half the rate
-            self.history.append(losses)
-            now = time.perf_counter()
-            eta = (now - first) * (self._work(config.steps) / self._work(index + 1) - 1)
-            yield Step(
-                index + 1, config.steps, now - self.began, eta, losses, picture.detach(), self.photo,
-                config.contrast,
-            )  # fmt: skip
+            take = self.graphs.steps_in(home, self.objective)
+
+            def replayed(scale: Scale, index: int) -> Outputs:
+                home.rate.fill_(self._rate(index))
+                return take(scale, index)
+
+            self.stylenet = home.stylenet
+            try:
+                yield replayed
+            finally:
+                own.load_state_dict(home.stylenet.state_dict())
+                self.stylenet = own
 
     def _work(self, steps: int) -> float:
         """How much work the first steps are, in steps at the photo's size."""
@@ -179,12 +233,7 @@ class Run:
         return coarse * COARSE_WORK + steps - coarse
 
     def _stylised(self, scale: Scale) -> Tensor:
-        with record_function("stylenet"), self._autocast():
-            picture: Tensor = self.stylenet(scale.content)
-        return picture.float()  # (1, 3, H, W)
-
-    def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return drawn(self.stylenet, scale.content, self.dtype)
 
     def _fresh_stylenet(self) -> StyleNet:
         """This run's own network: nothing of an earlier request may be left in it."""
@@ -217,7 +266,7 @@ class Run:
 
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
-        with self._autocast():
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return rendered(self.stylenet, self.full.content, self._content(large.photo, large.regions))
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
@@ -243,6 +292,22 @@ class Run:
             return torch.ones_like(photo.pixels[None, :1])
         background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
         return regions.weighed((background, portrait))[None, None]
+
+
+def step_together(runs: Sequence[Run]) -> list[Step]:
+    """The next step of several runs with the same networks, none of which is over; CLIP and VGG see all at once.
+
+    Each run takes the step that it would have taken alone, but for rounding.
+    """
+    indices = [len(run.history) for run in runs]
+    scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
+    pictures = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
+    for run in runs:
+        run.optimizer.zero_grad(set_to_none=True)
+    losses = descend_together(list(zip([run.objective for run in runs], pictures, scales, indices, strict=True)))
+    for run, index in zip(runs, indices, strict=True):
+        run.update(index)
+    return [run.done(picture.detach(), own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -45,6 +46,16 @@ class Objective:
         self.lambdas = torch.tensor(weights, device=self.direction.device)
         self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.direction.device)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.direction, self.lambdas, self.rejected]
+
+    def copied(self) -> Objective:
+        """The same with tensors of its own."""
+        other = copy.copy(self)
+        other.direction, other.lambdas, other.rejected = (tensor.clone() for tensor in self.tensors)
+        return other
+
     def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
         """The losses of ``picture``, ``(1, 3, H, W)``, in the order of `LOSSES`, ``(6,)`` (eq 1, 23)."""
         return torch.stack(list(self._parts(picture, scale, step))).sum(dim=0)
@@ -70,50 +81,101 @@ class Objective:
         count = len(batch.weights)
         groups = batch.split(VIEWS_AT_ONCE if self.direction.device.type == "cpu" else count)
         for group in groups[:-1]:
-            yield self._weighted(patch=self._of_patches(picture, scale, group, count)[0])
-        patch, direction = self._of_patches(picture, scale, groups[-1], count, with_whole=True)
-        of_clip = {"direction": direction, "patch": patch}
+            yield self._weighted(
+                self._of_clip(self._seen_by_clip(self._views(picture, scale, group)), scale, group, count)
+            )
+        views = torch.cat((self._views(picture, scale, groups[-1]), self._whole(picture, scale)))  # (n + 1, 3, S, S)
+        of_clip = self._of_clip(self._seen_by_clip(views), scale, groups[-1], count)
         if len(groups) > 1:
-            yield self._weighted(**of_clip)
+            yield self._weighted(of_clip)
             of_clip = {}
         with record_function("vgg"):
-            content = content_loss(self.eyes.features(picture), scale.features)
-        # A norm grows with the side: weighed so, the differences of neighbours count the same at every scale.
-        tv = total_variation(picture) * math.sqrt(self.pixels / scale.pixels)
-        pixel = None if scale.kept is None else pixel_loss(picture, scale.photo, scale.kept)
-        yield self._weighted(**of_clip, content=content, tv=tv, pixel=pixel)
+            features = self.eyes.features(picture)
+        yield self._weighted({**of_clip, **self._of_pixels(picture, features, scale)})
 
-    def _weighted(
-        self,
-        direction: Tensor | None = None,
-        patch: Tensor | None = None,
-        content: Tensor | None = None,
-        tv: Tensor | None = None,
-        pixel: Tensor | None = None,
-    ) -> Tensor:
-        """The total, weighted, before the terms without their weights, ``(6,)``; a term that is None is 0."""
-        given = (direction, patch, content, tv, pixel)
-        terms = torch.stack([self.lambdas.new_zeros(()) if term is None else term for term in given])  # (5,)
-        return torch.cat((torch.dot(self.lambdas, terms)[None], terms))
+    def _seen_by_clip(self, views: Tensor) -> Tensor:
+        """Embeddings ``(N, D)``."""
+        with record_function("clip"):
+            return self.eyes.embed(views)
 
-    def _of_patches(
-        self, picture: Tensor, scale: Scale, patches: PatchBatch, count: int, with_whole: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    def _views(self, picture: Tensor, scale: Scale, patches: PatchBatch) -> Tensor:
+        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``."""
+        with record_function("warp"):
+            return self.eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))
+
+    def _whole(self, picture: Tensor, scale: Scale) -> Tensor:
+        """The picture without its people at CLIP's size, ``(1, 3, S, S)`` (eq 20)."""
+        with record_function("warp"):
+            return self.eyes.whole(picture if scale.background is None else picture * scale.background)
+
+    def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
         """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.
 
-        The latter, and CLIP's view of the whole picture, only ``with_whole``; else 0.
+        Args:
+            embeddings: of the patches, ``(N, D)``; and, if the direction loss is wanted, of the whole picture after
+                them, ``(N + 1, D)``.
         """
-        eyes, direction = self.eyes, torch.zeros((), device=self.direction.device)
-        with record_function("warp"):
-            views = eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))  # (n, 3, S, S)
-        with record_function("clip"):
-            if with_whole:
-                view = picture if scale.background is None else picture * scale.background  # (1, 3, H, W), eq 20
-                views = torch.cat((views, eyes.whole(view)))  # (n + 1, 3, S, S)
-            embeddings = eyes.embed(views)  # (n or n + 1, D)
         some = len(patches.weights)
         distances = directional_distances(embeddings[:some], scale.source, self.direction)  # (n,)
         self.rejected.scatter_add_(0, patches.regions, (distances.detach() <= patches.thresholds).long())
-        if with_whole and scale.sees_background:
-            direction = directional_distances(embeddings[some:], scale.global_source, self.direction).mean()
-        return patch_loss(distances, patches.weights, patches.thresholds) * (some / count), direction
+        terms = {"patch": patch_loss(distances, patches.weights, patches.thresholds) * (some / count)}
+        if len(embeddings) > some and scale.sees_background:
+            whole = directional_distances(embeddings[some:], scale.global_source, self.direction)  # (1,)
+            terms["direction"] = whole.mean()
+        return terms
+
+    def _of_pixels(self, picture: Tensor, features: list[Tensor], scale: Scale) -> dict[str, Tensor]:
+        """The other losses, given VGG's maps of the picture."""
+        terms = {
+            "content": content_loss(features, scale.features),
+            # A norm grows with the side: weighed so, differences of neighbours count the same at every scale.
+            "tv": total_variation(picture) * math.sqrt(self.pixels / scale.pixels),
+        }
+        if scale.kept is not None:
+            terms["pixel"] = pixel_loss(picture, scale.photo, scale.kept)
+        return terms
+
+    def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The total, weighted, before the terms without their weights, ``(6,)``; a term that is missing is 0."""
+        nothing = self.lambdas.new_zeros(())
+        each = torch.stack([terms.get(name, nothing) for name in LOSSES[1:]])  # (5,)
+        return torch.cat((torch.dot(self.lambdas, each)[None], each))
+
+
+def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> list[Tensor]:
+    """What `Objective.descend` does with each (objective, picture, scale, step), in one pass through CLIP and VGG.
+
+    The losses are those of each alone but for rounding, and so are the gradients: no loss depends on two pictures.
+    It takes the memory of all.
+    """
+    pictures = [picture.detach().requires_grad_() for _, picture, _, _ in jobs]
+    batches = [scale.patches.at(step) for _, _, scale, step in jobs]
+    views = [
+        torch.cat((own._views(picture, scale, batch), own._whole(picture, scale)))
+        for (own, _, scale, _), picture, batch in zip(jobs, pictures, batches, strict=True)
+    ]
+    eyes = jobs[0][0].eyes
+    with record_function("clip"):
+        embeddings = torch.split(eyes.embed(torch.cat(views)), [len(each) for each in views])
+    with record_function("vgg"):
+        features = features_together(eyes, pictures)
+    losses = [
+        own._weighted({**own._of_clip(seen, scale, batch, len(batch.weights)), **own._of_pixels(picture, maps, scale)})
+        for (own, _, scale, _), picture, batch, seen, maps in zip(
+            jobs, pictures, batches, embeddings, features, strict=True
+        )
+    ]
+    with record_function("backward"):
+        torch.stack(losses)[:, 0].sum().backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward([picture for _, picture, _, _ in jobs], [picture.grad for picture in pictures])
+    return [each.detach() for each in losses]
+
+
+def features_together(eyes: Eyes, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
+    """VGG's maps of each picture, ``(1, 3, H, W)``; those of the same size go through it at once."""
+    found: dict[int, list[Tensor]] = {}
+    for size in dict.fromkeys(picture.shape for picture in pictures):
+        alike = [place for place, picture in enumerate(pictures) if picture.shape == size]
+        maps = eyes.features(torch.cat([pictures[place] for place in alike]))
+        found.update(zip(alike, map(list, zip(*(torch.split(each, 1) for each in maps), strict=True)), strict=True))
+    return [found[place] for place in range(len(pictures))]

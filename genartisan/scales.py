@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,35 @@ class Scale:
     @property
     def pixels(self) -> int:
         return self.content.shape[-2] * self.content.shape[-1]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All but the patches."""
+        maybe = (self.photo, self.kept, self.content, self.background, *self.features, self.source, self.global_source)
+        return [tensor for tensor in maybe if tensor is not None]
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What two scales have to have in common for one step's code to do for both."""
+        return (
+            self.content.shape, self.kept is None, self.background is None, self.sees_background, self.plan.side,
+            len(self.patches.weights[0]),
+        )  # fmt: skip
+
+    def copied(self) -> Scale:
+        """The same in tensors of its own, with the patches of the first step."""
+        copies = iter([tensor.clone() for tensor in self.tensors])
+        return replace(
+            self,
+            photo=next(copies),
+            kept=None if self.kept is None else next(copies),
+            content=next(copies),
+            background=None if self.background is None else next(copies),
+            features=[next(copies) for _ in self.features],
+            source=next(copies),
+            global_source=next(copies),
+            patches=PatchBatch(*(column[:1].clone() for column in self.patches)),
+        )
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 MULTIPLE = 8  # three stride-2 convolutions: height and width are padded to a multiple of this
 
@@ -79,6 +80,20 @@ class StyleNet(nn.Module):
             x = decode(torch.cat((x, skip), dim=1))
         x = self.exit(torch.cat((x, entry), dim=1))  # (N, c, H', W')
         return torch.sigmoid(self.last(x).float())[..., :height, :width]  # (N, 3, H, W)
+
+
+def drawn(net: StyleNet, content: Tensor, dtype: torch.dtype) -> Tensor:
+    """The picture that a network makes of its input, computed in ``dtype``: ``(N, 3, H, W)``, float32."""
+    with record_function("stylenet"), torch.autocast(content.device.type, dtype, enabled=dtype != torch.float32):
+        picture: Tensor = net(content)
+    return picture.float()
+
+
+def adam(net: StyleNet, rate: float | Tensor) -> torch.optim.Adam:
+    """Adam over a network's weights, one kernel for all of them; a CUDA graph needs a rate that is a tensor."""
+    parameters = list(net.parameters())
+    capturable = isinstance(rate, Tensor) and parameters[0].is_cuda
+    return torch.optim.Adam(parameters, lr=rate, fused=True, capturable=capturable)
 
 
 def random_stylenet(seed: int, base_channels: int = 16) -> StyleNet:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
+from genartisan.graphs import Graphs
 from genartisan.images import Photo, PictureSource, fitted, read_mask, read_photo, resized, to_image
 from genartisan.patches import plan
 from genartisan.region_report import Explanation, region_plan, region_report
@@ -26,6 +27,7 @@ from genartisan.regions import RegionMap, from_mask, segment
 from genartisan.text import text_direction
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BF16_PAYS = 1.5  # times as fast as fp32, at least: half precision costs some accuracy
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
 
 
@@ -151,19 +153,29 @@ class Stylizer:
     Args:
         bundle: the networks.
         device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16``.
+        precision: ``fp32``, ``bf16``, or ``auto``: bf16 on CUDA, and on a CPU that multiplies matrices in it much
+            faster if the bundle's CLIP does little else; else fp32.
         prompt_bytes: of the latest prompts' text directions that are kept; 0 keeps none.
+        graphs: on a CUDA device, capture a step of each size once and replay it (`genartisan.graphs`).
 
     Raises:
-        InputError: no such device or precision here.
+        InputError: no such device or precision here, or graphs on a device that has none.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str = "auto", precision: str = "auto", prompt_bytes: int = PROMPT_BYTES
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        precision: str = "auto",
+        prompt_bytes: int = PROMPT_BYTES,
+        graphs: bool = False,
     ) -> None:
         self.device = find_device(device)
-        self.precision = find_precision(precision, self.device)
+        self.precision = find_precision(precision, self.device, bundle.clip.multiplies)
         self.dtype = PRECISIONS[self.precision]
+        if graphs and self.device.type != "cuda":
+            raise InputError(f"graphs is true, but {self.device} captures none; leave it false.", "graphs")
+        self.graphs = Graphs(self.dtype) if graphs else None
         if self.device.type == "cpu":
             # The number stays; but once it is set, MKL may no longer use fewer at will, which rounds otherwise.
             torch.set_num_threads(torch.get_num_threads())
@@ -240,6 +252,7 @@ class Stylizer:
                 seed=seed,
                 device=self.device,
                 dtype=self.dtype,
+                graphs=self.graphs,
                 began=began,
             )
             run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
@@ -303,17 +316,38 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def find_precision(name: str, device: torch.device) -> str:
-    """fp32 or bf16; ``auto`` is bf16 on a CUDA device that computes in it, and else fp32.
+def find_precision(name: str, device: torch.device, multiplies: bool = False) -> str:
+    """fp32 or bf16; ``auto`` is bf16 on a CUDA device that computes in it, or on a CPU where it pays, and else fp32.
+
+    Args:
+        multiplies: whether products of large matrices are most of the work.
 
     Raises:
         InputError: another name, or the device cannot compute in it.
     """
     bf16_on_cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "auto":
-        return "bf16" if bf16_on_cuda else "fp32"
+        pays = bf16_on_cuda or (device.type == "cpu" and multiplies and bf16_gain() >= BF16_PAYS)
+        return "bf16" if pays else "fp32"
     if name not in PRECISIONS:
         raise InputError(f"precision is {name!r}; choose auto, {' or '.join(PRECISIONS)}.", "precision")
     if name == "bf16" and device.type == "cuda" and not bf16_on_cuda:
         raise InputError("precision is 'bf16', which this GPU does not compute in; use fp32.", "precision")
     return name
+
+
+@cache
+def bf16_gain() -> float:
+    """How many times as fast as in fp32 this CPU multiplies matrices in bf16. Takes some hundredths of a second.
+
+    Measured, for what a processor says that it can do does not tell: with AMX it is many times, with AVX-512 alone it
+    may be half.
+    """
+    seconds = dict.fromkeys(PRECISIONS.values(), float("inf"))
+    matrices = {dtype: torch.ones(768, 768, dtype=dtype) for dtype in seconds}
+    for _ in range(5):
+        for dtype, matrix in matrices.items():
+            began = time.perf_counter()
+            matrix @ matrix
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
+    return seconds[torch.float32] / seconds[torch.bfloat16]

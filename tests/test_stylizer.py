@@ -21,7 +21,7 @@ from genartisan.regions import BACKGROUND, RegionMap, from_mask
 from genartisan.render import rendered
 from genartisan.scales import Scale, film_grain, halved
 from genartisan.stylenet import StyleNet
-from genartisan.stylizer import Result, Stylizer, find_device, find_precision
+from genartisan.stylizer import Result, Stylizer, bf16_gain, find_device, find_precision
 
 QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
 
@@ -479,7 +479,13 @@ def test_a_device_that_is_not_here_is_refused(name: str) -> None:
     assert caught.value.field == "device"
 
 
-def test_precision_is_chosen_by_device_and_checked() -> None:
+def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_precision("auto", torch.device("cpu")) == "fp32"
+    for gain, chosen in ((0.5, "fp32"), (4.0, "bf16")):
+        monkeypatch.setattr("genartisan.stylizer.bf16_gain", lambda gain=gain: gain)
+        assert find_precision("auto", torch.device("cpu"), multiplies=True) == chosen
+        assert find_precision("auto", torch.device("cpu")) == "fp32"  # no network that multiplies large matrices
+    monkeypatch.undo()
+    assert 0.05 < bf16_gain() < 50
     with pytest.raises(InputError, match="fp32 or bf16"):
         find_precision("fp16", torch.device("cpu"))

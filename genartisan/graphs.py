@@ -1,0 +1,188 @@
+"""CUDA graphs: a step is captured once for all runs of a shape, and then replayed with the tensors of any of them.
+
+What is replayed reads and writes the memory that it was captured with, and asks nothing of Python: the host no longer
+holds up the device. So a StyleNet, its optimiser and all that the losses are held against have a home here, which a run
+moves into, and leaves with its weights when it ends.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genartisan.objective import Objective
+from genartisan.scales import Scale
+from genartisan.stylenet import StyleNet, adam, drawn
+
+WARM_UPS = 3  # steps before a capture, in which libraries choose their kernels and get their workspaces
+MOST = 6  # graphs that are kept
+WORTH = 40  # steps of a run that is worth a capture, which takes as long as some
+
+Outputs = tuple[Tensor, Tensor]  # the picture, (1, 3, H, W), and the losses, (6,)
+Body = Callable[[], Outputs]
+Take = Callable[[Scale, int], Outputs]
+
+
+class Home:
+    """A StyleNet and its Adam whose tensors stay where they are."""
+
+    def __init__(self, like: StyleNet) -> None:
+        self.stylenet = copy.deepcopy(like)
+        self.rate = torch.zeros((), device=self._parameters[0].device)
+        self.optimizer = adam(self.stylenet, self.rate)
+        for parameter in self._parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()  # makes its state
+
+    @property
+    def _parameters(self) -> list[Tensor]:
+        return list(self.stylenet.parameters())
+
+    @property
+    def _state(self) -> list[Tensor]:
+        return [value for state in self.optimizer.state.values() for value in state.values()]
+
+    @torch.no_grad()
+    def welcome(self, stylenet: StyleNet) -> None:
+        """Takes over a network's weights, with an optimiser that has taken no step."""
+        for mine, theirs in zip(self._parameters, stylenet.parameters(), strict=True):
+            mine.copy_(theirs)
+        for value in self._state:
+            value.zero_()
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Weights and optimiser are afterwards as they were before."""
+        with torch.no_grad():
+            kept = [(value, value.clone()) for value in (*self._parameters, *self._state)]
+        yield
+        with torch.no_grad():
+            for value, before in kept:
+                value.copy_(before)
+
+
+class StepGraph:
+    """A captured step of one shape, and the tensors that it reads."""
+
+    def __init__(
+        self, home: Home, objective: Objective, scale: Scale, dtype: torch.dtype, capture: Callable[[Body], Body]
+    ) -> None:
+        self._home = home
+        self.objective, self.scale = objective.copied(), scale.copied()
+
+        def body() -> Outputs:
+            picture = drawn(home.stylenet, self.scale.content, dtype)
+            home.optimizer.zero_grad(set_to_none=True)
+            losses = self.objective.descend(picture, self.scale, 0)
+            home.optimizer.step()
+            return picture.detach(), losses
+
+        with home.untouched():
+            self._replay = capture(body)
+
+    def load(self, objective: Objective, scale: Scale) -> None:
+        """Takes over what a run's losses are held against."""
+        for mine, theirs in zip(
+            (*self.objective.tensors, *self.scale.tensors), (*objective.tensors, *scale.tensors), strict=True
+        ):
+            mine.copy_(theirs)
+
+    def step(self, objective: Objective, scale: Scale, index: int) -> Outputs:
+        """A step with the patches of the run's step ``index``; rejected patches are counted in its own objective."""
+        for mine, theirs in zip(self.scale.patches.at(0), scale.patches.at(index), strict=True):
+            mine.copy_(theirs)
+        picture, losses = self._replay()
+        objective.rejected.copy_(self.objective.rejected)
+        return picture.clone(), losses.clone()  # the next replay writes over them
+
+
+class Graphs:
+    """The captured steps of a Stylizer: one run at a time, and the latest `MOST` shapes.
+
+    All share one pool of memory, for no two of them are ever replayed at once.
+
+    Args:
+        dtype: to compute in.
+        capture: makes of a step something that repeats it on the same tensors.
+    """
+
+    def __init__(self, dtype: torch.dtype, capture: Callable[[Body], Body] | None = None) -> None:
+        self._dtype = dtype
+        self._capture = capture or cuda_capture()
+        self._homes: dict[Any, Home] = {}
+        self._graphs = OrderedDict[Any, StepGraph]()
+        self._in_use = threading.Lock()
+
+    @contextmanager
+    def home_of(self, stylenet: StyleNet) -> Iterator[Home | None]:
+        """A home for a run with this network; None while another run has it."""
+        if not self._in_use.acquire(blocking=False):
+            yield None
+            return
+        try:
+            key = shape_of(stylenet)
+            if key not in self._homes:
+                self._homes[key] = Home(stylenet)
+            self._homes[key].welcome(stylenet)
+            yield self._homes[key]
+        finally:
+            self._in_use.release()
+
+    def steps_in(self, home: Home, objective: Objective) -> Take:
+        """What takes the steps of a run that has this home, one after another; it captures what is not captured yet."""
+        loaded: StepGraph | None = None
+
+        def take(scale: Scale, index: int) -> Outputs:
+            nonlocal loaded
+            graph = self._graph(home, objective, scale)
+            if graph is not loaded:
+                graph.load(objective, scale)
+                loaded = graph
+            return graph.step(objective, scale, index)
+
+        return take
+
+    def _graph(self, home: Home, objective: Objective, scale: Scale) -> StepGraph:
+        key = (shape_of(home.stylenet), objective.pixels, scale.shape)
+        if key not in self._graphs:
+            while len(self._graphs) >= MOST:
+                self._graphs.popitem(last=False)
+            self._graphs[key] = StepGraph(home, objective, scale, self._dtype, self._capture)
+        self._graphs.move_to_end(key)
+        return self._graphs[key]
+
+
+def shape_of(stylenet: StyleNet) -> tuple[torch.Size, ...]:
+    """What tells networks that may share a home: the shapes of their weights."""
+    return tuple(parameter.shape for parameter in stylenet.parameters())
+
+
+def cuda_capture() -> Callable[[Body], Body]:
+    """What captures steps on the current GPU, all in one pool of memory."""
+    pool = torch.cuda.graph_pool_handle()
+
+    def capture(body: Body) -> Body:
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UPS):
+                body()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            outputs = body()
+
+        def replay() -> Outputs:
+            graph.replay()
+            return outputs
+
+        return replay
+
+    return capture

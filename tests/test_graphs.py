@@ -1,0 +1,121 @@
+"""Captured steps, without a GPU: what is captured here is the step's own code, over the tensors of its home."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+
+from genartisan import graphs
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig
+from genartisan.graphs import Body, Graphs
+from genartisan.stylizer import Result, Stylizer
+
+RATE = 2**-9  # single precision holds it as it is, and so does a captured step
+CONFIG = StyleConfig(size=64, steps=6, patches=4, patch_size=32, learning_rate=RATE, halve_every=2)
+
+
+class Captures:
+    """Stands in for CUDA's: a step is taken before its capture, as there, and is told how often it was captured."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, body: Body) -> Body:
+        self.count += 1
+        for _ in range(2):
+            body()
+        return body
+
+
+@pytest.fixture(autouse=True)
+def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genartisan.engine.WORTH", 0)
+
+
+@pytest.fixture
+def captures() -> Captures:
+    return Captures()
+
+
+@pytest.fixture
+def capturing(tiny_bundle: Bundle, captures: Captures) -> Stylizer:
+    stylizer = Stylizer(tiny_bundle, "cpu", "fp32")
+    stylizer.graphs = Graphs(stylizer.dtype, captures)
+    return stylizer
+
+
+def made(stylizer: Stylizer, seed: int = 0, prompt: str = "fire", **changes: object) -> Result:
+    config = CONFIG.updated(changes)
+    return stylizer(tiny.picture(seed=seed), prompt, config=config, mask=tiny.mask(), seed=seed)
+
+
+def same(one: Result, other: Result) -> bool:
+    def told(result: Result) -> dict[str, object]:
+        return {name: value for name, value in result.report.items() if name != "seconds"}
+
+    return one.image.tobytes() == other.image.tobytes() and told(one) == told(other)
+
+
+@pytest.mark.parametrize("mode", ["artisan", "clipstyler"])
+@pytest.mark.parametrize("start", ["random", "bundle"])
+def test_a_captured_run_is_the_run_itself(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures, mode: str, start: str
+) -> None:
+    changes = {"mode": mode, "start": start, "coarse_share": 0.5, "lambda_pixel": 1000.0}
+    assert same(made(capturing, **changes), made(tiny_stylizer, **changes))
+    assert captures.count == 2  # one for each scale
+
+
+def test_a_graph_serves_every_run_of_its_shape(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
+) -> None:
+    for seed, prompt, changes in (
+        (1, "fire", {}), (2, "watercolor painting", {"steps": 4, "lambda_patch": 500.0}),
+        (3, "fire", {"threshold": 0.9}),
+        (4, "fire", {"regions": {"portrait": {"weight": 0.0}}}),
+    ):  # fmt: skip
+        assert same(made(capturing, seed, prompt, **changes), made(tiny_stylizer, seed, prompt, **changes))
+    assert captures.count == 1
+    assert same(made(capturing, patches=5), made(tiny_stylizer, patches=5))
+    assert captures.count == 2
+
+
+def test_a_second_run_at_the_same_time_goes_on_by_itself(tiny_stylizer: Stylizer, capturing: Stylizer) -> None:
+    runs = [capturing.steps(tiny.picture(seed=seed), "fire", config=CONFIG, seed=seed) for seed in (1, 2)]
+    for _ in zip(*runs, strict=True):
+        pass
+    for seed, run in zip((1, 2), runs, strict=True):
+        expected = tiny_stylizer(tiny.picture(seed=seed), "fire", config=CONFIG, seed=seed)
+        assert same(run.result(), expected)
+
+
+def test_a_run_keeps_its_picture_when_another_has_moved_in(tiny_stylizer: Stylizer, capturing: Stylizer) -> None:
+    first = capturing.steps(tiny.picture(seed=1), "fire", config=CONFIG, seed=1)
+    steps = [next(first) for _ in range(3)]
+    previews = [step.preview().tobytes() for step in steps]
+    midway = first.result().image.tobytes()
+    first.close()
+    made(capturing, 2)
+    assert first.result().image.tobytes() == midway
+    assert [step.preview().tobytes() for step in steps] == previews
+    alone = tiny_stylizer.steps(tiny.picture(seed=1), "fire", config=CONFIG, seed=1)
+    assert [next(alone).preview().tobytes() for _ in range(3)] == previews
+    assert alone.result().image.tobytes() == midway
+
+
+def test_so_many_graphs_are_kept_the_latest_used(
+    capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "MOST", 2)
+    for patches in (3, 4, 3, 5, 3):
+        made(capturing, patches=patches, steps=2)
+    assert captures.count == 3
+    made(capturing, patches=4, steps=2)
+    assert captures.count == 4
+
+
+def test_a_short_run_is_not_captured(capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genartisan.engine.WORTH", 7)
+    made(capturing)
+    assert captures.count == 0

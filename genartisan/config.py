@@ -22,6 +22,7 @@ from genartisan.errors import InputError
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
 MAX_STEPS = 5000
+MAX_OUTPUT = 4096  # pixels of a finished picture's long side
 PREVIEW_EVERY = 10  # steps between two previews of a stream, where the request does not say
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 
@@ -76,7 +77,7 @@ class StyleConfig(_Frozen):
     """artisan: people-preserving (eq 10-23). clipstyler: the baseline (eq 1-9), which sees no regions."""
     size: Int = Field(512, ge=32, le=2048)  # pixels, paper §5.2
     """Long side in pixels of the photo that is optimised, and of the picture; the aspect ratio is kept."""
-    output_size: Int | None = Field(None, ge=32, le=4096)  # pixels, ours
+    output_size: Int | None = Field(None, ge=32, le=MAX_OUTPUT)  # pixels, ours
     """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
     then the same network draws it from the larger photo, with strokes of the same size in pixels. Null: ``size``."""
     steps: Int = Field(400, ge=1, le=MAX_STEPS)  # optimiser steps, paper §5.2

@@ -8,7 +8,7 @@ import warnings
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from genartisan.config import MAX_PROMPT, StyleConfig
+from genartisan.config import MAX_OUTPUT, MAX_PROMPT, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
 
@@ -31,6 +31,8 @@ class Limits(BaseModel):
     """Pixels of a photo."""
     prompt_characters: int = Field(MAX_PROMPT, gt=0, le=MAX_PROMPT)
     """Characters of a prompt."""
+    output_size: int = Field(MAX_OUTPUT, gt=0, le=MAX_OUTPUT)
+    """Long side of a finished picture, in pixels."""
     cost: float = Field(10.0, gt=0)
     """What a run may cost, in runs with the paper's settings on a square photo."""
     timeout_s: float = Field(1800.0, gt=0)
@@ -70,7 +72,7 @@ class Limits(BaseModel):
         """The settings with their deadline, if the request is within the limits.
 
         Raises:
-            TooLargeError: it has too many bytes or pixels, or would cost too much.
+            TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
             InputError: its prompt or its deadline is too long.
         """
         for field, content in (("photo", photo), ("mask", mask)):
@@ -84,6 +86,12 @@ class Limits(BaseModel):
             raise InputError(
                 f"prompt has {len(prompt)} characters; this server takes at most {self.prompt_characters}. Shorten it.",
                 "prompt",
+            )
+        if config.long_side > self.output_size:
+            raise TooLargeError(
+                f"{'size' if config.output_size is None else 'output_size'} is {config.long_side}; this server makes "
+                f"pictures of at most {self.output_size} pixels. Lower it.",
+                "size" if config.output_size is None else "output_size",
             )
         size = header_size(photo)
         if size is not None:

@@ -30,7 +30,7 @@ import genartisan
 from genartisan import events, schema, telemetry
 from genartisan.bundle import MANIFEST, Bundle, sha256
 from genartisan.cache import ByteCache
-from genartisan.config import preset
+from genartisan.config import from_params
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
@@ -47,14 +47,20 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     """Answers one request at a time (batchSize 1) with a picture, over HTTP and gRPC."""
 
     def initialize(self, context: Any) -> None:
-        """Loads the bundle beside this file, once, and makes one small picture: the first user need not wait."""
+        """Loads the bundle beside this file, once, and makes some pictures: the first user need not wait."""
         self.settings = context.model_yaml_config["handler"]
         self.limits = Limits.of_server(self.settings.get("limits", {}), context.model_yaml_config["responseTimeout"])
         torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
         folder = Path(context.system_properties["model_dir"]) / "bundle"
         bundle, self.bundle_hash = Bundle.load(folder), sha256(folder / MANIFEST)
+        device = self._device(context)
+        set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config["maxWorkers"]))
         self.stylizer = Stylizer(
-            bundle, self._device(context), self.settings["precision"], int(self.settings["prompt_cache_bytes"])
+            bundle,
+            device,
+            self.settings["precision"],
+            int(self.settings["prompt_cache_bytes"]),
+            graphs=bool(self.settings.get("cuda_graphs")) and device.startswith("cuda"),
         )
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
@@ -264,9 +270,34 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
 
     def _warm_up(self) -> None:
-        photo = torch.linspace(0, 255, 64 * 64 * 3).byte().reshape(64, 64, 3).numpy()
-        small = {"size": 64, "steps": 1, "patches": 2, "patch_size": 32}
-        self.stylizer(Image.fromarray(photo), "Warm-up", config=preset("draft", small))
+        """One small picture, and those that the settings name.
+
+        Raises:
+            ValueError: the settings name one that cannot be made.
+        """
+        small = {"preset": "draft", "size": 64, "steps": 1, "patches": 2, "patch_size": 32}
+        for wanted in ({"width": 64, "height": 64, "params": small}, *self.settings.get("warm_up", ())):
+            try:
+                photo = torch.linspace(0, 255, wanted["width"] * wanted["height"] * 3).byte()
+                picture = Image.fromarray(photo.reshape(wanted["height"], wanted["width"], 3).numpy())
+                config, seed = from_params(wanted.get("params", {}))
+                self.stylizer(picture, "Warm-up", config=config, seed=seed)
+            except (GenartisanError, KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"warm_up: {wanted}: {error!r}") from error
+
+
+def set_threads(wanted: int | str, workers: int) -> None:
+    """Sets how many threads PyTorch uses: so many, or for ``auto`` this worker's part of the cores.
+
+    Raises:
+        ValueError: it is neither ``auto`` nor a number above 0.
+    """
+    if wanted != "auto":
+        if not isinstance(wanted, int) or wanted < 1:
+            raise ValueError(f"threads is {wanted!r}; give auto or a number from 1")
+        torch.set_num_threads(wanted)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
 
 
 def is_no_refusal(record: logging.LogRecord) -> bool:

@@ -281,3 +281,46 @@ def test_out_of_memory_for_real() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "would fit" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("wanted", "workers", "variable", "threads"),
+    [("auto", 1, None, 8), ("auto", 3, None, 2), ("auto", 20, None, 1), ("auto", 2, "5", None), (3, 2, "5", 3)],
+)
+def test_workers_share_the_cores(
+    module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: int | str,
+    workers: int,
+    variable: str | None,
+    threads: int | None,
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    module.set_threads(wanted, workers)
+    assert told == ([] if threads is None else [threads])
+
+
+@pytest.mark.parametrize("wanted", ["two", 0, -1, 1.5])
+def test_a_wrong_number_of_threads_is_told(module: ModuleType, wanted: Any) -> None:
+    with pytest.raises(ValueError, match="threads is"):
+        module.set_threads(wanted, 1)
+
+
+def test_a_worker_warms_up_as_it_is_told(handler: Any) -> None:
+    made: list[tuple[tuple[int, int], int]] = []
+    stylizer = handler.stylizer
+    handler.stylizer = lambda photo, prompt, config, seed: made.append((photo.size, config.steps))
+    handler._warm_up()
+    handler.settings["warm_up"] = [{"width": 90, "height": 60, "params": {"preset": "fast", "steps": 3}}]
+    handler._warm_up()
+    assert made == [((64, 64), 1), ((64, 64), 1), ((90, 60), 3)]
+    handler.stylizer = stylizer
+    for wrong in ({"width": 90}, {"width": 90, "height": 60, "params": {"steps": 0}}, {"width": "a", "height": 3}, 7):
+        handler.settings["warm_up"] = [wrong]
+        with pytest.raises(ValueError, match="warm_up"):
+            handler._warm_up()

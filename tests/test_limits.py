@@ -49,6 +49,7 @@ def test_every_preset_is_within_the_limits() -> None:
         ({"photo_bytes": 10}, "photo", r"\d+ bytes", "at most 10"),
         ({"photo_pixels": 4095}, "photo", "64x64, 4,096 pixels", "at most 4,095"),
         ({"prompt_characters": 3}, "prompt", "4 characters", "at most 3"),
+        ({"output_size": 500}, "size", "size is 512", "at most 500"),
         ({"cost": 0.5}, "steps", "steps is 400, .* 64 patches at 512x512", "at most 0.5"),
         ({"max_timeout_s": 9, "timeout_s": 1}, "timeout_s", "timeout_s is 10", "to 9 s"),
     ],

@@ -1,9 +1,10 @@
 """Seconds a step and a whole run, ours and CLIPstyler's own program, in turns, on full-size networks.
 
     python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --turns 3
-    python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1
+    python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
+        --graphs --compile --together 1 2 4 8
 
-All take the same photo, text, start, crops and homographies. A step is timed from its beginning to the next one's, with
+All take the same photo, text, start, crops and homographies. A step is timed from the last one's beginning or end, with
 the device waited for. Without ``--bundle`` the networks are the official ones' with random weights, on which no time
 depends. The JSON and its plot go to benchmarks/results.
 """
@@ -32,7 +33,6 @@ import torch
 from full_size import make_bundle_apart
 from PIL import Image
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -40,10 +40,9 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.demo import PHOTO
-from genartisan.engine import PHASES
+from genartisan.engine import PHASES, step_together
 from genartisan.evaluation_measures import hardware
 from genartisan.patches import plan
-from genartisan.stylenet import StyleNet
 from genartisan.stylizer import PRECISIONS, Stylizer
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 PROMPT, SEED = "Watercolor painting", 0
+STEPS_TOGETHER = 12  # at most, of several photos
 MATMUL = 4096  # the side of the matrices whose product tells what the hardware can do
 
 
@@ -80,12 +80,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--warm-up", type=int, default=1, help="the first steps of a turn, which do not count")
     parser.add_argument("--turns", type=int, default=3, help="of each contestant")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="ours")
+    parser.add_argument("--graphs", action="store_true", help="ours with captured steps, too; on a GPU")
+    parser.add_argument("--compile", action="store_true", help="ours with CLIP and VGG compiled by PyTorch, too")
+    parser.add_argument("--together", nargs="+", type=int, default=[], help="so many photos in one step, too")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--bundle", type=Path, help="these networks instead of random full-size ones")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/engine_DEVICE_SIZE_PATCHES.json)")
     arguments = parser.parse_args()
     if not 0 <= arguments.warm_up < arguments.steps - 1:
         parser.error(f"warm-up is {arguments.warm_up}; it must leave at least two of the {arguments.steps} steps.")
+    if arguments.graphs and not arguments.device.startswith("cuda"):
+        parser.error(f"device is {arguments.device}; graphs need cuda.")
     name = f"engine_{arguments.device.replace(':', '')}_{arguments.size}_{arguments.patches}.json"
     arguments.out = arguments.out or HERE / "results" / name
     return arguments
@@ -101,8 +106,14 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     photo = work / "photo.png"
     Image.open(PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
     stylizers = {name: Stylizer(bundle, arguments.device, name) for name in arguments.precisions}
+    ours = {f"genartisan {name}": stylizer for name, stylizer in stylizers.items()}
+    for name in arguments.precisions:
+        if arguments.graphs:
+            ours[f"genartisan {name}, graphs"] = Stylizer(bundle, arguments.device, name, graphs=True)
+        if arguments.compile:
+            ours[f"genartisan {name}, compiled"] = compiled(Stylizer(bundle, arguments.device, name))
     contestants: dict[str, Callable[[], dict[str, Any]]] = {
-        f"genartisan {name}": partial(run_ours, stylizer, photo, config) for name, stylizer in stylizers.items()
+        name: partial(run_ours, stylizer, photo, config) for name, stylizer in ours.items()
     }
     if arguments.clipstyler:
         from clipstyler import TheirClip
@@ -114,7 +125,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     forth = list(contestants)
     order = [name for turn in range(arguments.turns) for name in forth[:: (1, -1)[turn % 2]]]  # there and back again
     for name in tqdm(order, unit="turn"):
-        turns[name].append(contestants[name]())
+        turns[name].append(with_peak(contestants[name], device))
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
     found = {name: figures(of, arguments.warm_up) for name, of in turns.items()}
     for name, stylizer in stylizers.items():
@@ -123,6 +134,10 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         own["gflop_a_step"] = round(flops / 1e9, 2)
         own["share_of_matmul_rate"] = round(flops / own["seconds_a_step"] / peaks[name], 3)
         own["phases"] = phases(stylizer, photo, config)
+    together = {
+        name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
+        for name, stylizer in stylizers.items()
+    }
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "benchmarks/engine.py", *sys.argv[1:]]),
@@ -131,12 +146,13 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},
         "contestants": found,
+        "seconds_a_step_of_so_many_photos": together,
         "turns": turns,
     }  # fmt: skip
 
 
 class Clock:
-    """Runs from its making on, and notes when steps begin, having waited for the device."""
+    """Runs from its making on, and notes when steps begin or end, having waited for the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, list[float]()
@@ -148,29 +164,54 @@ class Clock:
         return time.perf_counter()
 
     def tick(self) -> None:
-        """Notes that a step begins."""
+        """Notes that a step begins, or has ended."""
         self.times.append(self.now())
 
     def turn(self, totals: Sequence[float]) -> dict[str, Any]:
         """What is told of a run that ends now, whose steps had these total losses.
 
-        Seconds are of all steps but the last, whose end cannot be told from the run's.
+        Seconds are of all steps but the first, or the last if beginnings were noted, which holds the run's rest.
         """
         seconds = self.now() - self.began
-        begun = self.times[: len(totals)]  # a run that makes its picture last runs the network once more
-        each = [round(after - before, 5) for before, after in pairwise(begun)]
+        each = [round(after - before, 5) for before, after in pairwise(self.times)]
         return {"seconds_of_each_step": each, "seconds": round(seconds, 4), "total_losses": list(totals)}
 
 
 def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
-    """A run of ours."""
+    """A run of ours. Its steps are timed from end to end: a captured one tells nobody when it begins."""
     clock = Clock(stylizer.device)
-    hook = register_module_forward_pre_hook(lambda module, _: clock.tick() if isinstance(module, StyleNet) else None)
-    try:
-        report = stylizer(photo, PROMPT, config=config, seed=SEED).report
-    finally:
-        hook.remove()
-    return clock.turn([entry["total"] for entry in report["history"]])
+    steps = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
+    for _ in steps:
+        clock.tick()
+    return clock.turn([entry["total"] for entry in steps.result().report["history"]])
+
+
+def compiled(stylizer: Stylizer) -> Stylizer:
+    """The same with CLIP and VGG compiled, which their first step pays for."""
+    clip: Any = stylizer.bundle.clip
+    clip.encode_image = torch.compile(clip.encode_image)
+    stylizer.bundle.vgg.compile()
+    return stylizer
+
+
+def with_peak(run: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
+    """A turn, and on a GPU the most memory that its tensors took."""
+    if device.type != "cuda":
+        return run()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    turn = run()
+    return {**turn, "peak_gb": round(torch.cuda.max_memory_allocated(device) / 1e9, 3)}
+
+
+def seconds_together(stylizer: Stylizer, photo: Path, config: StyleConfig, count: int) -> float:
+    """The median of the warm steps of so many runs that CLIP and VGG see at once."""
+    runs = [stylizer.steps(photo, PROMPT, config=config, seed=SEED + number)._run for number in range(count)]
+    clock = Clock(stylizer.device)
+    for _ in range(min(config.steps, STEPS_TOGETHER)):
+        step_together(runs)
+        clock.tick()
+    return round(statistics.median(after - before for before, after in pairwise(clock.times)), 5)
 
 
 def run_theirs(
@@ -266,6 +307,9 @@ def summary(result: dict[str, Any]) -> str:
         if "share_of_matmul_rate" in own:
             line += f"  {own['gflop_a_step']:.0f} GFLOP, {own['share_of_matmul_rate']:.0%} of a matrix product's rate"
         lines.append(line)
+    for name, together in result["seconds_a_step_of_so_many_photos"].items():
+        for count, seconds in together.items():
+            lines.append(f"{name}: {count} photos {seconds:.4f} s a step, {seconds / count:.4f} s a photo")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import engine
 
-SMALL = ["--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2"]
+SMALL = ["--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2", "--together", "1", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,11 @@ def test_work_is_counted_and_spread_over_the_phases(result: dict[str, Any]) -> N
     assert all(seconds > 0 for seconds in own["phases"].values())
     assert result["hardware"]["threads"] >= 1
     assert "--turns 2" in result["command"]
+
+
+def test_several_photos_take_longer_than_one(result: dict[str, Any]) -> None:
+    for together in result["seconds_a_step_of_so_many_photos"].values():
+        assert 0 < together["1"] < together["3"]
 
 
 def test_without_steps_to_time_it_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,7 @@ import torch
 from full_size import make_bundle_apart
 from PIL import Image
 from torch import nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -42,6 +43,7 @@ from genartisan.config import StyleConfig
 from genartisan.demo import PHOTO
 from genartisan.engine import PHASES, step_together
 from genartisan.evaluation_measures import hardware
+from genartisan.graphs import WORTH
 from genartisan.patches import plan
 from genartisan.stylizer import PRECISIONS, Stylizer
 
@@ -91,6 +93,8 @@ def parse() -> argparse.Namespace:
         parser.error(f"warm-up is {arguments.warm_up}; it must leave at least two of the {arguments.steps} steps.")
     if arguments.graphs and not arguments.device.startswith("cuda"):
         parser.error(f"device is {arguments.device}; graphs need cuda.")
+    if arguments.graphs and arguments.steps < WORTH:
+        parser.error(f"steps is {arguments.steps}; runs of fewer than {WORTH} steps are not captured.")
     name = f"engine_{arguments.device.replace(':', '')}_{arguments.size}_{arguments.patches}.json"
     arguments.out = arguments.out or HERE / "results" / name
     return arguments
@@ -104,14 +108,15 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         patch_size=arguments.patch_size,
     )  # fmt: skip
     photo = work / "photo.png"
-    Image.open(PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
-    stylizers = {name: Stylizer(bundle, arguments.device, name) for name in arguments.precisions}
+    Image.open(HERE.parent / PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
+    stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # each run reads its sentence anew
+    stylizers = {name: stylizer_of(name) for name in arguments.precisions}
     ours = {f"genartisan {name}": stylizer for name, stylizer in stylizers.items()}
     for name in arguments.precisions:
         if arguments.graphs:
-            ours[f"genartisan {name}, graphs"] = Stylizer(bundle, arguments.device, name, graphs=True)
+            ours[f"genartisan {name}, graphs"] = stylizer_of(name, graphs=True)
         if arguments.compile:
-            ours[f"genartisan {name}, compiled"] = compiled(Stylizer(bundle, arguments.device, name))
+            ours[f"genartisan {name}, compiled"] = compiled(stylizer_of(name))
     contestants: dict[str, Callable[[], dict[str, Any]]] = {
         name: partial(run_ours, stylizer, photo, config) for name, stylizer in ours.items()
     }
@@ -125,7 +130,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     forth = list(contestants)
     order = [name for turn in range(arguments.turns) for name in forth[:: (1, -1)[turn % 2]]]  # there and back again
     for name in tqdm(order, unit="turn"):
-        turns[name].append(with_peak(contestants[name], device))
+        turns[name].append(contestants[name]())
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
     found = {name: figures(of, arguments.warm_up) for name, of in turns.items()}
     for name, stylizer in stylizers.items():
@@ -194,16 +199,6 @@ def compiled(stylizer: Stylizer) -> Stylizer:
     return stylizer
 
 
-def with_peak(run: Callable[[], dict[str, Any]], device: torch.device) -> dict[str, Any]:
-    """A turn, and on a GPU the most memory that its tensors took."""
-    if device.type != "cuda":
-        return run()
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
-    turn = run()
-    return {**turn, "peak_gb": round(torch.cuda.max_memory_allocated(device) / 1e9, 3)}
-
-
 def seconds_together(stylizer: Stylizer, photo: Path, config: StyleConfig, count: int) -> float:
     """The median of the warm steps of so many runs that CLIP and VGG see at once."""
     runs = [stylizer.steps(photo, PROMPT, config=config, seed=SEED + number)._run for number in range(count)]
@@ -253,6 +248,7 @@ def figures(turns: list[dict[str, Any]], warm_up: int) -> dict[str, Any]:
         "seconds_a_step": round(statistics.median(steps), 5),
         "fastest_step": round(min(steps), 5),
         "seconds_a_run": round(statistics.median(turn["seconds"] for turn in turns), 4),
+        "seconds_of_first_run": turns[0]["seconds"],  # loads kernels, and captures or compiles
         "total_losses": turns[-1]["total_losses"],
     }
 
@@ -280,8 +276,10 @@ def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, fl
     """Seconds of each phase of a warm step, forward phases without their backward, by PyTorch's profiler."""
     cuda = stylizer.device.type == "cuda"
     profiled = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
-    watch_warm_step(stylizer, photo, config, profiled)
-    spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in profiled.key_averages()}
+    with torch.autograd.set_multithreading_enabled(False):  # a backward pass in another thread would not be its phase's
+        watch_warm_step(stylizer, photo, config, profiled)
+    events = [event for event in profiled.key_averages() if event.device_type == DeviceType.CPU]
+    spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
     return {phase: round(spent[phase] / 1e6, 5) for phase in PHASES}
 
 

@@ -76,6 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="of the computation")
+    parser.add_argument("--graphs", action="store_true", help="capture steps; on a GPU")
     parser.add_argument("--bundle", type=Path, help="measure this bundle instead of one of random weights")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/full_size_DEVICE.json)")
     arguments = parser.parse_args()
@@ -110,7 +111,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Loads the bundle and stylises a photo of noise, noting the peak of memory after each phase."""
     peaks = {"imports": peak_mb()}
     began = time.perf_counter()
-    stylizer = Stylizer(Bundle.load(folder), device=arguments.device, precision=arguments.precision)
+    stylizer = Stylizer(
+        Bundle.load(folder), device=arguments.device, precision=arguments.precision, graphs=arguments.graphs
+    )
     seconds = {"load": time.perf_counter() - began}
     peaks["load"] = peak_mb()
 
@@ -142,6 +145,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "steps": config.steps,
             "device": arguments.device,
             "precision": arguments.precision,
+            "graphs": arguments.graphs,
             "bundle": "random weights" if arguments.bundle is None else arguments.bundle.name,
             "bundle_dtype": arguments.dtype if arguments.bundle is None else None,
         },

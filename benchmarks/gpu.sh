@@ -2,10 +2,15 @@
 # All that is to be measured on a GPU: benchmarks/gpu.sh CLIPSTYLER-CHECKOUT [512|1024|full|stability|memory ...]
 # Without names of parts, all of them. Results go to benchmarks/results. DEVICE=cpu SMALL=1 tries the same at small size.
 set -euo pipefail
-checkout=$(realpath "$1")
+checkout=$(realpath "${1:?give a checkout of cyclomon/CLIPstyler}")
+run=$(command -v "${PYTHON:-python}")
+run=$(realpath --no-symlinks "$run")
 parts=" ${*:2} "
+for part in $parts; do
+	[[ " 512 1024 full stability memory " == *" $part "* ]] || { echo "gpu.sh: $part is no part" >&2; exit 2; }
+done
 cd "$(dirname "$0")"
-device=${DEVICE:-cuda} run=${PYTHON:-python} small=$((${SMALL:-0} > 0))
+device=${DEVICE:-cuda} small=$((${SMALL:-0} > 0))
 precision=bf16 graphs=(--graphs) compile=(--compile)
 if [ "$device" = cpu ]; then precision=fp32 graphs=() compile=(); fi
 
@@ -13,7 +18,7 @@ wanted() { [ "$parts" = "  " ] || [[ "$parts" == *" $1 "* ]]; }
 
 engine() {  # side in pixels, patches, their side, steps, turns, numbers of photos in one step
 	# shellcheck disable=SC2086
-	$run engine.py --clipstyler "$checkout" --device "$device" --size "$1" --patches "$2" --patch-size "$3" \
+	"$run" engine.py --clipstyler "$checkout" --device "$device" --size "$1" --patches "$2" --patch-size "$3" \
 		--steps "$4" --turns "$5" --together $6 ${graphs[@]+"${graphs[@]}"} ${compile[@]+"${compile[@]}"}
 }
 
@@ -22,13 +27,13 @@ if wanted 512; then
 fi
 if wanted 1024 && ((!small)); then engine 1024 64 128 400 2 "1 2"; fi
 if wanted full; then
-	$run full_size.py --device "$device" --precision "$precision" --size $((small ? 64 : 512)) \
-		--patches $((small ? 4 : 64)) --steps $((small ? 2 : 400))
+	"$run" full_size.py --device "$device" --precision "$precision" --size $((small ? 64 : 512)) \
+		--patches $((small ? 4 : 64)) --steps $((small ? 2 : 400)) ${graphs[@]+"${graphs[@]}"}
 fi
 if wanted stability; then
-	$run stability.py --device "$device" --precision "$precision" --runs $((small ? 4 : 1000)) \
+	"$run" stability.py --device "$device" --precision "$precision" --runs $((small ? 4 : 1000)) \
 		${graphs[@]+"${graphs[@]}"}
 fi
 if wanted memory && [ "$device" != cpu ]; then
-	$run out_of_memory.py --device "$device" --megabytes 3000
+	"$run" out_of_memory.py --device "$device" --megabytes 3000
 fi

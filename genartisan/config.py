@@ -44,7 +44,7 @@ class RegionConfig(_Frozen):
     share: Share = 1.0  # of the patches, 0-1, METHOD: eq 17
     """At most this fraction of a step's patches may lie in the region (eq 17)."""
     weight: Weight = 1.0  # factor on the patch's loss, 0-10, eq 16
-    """Multiplies the loss of the region's patches (eq 16): less is less style."""
+    """Multiplies the loss of the region's patches (eq 16): less is less style, and more of lambda_pixel."""
     threshold: Threshold = 0.7  # 1 - cos, 0-2, paper §5.2
     """Patches whose loss is at most this are rejected (eq 14, 15): higher is less style."""
 

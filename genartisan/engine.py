@@ -73,7 +73,7 @@ class Large:
 
 @dataclass
 class Run:
-    """The state of one request, and an iterator of its steps; nothing of it outlives the request.
+    """The state of one request, and an iterator of its steps; nothing of it is in any other request.
 
     Closing it, or a deadline, ends it early; the picture so far can be had at any time.
 
@@ -111,7 +111,7 @@ class Run:
         self.coarse = self._coarse() if self.coarse_steps else self.full
         self.optimizer = adam(self.stylenet, self.config.learning_rate)
         self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
-        self._first = time.perf_counter()
+        self._first, self._out_of_time = time.perf_counter(), False
         self._steps = self._optimise()
 
     def __iter__(self) -> Iterator[Step]:
@@ -169,6 +169,9 @@ class Run:
             return True
         if config.timeout_s is None or not index or time.perf_counter() - self.began <= config.timeout_s:
             return False
+        if self._out_of_time:
+            return True
+        self._out_of_time = True
         ended = f"timeout_s of {config.timeout_s:g} s ended the run after {index} of {config.steps} steps"
         if config.on_timeout == "error":
             raise DeadlineError(f"{ended}; raise it, or lower steps, size or patches.", "timeout_s")
@@ -224,8 +227,8 @@ class Run:
             try:
                 yield replayed
             finally:
-                own.load_state_dict(home.stylenet.state_dict())
                 self.stylenet = own
+                own.load_state_dict(home.stylenet.state_dict())
 
     def _work(self, steps: int) -> float:
         """How much work the first steps are, in steps at the photo's size."""
@@ -295,10 +298,15 @@ class Run:
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:
-    """The next step of several runs with the same networks, none of which is over; CLIP and VGG see all at once.
+    """The next step of several runs of one Stylizer, none of which is over; CLIP and VGG see all at once.
 
     Each run takes the step that it would have taken alone, but for rounding.
+
+    Raises:
+        ValueError: the runs' networks or precisions differ, or their steps are captured.
     """
+    if any(run.eyes != runs[0].eyes for run in runs) or any(run.graphs is not None for run in runs):
+        raise ValueError("runs that take steps together come from one Stylizer, without graphs")
     indices = [len(run.history) for run in runs]
     scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
     pictures = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]

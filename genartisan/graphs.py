@@ -8,6 +8,7 @@ moves into, and leaves with its weights when it ends.
 from __future__ import annotations
 
 import copy
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from torch import Tensor
 from genartisan.objective import Objective
 from genartisan.scales import Scale
 from genartisan.stylenet import StyleNet, adam, drawn
+
+logger = logging.getLogger(__name__)
 
 WARM_UPS = 3  # steps before a capture, in which libraries choose their kernels and get their workspaces
 MOST = 6  # graphs that are kept
@@ -60,12 +63,17 @@ class Home:
     @contextmanager
     def untouched(self) -> Iterator[None]:
         """Weights and optimiser are afterwards as they were before."""
-        with torch.no_grad():
-            kept = [(value, value.clone()) for value in (*self._parameters, *self._state)]
-        yield
-        with torch.no_grad():
-            for value, before in kept:
-                value.copy_(before)
+        kept = [(value, value.detach().clone()) for value in (*self._parameters, *self._state)]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for value, before in kept:
+                    value.copy_(before)
+
+    def forget_gradients(self) -> None:
+        """Lets go of the gradients, which lie where a capture has put them."""
+        self.optimizer.zero_grad(set_to_none=True)
 
 
 class StepGraph:
@@ -106,24 +114,44 @@ class StepGraph:
 class Graphs:
     """The captured steps of a Stylizer: one run at a time, and the latest `MOST` shapes.
 
-    All share one pool of memory, for no two of them are ever replayed at once.
+    All share one pool of memory, for no two of them are ever replayed at once. What the latest run of a shape was held
+    against stays there until the next one comes, or until `clear`.
 
     Args:
         dtype: to compute in.
-        capture: makes of a step something that repeats it on the same tensors.
+        capturing: makes, with a new pool each time, what turns a step into something that repeats it on its tensors.
     """
 
-    def __init__(self, dtype: torch.dtype, capture: Callable[[Body], Body] | None = None) -> None:
+    def __init__(self, dtype: torch.dtype, capturing: Callable[[], Callable[[Body], Body]]) -> None:
         self._dtype = dtype
-        self._capture = capture or cuda_capture()
+        self._capturing = capturing
+        self._capture = capturing()
         self._homes: dict[Any, Home] = {}
         self._graphs = OrderedDict[Any, StepGraph]()
         self._in_use = threading.Lock()
+
+    def clear(self) -> bool:
+        """Gives back all graphs and their memory; False, and nothing of it, while a run goes on in them."""
+        if not self._in_use.acquire(blocking=False):
+            return False
+        try:
+            self._forget()
+            self._homes.clear()
+        finally:
+            self._in_use.release()
+        return True
+
+    def _forget(self) -> None:
+        for home in self._homes.values():
+            home.forget_gradients()
+        self._graphs.clear()
+        self._capture = self._capturing()  # a pool in which a capture has failed takes no other
 
     @contextmanager
     def home_of(self, stylenet: StyleNet) -> Iterator[Home | None]:
         """A home for a run with this network; None while another run has it."""
         if not self._in_use.acquire(blocking=False):
+            logger.info("another run has the captured steps; this one takes its own")
             yield None
             return
         try:
@@ -154,7 +182,11 @@ class Graphs:
         if key not in self._graphs:
             while len(self._graphs) >= MOST:
                 self._graphs.popitem(last=False)
-            self._graphs[key] = StepGraph(home, objective, scale, self._dtype, self._capture)
+            try:
+                self._graphs[key] = StepGraph(home, objective, scale, self._dtype, self._capture)
+            except Exception:
+                self._forget()
+                raise
         self._graphs.move_to_end(key)
         return self._graphs[key]
 
@@ -164,20 +196,24 @@ def shape_of(stylenet: StyleNet) -> tuple[torch.Size, ...]:
     return tuple(parameter.shape for parameter in stylenet.parameters())
 
 
-def cuda_capture() -> Callable[[Body], Body]:
-    """What captures steps on the current GPU, all in one pool of memory."""
-    pool = torch.cuda.graph_pool_handle()
+def cuda_capture(device: torch.device) -> Callable[[Body], Body]:
+    """What captures steps on a GPU, one at a time in a process, all in one pool of memory."""
+    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def capture(body: Body) -> Body:
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                body()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
-            outputs = body()
+        with _one_capture, torch.cuda.device(device):
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UPS):
+                    body()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            try:
+                # Other threads may ask the GPU for memory meanwhile.
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    outputs = body()
+            except Exception as error:  # ending the capture fails as well, and would hide what broke it
+                raise error.__context__ or error from None
 
         def replay() -> Outputs:
             graph.replay()
@@ -186,3 +222,6 @@ def cuda_capture() -> Callable[[Body], Body]:
         return replay
 
     return capture
+
+
+_one_capture = threading.Lock()

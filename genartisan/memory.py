@@ -61,16 +61,18 @@ def watch_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory that was in use: on CUDA by tensors since `watch_peak`, elsewhere by the process in its life."""
+    """The most memory that was in use: on CUDA since `watch_peak`, elsewhere by the process in its life."""
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_reserved(device))
     import resource  # which Windows lacks
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def release(stylizer: Stylizer) -> None:
-    """Gives back what nothing refers to any more."""
+    """Gives back what nothing refers to any more, and the memory of captured steps."""
     gc.collect()
+    if stylizer.graphs is not None:
+        stylizer.graphs.clear()
     if stylizer.device.type == "cuda":
         torch.cuda.empty_cache()

@@ -95,7 +95,7 @@ class Scale:
         )  # fmt: skip
 
     def copied(self) -> Scale:
-        """The same in tensors of its own, with the patches of the first step."""
+        """The same in tensors of its own, with the patches of the first step and no records."""
         copies = iter([tensor.clone() for tensor in self.tensors])
         return replace(
             self,
@@ -106,6 +106,7 @@ class Scale:
             features=[next(copies) for _ in self.features],
             source=next(copies),
             global_source=next(copies),
+            plan=PatchPlan(self.plan.records[:0], self.plan.side),
             patches=PatchBatch(*(column[:1].clone() for column in self.patches)),
         )
 

@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         folder = Path(context.system_properties["model_dir"]) / "bundle"
         bundle, self.bundle_hash = Bundle.load(folder), sha256(folder / MANIFEST)
         device = self._device(context)
-        set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config["maxWorkers"]))
+        set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config.get("maxWorkers", 1)))
         self.stylizer = Stylizer(
             bundle,
             device,
             self.settings["precision"],
             int(self.settings["prompt_cache_bytes"]),
-            graphs=bool(self.settings.get("cuda_graphs")) and device.startswith("cuda"),
+            graphs=self.settings.get("cuda_graphs", False) is True and device.startswith("cuda"),
         )
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
@@ -132,12 +133,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         steps = self.stylizer.steps(
             request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
         )
-        if request.media_type == EVENTS:
-            self._tell(steps, request)
-        else:
-            for _ in steps:
-                pass
-        result = steps.result()
+        with closing(steps):
+            if request.media_type == EVENTS:
+                self._tell(steps, request)
+            else:
+                for _ in steps:
+                    pass
+            result = steps.result()
         self.record.made(result.report, request.config.steps, steps.prompt_cached)
         if result.report["steps"] == request.config.steps:
             self.results.put(key, result, result.nbytes)
@@ -270,19 +272,24 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
 
     def _warm_up(self) -> None:
-        """One small picture, and those that the settings name.
+        """One small picture, and those that the settings name, each with people in it and without.
 
         Raises:
             ValueError: the settings name one that cannot be made.
         """
         small = {"preset": "draft", "size": 64, "steps": 1, "patches": 2, "patch_size": 32}
-        for wanted in ({"width": 64, "height": 64, "params": small}, *self.settings.get("warm_up", ())):
+        named = self.settings.get("warm_up") or []
+        if not isinstance(named, list):
+            raise ValueError(f"warm_up is {named!r}; it must be a list")
+        for wanted in ({"width": 64, "height": 64, "params": small}, *named):
             try:
-                photo = torch.linspace(0, 255, wanted["width"] * wanted["height"] * 3).byte()
-                picture = Image.fromarray(photo.reshape(wanted["height"], wanted["width"], 3).numpy())
+                size = wanted["width"], wanted["height"]
+                photo, people = Image.linear_gradient("L").resize(size).convert("RGB"), Image.new("L", size)
                 config, seed = from_params(wanted.get("params", {}))
-                self.stylizer(picture, "Warm-up", config=config, seed=seed)
-            except (GenartisanError, KeyError, TypeError, RuntimeError) as error:
+                for share in (0, 2):
+                    people.paste(255, (0, 0, share * size[0] // 4, size[1]))
+                    self.stylizer(photo, "Warm-up", config=config, mask=people, seed=seed)
+            except (GenartisanError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"warm_up: {wanted}: {error!r}") from error
 
 
@@ -293,7 +300,7 @@ def set_threads(wanted: int | str, workers: int) -> None:
         ValueError: it is neither ``auto`` nor a number above 0.
     """
     if wanted != "auto":
-        if not isinstance(wanted, int) or wanted < 1:
+        if type(wanted) is not int or wanted < 1:
             raise ValueError(f"threads is {wanted!r}; give auto or a number from 1")
         torch.set_num_threads(wanted)
     elif "OMP_NUM_THREADS" not in os.environ:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import tiny
+import torch
 
 from genartisan import graphs
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
+from genartisan.engine import step_together
 from genartisan.graphs import Body, Graphs
-from genartisan.stylizer import Result, Stylizer
+from genartisan.stylizer import Result, Stylization, Stylizer
 
 RATE = 2**-9  # single precision holds it as it is, and so does a captured step
 CONFIG = StyleConfig(size=64, steps=6, patches=4, patch_size=32, learning_rate=RATE, halve_every=2)
@@ -19,12 +21,14 @@ class Captures:
     """Stands in for CUDA's: a step is taken before its capture, as there, and is told how often it was captured."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count, self.broken = 0, False
 
     def __call__(self, body: Body) -> Body:
         self.count += 1
         for _ in range(2):
             body()
+        if self.broken:
+            raise MemoryError
         return body
 
 
@@ -41,7 +45,7 @@ def captures() -> Captures:
 @pytest.fixture
 def capturing(tiny_bundle: Bundle, captures: Captures) -> Stylizer:
     stylizer = Stylizer(tiny_bundle, "cpu", "fp32")
-    stylizer.graphs = Graphs(stylizer.dtype, captures)
+    stylizer.graphs = Graphs(stylizer.dtype, lambda: captures)
     return stylizer
 
 
@@ -119,3 +123,61 @@ def test_a_short_run_is_not_captured(capturing: Stylizer, captures: Captures, mo
     monkeypatch.setattr("genartisan.engine.WORTH", 7)
     made(capturing)
     assert captures.count == 0
+
+
+def test_a_capture_that_fails_leaves_the_run_as_it_was(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
+) -> None:
+    config = CONFIG.updated({"coarse_share": 0.5})
+    run = capturing.steps(tiny.picture(), "fire", config=config)
+    alone = tiny_stylizer.steps(tiny.picture(), "fire", config=config)
+    for _ in range(3):  # the coarse steps
+        next(run), next(alone)
+    captures.broken = True
+    with pytest.raises(MemoryError):
+        next(run)
+    assert same(run.result(), alone.result())
+    captures.broken = False
+    assert same(made(capturing), made(tiny_stylizer))
+
+
+def test_an_error_of_the_caller_does_not_keep_the_home(
+    capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(stylization: Stylization) -> Result:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stylization, "result", failing)
+        with pytest.raises(ZeroDivisionError):
+            made(capturing)
+    assert capturing.graphs is not None
+    assert capturing.graphs.clear()
+
+
+def test_cleared_graphs_are_captured_anew(tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures) -> None:
+    assert capturing.graphs is not None
+    run = capturing.steps(tiny.picture(), "fire", config=CONFIG)
+    next(run)
+    assert not capturing.graphs.clear()  # in use
+    run.close()
+    assert capturing.graphs.clear()
+    assert same(made(capturing), made(tiny_stylizer))
+    assert captures.count == 2
+
+
+def test_captured_runs_take_no_steps_together(capturing: Stylizer) -> None:
+    runs = [capturing.steps(tiny.picture(seed=seed), "fire", config=CONFIG)._run for seed in (1, 2)]
+    with pytest.raises(ValueError, match="without graphs"):
+        step_together(runs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_on_a_gpu_captured_runs_are_the_runs_themselves(tiny_bundle: Bundle, precision: str) -> None:
+    eager, captured = (Stylizer(tiny_bundle, "cuda", precision, graphs=graphs) for graphs in (False, True))
+    for seed, changes in enumerate(({}, {"coarse_share": 0.5}, {"mode": "clipstyler"}, {"patches": 5}, {})):
+        one, other = (made(stylizer, seed, **changes).report["history"] for stylizer in (eager, captured))
+        for ours, theirs in zip(one[:3], other[:3], strict=True):  # later steps amplify the rounding of the first
+            assert ours == pytest.approx(theirs, rel=0.02, abs=1e-3)
+        assert len({entry["total"] for entry in other}) > 1  # a graph that holds nothing repeats its losses

@@ -312,14 +312,21 @@ def test_a_wrong_number_of_threads_is_told(module: ModuleType, wanted: Any) -> N
 
 
 def test_a_worker_warms_up_as_it_is_told(handler: Any) -> None:
-    made: list[tuple[tuple[int, int], int]] = []
+    made: list[Any] = []
     stylizer = handler.stylizer
-    handler.stylizer = lambda photo, prompt, config, seed: made.append((photo.size, config.steps))
+    handler.stylizer = lambda photo, prompt, config, mask, seed: made.append((photo.size, config.steps, mask.getbbox()))
     handler._warm_up()
     handler.settings["warm_up"] = [{"width": 90, "height": 60, "params": {"preset": "fast", "steps": 3}}]
     handler._warm_up()
-    assert made == [((64, 64), 1), ((64, 64), 1), ((90, 60), 3)]
+    small = [((64, 64), 1, None), ((64, 64), 1, (0, 0, 32, 64))]
+    assert made == [*small, *small, ((90, 60), 3, None), ((90, 60), 3, (0, 0, 45, 60))]
     handler.stylizer = stylizer
+    for none in ([], None):
+        handler.settings["warm_up"] = none
+        handler._warm_up()
+    handler.settings["warm_up"] = 7
+    with pytest.raises(ValueError, match="must be a list"):
+        handler._warm_up()
     for wrong in ({"width": 90}, {"width": 90, "height": 60, "params": {"steps": 0}}, {"width": "a", "height": 3}, 7):
         handler.settings["warm_up"] = [wrong]
         with pytest.raises(ValueError, match="warm_up"):

@@ -213,6 +213,14 @@ def test_the_deadline_counts_from_the_request_and_the_report_counts_everything(t
     assert sum(parts) == pytest.approx(report["seconds"]["total"], abs=0.01)
 
 
+def test_a_run_that_is_out_of_time_says_so_once(tiny_stylizer: Stylizer) -> None:
+    run = tiny_stylizer.steps(tiny.picture(), "fire", config=quick(timeout_s=1e-6))._run
+    list(run)
+    assert run.is_over()
+    assert run.is_over()
+    assert len([warning for warning in run.warnings if "timeout_s" in warning]) == 1
+
+
 @pytest.mark.parametrize(("prompt", "remark"), [
     ("xyzzy", "finds no style"), ("\u6c34\u5f69\u753b", "finds no style"), ("!!!", "finds no style"),
     ("fire xyzzy", "does not know xyzzy"), ("fire \u706b", "does not know \u706b"),

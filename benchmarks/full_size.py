@@ -73,6 +73,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--patches", type=int, default=64, help="crops a step")
     parser.add_argument("--steps", type=int, default=3, help="the first is a warm-up and is reported apart")
     parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
+    parser.add_argument("--output-size", type=int, help="long side of the finished picture, if larger")
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="of the computation")
@@ -117,7 +118,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = {"load": time.perf_counter() - began}
     peaks["load"] = peak_mb()
 
-    config = StyleConfig(size=arguments.size, steps=arguments.steps, patches=arguments.patches)
+    config = StyleConfig(size=arguments.size, steps=arguments.steps, patches=arguments.patches).updated(
+        {"output_size": arguments.output_size}
+    )
     photo = Image.effect_noise((arguments.size, arguments.size), 64).convert("RGB")
     began = time.perf_counter()
     run = stylizer.steps(photo, PROMPT, config=config, seed=0)
@@ -135,11 +138,15 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         began, began_work = time.perf_counter(), time.process_time()
     peaks["steps"] = peak_mb()
     warm = each[1:] or each
+    began = time.perf_counter()
     report = run.result().report
+    seconds["render"] = time.perf_counter() - began
+    peaks["render"] = peak_mb()
     return {
         "settings": {
             "mode": report["mode"],
             "size": report["size"],
+            "output_size": config.output_size,
             "patches": config.patches,
             "patch_size": config.patch_size,
             "steps": config.steps,

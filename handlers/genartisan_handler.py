@@ -286,9 +286,9 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 size = wanted["width"], wanted["height"]
                 photo, people = Image.linear_gradient("L").resize(size).convert("RGB"), Image.new("L", size)
                 config, seed = from_params(wanted.get("params", {}))
-                for share in (0, 2):
-                    people.paste(255, (0, 0, share * size[0] // 4, size[1]))
-                    self.stylizer(photo, "Warm-up", config=config, mask=people, seed=seed)
+                people.paste(255, (0, 0, size[0] // 2, size[1]))
+                for mask in (None, people):  # FCN looks at the first
+                    self.stylizer(photo, "Warm-up", config=config, mask=mask, seed=seed)
             except (GenartisanError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"warm_up: {wanted}: {error!r}") from error
 

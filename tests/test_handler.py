@@ -314,7 +314,9 @@ def test_a_wrong_number_of_threads_is_told(module: ModuleType, wanted: Any) -> N
 def test_a_worker_warms_up_as_it_is_told(handler: Any) -> None:
     made: list[Any] = []
     stylizer = handler.stylizer
-    handler.stylizer = lambda photo, prompt, config, mask, seed: made.append((photo.size, config.steps, mask.getbbox()))
+    handler.stylizer = lambda photo, prompt, config, mask, seed: made.append(
+        (photo.size, config.steps, mask and mask.getbbox())
+    )
     handler._warm_up()
     handler.settings["warm_up"] = [{"width": 90, "height": 60, "params": {"preset": "fast", "steps": 3}}]
     handler._warm_up()

@@ -80,12 +80,12 @@ class StyleConfig(_Frozen):
     output_size: Int | None = Field(None, ge=32, le=MAX_OUTPUT)  # pixels, ours
     """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
     then the same network draws it from the larger photo, with strokes of the same size in pixels. Null: ``size``."""
-    steps: Int = Field(400, ge=1, le=MAX_STEPS)  # optimiser steps, paper §5.2
-    """Optimiser steps."""
+    steps: Int = Field(400, ge=0, le=MAX_STEPS)  # optimiser steps, paper §5.2
+    """Optimiser steps. 0: none; the picture is the one that the bundle's learned start draws, in one pass."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
     """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
     patches of up to three quarters of their size."""
-    start: Literal["random", "identity", "bundle"] = "random"  # paper §3.2
+    start: Literal["random", "identity", "bundle"] = Field("random", validate_default=True)  # paper §3.2
     """StyleNet's first weights. random: drawn from the seed. identity: those that copy the photo from step 1 on.
     bundle: the bundle's learned start, which styles it from step 1 on, or identity where a bundle has none."""
     grain: Share = 0.0  # deviation of colours, 0-1, ours
@@ -144,6 +144,13 @@ class StyleConfig(_Frozen):
             raise ValueError(f"must be at least size, {size}; lower size, or leave output_size out")
         return output_size
 
+    @field_validator("start")
+    @classmethod
+    def _draws_something(cls, start: str, others: ValidationInfo) -> str:
+        if start != "bundle" and others.data.get("steps") == 0:
+            raise ValueError("must be bundle where steps is 0: only a learned start draws a picture in one pass")
+        return start
+
     @field_validator("source_text")
     @classmethod
     def _plain(cls, text: str) -> str:
@@ -160,21 +167,17 @@ class StyleConfig(_Frozen):
         return validated(StyleConfig, merged(self.model_dump(), changes))
 
 
-# What a preset changes of the paper's settings. A bundle's start bears a higher learning rate than a random one, and
-# needs no contrast: the photo's own is there from step 1 on. It draws strokes wherever it may, and patches of the
-# background hold parts of people: the pixel loss keeps those. At the first full-size step the loss jumps; the last
-# steps bring it down again.
+# What a preset changes of the paper's settings. A draft is one pass of the learned start. That start bears a higher
+# learning rate than a random one, and needs no contrast: the photo's own is there from step 1 on. It draws strokes
+# wherever it may, and patches of the background hold parts of people: the pixel loss keeps those. At the first step at
+# full size the loss jumps; the last steps bring it down again.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 1.5e-3, "halve_every": 40,
         "patches": 16, "contrast": 1.0, "grain": 0.05, "lambda_pixel": 5000.0,
     },
-    "draft": {
-        "size": 256, "steps": 40, "coarse_share": 0.85, "start": "bundle", "learning_rate": 5e-4, "halve_every": 20,
-        "patches": 16, "patch_size": 96, "contrast": 1.0, "grain": 0.05,
-        "lambda_pixel": 5000.0,
-    },
+    "draft": {"steps": 0, "start": "bundle", "contrast": 1.0, "grain": 0.05},
 }  # fmt: skip
 DEFAULT_PRESET = "paper"
 

@@ -23,6 +23,10 @@ PROMPTS = (
     "The Scream by Edvard Munch",
 )
 MODES = ("artisan", "clipstyler")
+# Preset fast on a small picture: six of them in a minute on two cores.
+SETTINGS = {
+    "preset": "fast", "size": 256, "steps": 40, "learning_rate": 5e-4, "halve_every": 20, "patch_size": 96,
+}  # fmt: skip
 SEED = 0
 STATE = ".serve/demo"  # apart from a server that `make serve` has started
 
@@ -65,7 +69,7 @@ def request_all(missing: list[tuple[Path, str, str]]) -> None:
     server = serve.start("model_store", state=STATE, say=print)
     try:
         for path, prompt, mode in tqdm(missing, unit="picture", file=sys.stdout):
-            params = {"preset": "draft", "mode": mode, "seed": SEED}
+            params = {**SETTINGS, "mode": mode, "seed": SEED}
             partial = path.with_suffix(".partial")  # a file that is there is whole
             reply = client.request(PHOTO, prompt, params=params, url=server.url, key_file=server.keys)
             partial.write_bytes(reply.content)

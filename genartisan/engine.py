@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -105,14 +106,33 @@ class Run:
         self.direction = self.direction.to(self.device)
         self.stylenet = self._fresh_stylenet()
         self.eyes = Eyes(self.bundle, self.dtype)
-        self.full = self._prepared(self.photo, self.regions, self.plan)
-        self.objective = Objective(self.config, self.eyes, self.direction, self.full.pixels)
+        width, height = self.photo.size
+        self.objective = Objective(self.config, self.eyes, self.direction, width * height)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
-        self.coarse = self._coarse() if self.coarse_steps else self.full
+        self.coarse_plan = self._planned_coarsely() if self.coarse_steps else self.plan
         self.optimizer = adam(self.stylenet, self.config.learning_rate)
-        self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse.plan.warnings))
+        if self.config.steps:
+            self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse_plan.warnings))
         self._first, self._out_of_time = time.perf_counter(), False
         self._steps = self._optimise()
+
+    @cached_property
+    def content(self) -> Tensor:
+        """What StyleNet sees of the photo, ``(1, 3, H, W)`` or ``(1, 4, H, W)``, on the device."""
+        return self._content(self.photo, self.regions).to(self.device)
+
+    @cached_property
+    def full(self) -> Scale:
+        """The photo at its size, as the last steps see it."""
+        return self._prepared(self.photo, self.regions, self.plan, self.content)
+
+    @cached_property
+    def coarse(self) -> Scale:
+        """The photo at half its size, as the first steps see it; the same as `full` where all steps are alike."""
+        if not self.coarse_steps:
+            return self.full
+        photo, regions = self._halved()
+        return self._prepared(photo, regions, self.coarse_plan, self._content(photo, regions))
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -131,7 +151,7 @@ class Run:
             InputError: the optimisation diverged.
         """
         with torch.no_grad():
-            picture = self._stylised(self.full) if large is None else self._rendered(large)
+            picture = drawn(self.stylenet, self.content, self.dtype) if large is None else self._rendered(large)
         if not bool(torch.isfinite(picture).all()):
             raise InputError(
                 f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
@@ -142,7 +162,7 @@ class Run:
 
     def patches(self, steps: int) -> Records:
         """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
-        coarse, fine = self.coarse.plan.records[: self.coarse_steps], self.plan.records[self.coarse_steps :]
+        coarse, fine = self.coarse_plan.records[: self.coarse_steps], self.plan.records[self.coarse_steps :]
         return np.concatenate((coarse, fine))[:steps]
 
     def losses(self) -> list[dict[str, float]]:
@@ -153,6 +173,9 @@ class Run:
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
     def _optimise(self) -> Iterator[Step]:
+        if self.config.steps:
+            self.scale_of(0)  # is prepared now, or the first step would seem to take that long
+        self._first = time.perf_counter()
         with self._takes() as take:
             while not self.is_over():
                 index = len(self.history)
@@ -251,30 +274,33 @@ class Run:
                 self.warnings.append("start is bundle, but this bundle has no learned start; identity is taken instead")
         return net.to(self.device).requires_grad_(True).train()
 
-    def _coarse(self) -> Scale:
-        """What the coarse steps see: photo and regions at half their size, in patches of more than half of theirs.
+    def _halved(self) -> tuple[Photo, RegionMap | None]:
+        """Photo and regions at half their size."""
+        photo = halved(self.photo)
+        return photo, None if self.regions is None else self.regions.resized(photo.size)
+
+    def _planned_coarsely(self) -> PatchPlan:
+        """What the coarse steps see of the photo at half its size: patches of more than half of theirs.
 
         A StyleNet draws strokes by pixels. Patches of half the size would have strokes drawn half as large, which the
         fine steps would have to draw anew; patches of the whole size leave few crops beside a person in the middle. So
         they have three quarters of their size, or less where a region would else be left without a crop.
         """
-        photo = halved(self.photo)
-        regions = None if self.regions is None else self.regions.resized(photo.size)
+        photo, regions = self._halved()
         for share in COARSE_PATCHES:
             side = min(max(1, round(share * self.config.patch_size)), *photo.size)
             patches = plan(self.config, photo.size, regions, self.seed, side)
             if set(patches.warnings) <= set(self.plan.warnings):  # no size gives a crop of what the photo lacks
                 break
-        return self._prepared(photo, regions, patches)
+        return patches
 
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return rendered(self.stylenet, self.full.content, self._content(large.photo, large.regions))
+            return rendered(self.stylenet, self.content, self._content(large.photo, large.regions))
 
-    def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan) -> Scale:
-        content, strengths = self._content(photo, regions), self._strengths(photo, regions)
-        return prepared(photo, regions, patches, self.eyes, self.device, content, strengths)
+    def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor) -> Scale:
+        return prepared(photo, regions, patches, self.eyes, self.device, content, self._strengths(photo, regions))
 
     def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """What StyleNet sees of a photo: ``(1, 3, H, W)``, with `film_grain` on all but the people, on the CPU.

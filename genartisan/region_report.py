@@ -40,7 +40,7 @@ def region_plan(run: Run) -> list[dict[str, Any]]:
         {
             **region,
             "share_of_pixels": round(region["pixels"] / (width * height), 4),
-            "share_of_patches": round(region["patches"] / drawn.size, 4),
+            "share_of_patches": round(region["patches"] / max(1, drawn.size), 4),
         }
         for region in _regions(run, drawn)
     ]

@@ -228,6 +228,12 @@ class Stylizer:
         """
         prompt, seed = check_prompt(prompt), check_seed(seed)
         config = config or StyleConfig()
+        if config.steps == 0 and self.bundle.learned_start is None:
+            raise InputError(
+                f"steps is 0, but bundle {self.bundle.name!r} has no learned start, which would draw a picture in one "
+                "pass; take more steps, or preset fast.",
+                "steps",
+            )
         began, seconds = time.perf_counter(), dict[str, float]()
         facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         with timed(seconds, "decode"):

@@ -137,10 +137,16 @@ PROMPTS = [
     of_prompt("reversed", "fire\u202eerif", "plain text"),
 ]
 SETTINGS = [
-    of_params("steps", 0, "from 1 to 5000"),
-    of_params("steps", -3, "from 1 to 5000"),
-    of_params("steps", 5001, "from 1 to 5000"),
-    of_params("steps", 1.5, "from 1 to 5000"),
+    of_params("steps", -3, "from 0 to 5000"),
+    of_params("steps", 5001, "from 0 to 5000"),
+    of_params("steps", 1.5, "from 0 to 5000"),
+    Case(
+        "no steps from a random start",
+        {"params": b'{"steps": 0}'},
+        "start",
+        "must be bundle",
+        flags=["--set", "steps=0"],
+    ),
     of_params("steps", "12", "integer"),
     of_params("steps", True, "integer"),
     of_params("steps", None, "integer"),

@@ -329,7 +329,7 @@ def test_a_worker_warms_up_as_it_is_told(handler: Any) -> None:
     handler.settings["warm_up"] = 7
     with pytest.raises(ValueError, match="must be a list"):
         handler._warm_up()
-    for wrong in ({"width": 90}, {"width": 90, "height": 60, "params": {"steps": 0}}, {"width": "a", "height": 3}, 7):
+    for wrong in ({"width": 90}, {"width": 90, "height": 60, "params": {"steps": -1}}, {"width": "a", "height": 3}, 7):
         handler.settings["warm_up"] = [wrong]
         with pytest.raises(ValueError, match="warm_up"):
             handler._warm_up()

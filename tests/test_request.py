@@ -71,7 +71,7 @@ def test_previews_are_no_setting_of_the_picture() -> None:
 
 
 def test_a_form_and_a_body_give_the_same_request() -> None:
-    params = {"preset": "draft", "seed": 4, "regions": {"portrait": {"weight": 0.1}}}
+    params = {"preset": "fast", "seed": 4, "regions": {"portrait": {"weight": 0.1}}}
     form = read_form(
         {"photo": bytearray(b"\x89photo"), "prompt": b" fire ", "mask": b"mask", "params": json.dumps(params).encode()},
         None,
@@ -81,7 +81,7 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
     assert read_body(body, "application/json", None) == form
     assert read_body(json.dumps(body).encode(), "application/JSON; charset=utf-8", None) == form
     assert (form.photo, form.mask, form.prompt, form.seed) == (b"\x89photo", b"mask", "fire", 4)
-    assert (form.config.steps, form.config.regions.portrait.weight) == (40, 0.1)
+    assert (form.config.steps, form.config.regions.portrait.weight) == (80, 0.1)
 
 
 def test_optional_fields_may_be_left_out_or_null() -> None:

@@ -43,7 +43,7 @@ def test_presets_and_bounds_are_those_of_the_settings() -> None:
     validator = jsonschema.Draft202012Validator(params_schema())
     for name, preset in PRESETS.items():
         assert validator.is_valid({"preset": name, **preset, "seed": 3})
-    for bad in ({"steps": 0}, {"seed": -1}, {"preset": "best"}, {"mode": "both"}, {"colour": 1}, {"size": 4096}):
+    for bad in ({"steps": -1}, {"seed": -1}, {"preset": "best"}, {"mode": "both"}, {"colour": 1}, {"size": 4096}):
         assert not validator.is_valid(bad)
         with pytest.raises(InputError):
             from_params(bad)

@@ -217,8 +217,8 @@ def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server)
 def test_the_client_raises_the_servers_own_errors(server: serve.Server, tmp_path: Path) -> None:
     messages = set()
     for protocol in ({"url": server.url, "key_file": server.keys}, {"grpc": server.grpc, "key_file": server.keys}):
-        with pytest.raises(InputError, match="steps is 0") as caught:
-            client.request(photo(), "fire", params={"steps": 0}, **protocol)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="steps is -1") as caught:
+            client.request(photo(), "fire", params={"steps": -1}, **protocol)  # type: ignore[arg-type]
         assert caught.value.field == "steps"
         messages.add(caught.value.message)
         with pytest.raises(UnsupportedImageError) as unsupported:

@@ -25,7 +25,7 @@ QUICK = {"size": 64, "steps": 2, "patches": 2, "patch_size": 32, "start": "rando
 def ran(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(runs: int) -> tuple[int, dict[str, Any]]:
         out = tmp_path / "stability.json"
-        monkeypatch.setitem(PRESETS, "draft", QUICK)
+        monkeypatch.setitem(PRESETS, "fast", QUICK)
         flags = ["--runs", str(runs), "--bundle", str(tiny_folder), "--device", "cpu", "--out", str(out)]
         monkeypatch.setattr(sys, "argv", ["stability.py", *flags])
         with pytest.raises(SystemExit) as ended:

@@ -17,7 +17,8 @@ from torch import Tensor
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.embedded import start_training, training
-from genartisan.engine import Run
+from genartisan.engine import Run, finished
+from genartisan.errors import InputError
 from genartisan.images import Photo
 from genartisan.objective import LOSSES
 from genartisan.patches import plan
@@ -99,6 +100,37 @@ def test_a_run_begins_with_the_draft(tiny_bundle: Bundle) -> None:
     assert tiny_bundle.learned_start is not None
     draft = tiny_bundle.learned_start(run.direction, run.full.content)
     torch.testing.assert_close(first._picture, draft.detach())
+
+
+def test_without_steps_the_picture_is_the_draft_in_one_pass(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylizer, config = Stylizer(tiny_bundle, "cpu", "fp32"), QUICK.updated({"steps": 0, "coarse_share": 0.5})
+    asked = {"prompt": "fire", "config": config, "mask": tiny.mask()}
+    run = stylizer.steps(tiny.picture(), **asked)._run
+    assert tiny_bundle.learned_start is not None
+    draft = finished(tiny_bundle.learned_start(run.direction, run.content).detach(), run.photo, 1.0)
+
+    def refused(*arguments: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(type(stylizer.bundle.clip), "encode_image", refused)
+    monkeypatch.setattr(type(stylizer.bundle.vgg), "forward", refused)
+    result = stylizer(tiny.picture(), **asked)
+    assert result.image.tobytes() == draft.tobytes()
+    assert (result.report["steps"], result.report["losses"], result.report["history"]) == (0, {}, [])
+    assert [region["patches"] for region in result.report["regions"]] == [0, 0]
+    facts = stylizer.steps(tiny.picture(), **asked).explanation().facts
+    assert [region["share_of_patches"] for region in facts["regions"]] == [0, 0]
+    larger = stylizer(tiny.picture(), **{**asked, "config": config.updated({"output_size": 128})}).image
+    assert larger.size == (128, 96)
+
+
+def test_a_bundle_without_a_learned_start_draws_nothing_in_one_pass(tiny_bundle: Bundle) -> None:
+    stylizer = Stylizer(replace(tiny_bundle, learned_start=None), "cpu", "fp32")
+    with pytest.raises(InputError, match="has no learned start") as caught:
+        stylizer.steps(tiny.picture(), "fire", config=preset("draft"))
+    assert caught.value.field == "steps"
 
 
 def test_people_are_marked_by_the_weight_of_their_region(tiny_bundle: Bundle) -> None:

@@ -133,7 +133,7 @@ def test_a_server_at_another_address_is_asked_there(tiny_folder: Path, tmp_path:
         server = serve.start(**arguments, host="127.0.0.2")
     try:
         assert server.url.startswith("http://127.0.0.2:")
-        assert serving.call(server, {"photo": serve.tiny_photo(), "prompt": b"fire", "params": b'{"steps": 0}'}).error
+        assert serving.call(server, {"photo": serve.tiny_photo(), "prompt": b"fire", "params": b'{"steps": -1}'}).error
     finally:
         serve.stop(tmp_path / "state")
 

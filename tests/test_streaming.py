@@ -89,7 +89,7 @@ def test_events_come_while_work_is_done(server: serve.Server) -> None:
 def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(server: serve.Server) -> None:
     pid = serving.worker_pid(server)
     for fields, field in (
-        (with_params(steps=0), "steps"),
+        (with_params(steps=-1), "steps"),
         (with_params(preview_every=-1), "preview_every"),
         (with_params(preview_every="often"), "preview_every"),
         ({**FIELDS, "photo": b"no picture"}, "photo"),

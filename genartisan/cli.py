@@ -89,7 +89,7 @@ def stylize(options: argparse.Namespace) -> None:
             raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
     stylizer = load_stylizer(options)
     steps = stylizer.steps(options.photo, options.text, config=config, mask=options.mask, seed=seed)
-    with tqdm(total=config.steps, unit="step", disable=options.quiet, file=sys.stderr) as bar:
+    with tqdm(total=config.steps, unit="step", disable=options.quiet or not config.steps, file=sys.stderr) as bar:
         for step in steps:
             if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
                 bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()})

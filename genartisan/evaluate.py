@@ -121,7 +121,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
 
     pictures = picture_jobs(settings)
     starts = {
-        "judged": start_jobs(settings, settings.config),
+        "judged": start_jobs(settings, settings.config) if settings.config.steps else [],  # or there are no losses
         "paper": start_jobs(settings, settings.paper_config, "paper_"),
     }
     of_starts = [job for pairs in starts.values() for pair in pairs for job in pair]

@@ -91,6 +91,16 @@ def test_the_documents_tell_what_was_measured(settings: evaluation.Settings) -> 
         assert sheet.width > 2 * evaluation_report.SHEET_SIDE
 
 
+def test_drafts_are_judged_though_they_have_no_losses(settings: evaluation.Settings) -> None:
+    drafts = replace(settings, config=preset("draft", {"size": 48}))
+    results = evaluation.evaluate(drafts)
+    text = settings.output.read_text(encoding="utf-8")
+    assert results["starts"]["judged"] == []
+    assert len(results["pictures"]) == 2
+    assert "no losses to compare starts by" in text
+    assert "start over random start" not in text
+
+
 def test_pictures_that_are_made_are_kept(settings: evaluation.Settings) -> None:
     def made(some: evaluation.Settings) -> int:
         jobs = evaluation.picture_jobs(some)

@@ -92,7 +92,7 @@ def test_settings_reach_the_run(photo: str, tmp_path: Path, tiny_folder: Path) -
 
 
 @pytest.mark.parametrize(("flags", "words"), [
-    (["--steps", "0"], ["steps", "from 1 to 5000"]),
+    (["--steps", "-1"], ["steps", "from 0 to 5000"]),
     (["--steps", "many"], ["steps", "'many'"]),
     (["--seed", "-1"], ["seed", "from 0"]),
     (["--preset", "best"], ["preset", "paper, fast, draft"]),

@@ -55,6 +55,7 @@ def test_clip_sees_so_many_views_at_a_time(
     tiny_stylizer: Stylizer, most: int, views: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, seen = run_of(tiny_stylizer, "artisan"), list[int]()
+    run.scale_of(0)  # is prepared, for which CLIP looks at the photo
     embed = type(run.eyes).embed
 
     def watched(eyes: Any, squares: torch.Tensor) -> torch.Tensor:

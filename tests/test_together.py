@@ -56,6 +56,8 @@ def test_each_run_is_the_one_it_is_alone(tiny_stylizer: Stylizer, monkeypatch: p
 
 def test_clip_and_vgg_see_all_at_once(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     joined, views, pictures = runs(tiny_stylizer), list[int](), list[tuple[int, ...]]()
+    for run in joined:
+        run.scale_of(0)  # is prepared, for which CLIP and VGG look at the photo
     eyes = type(joined[0].eyes)
     embed, features = eyes.embed, eyes.features
 

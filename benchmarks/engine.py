@@ -145,7 +145,10 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     }
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/engine.py", *sys.argv[1:]]),
+        "command": shlex.join(
+            ["python", "benchmarks/engine.py"]
+            + ["CHECKOUT" if word == str(arguments.clipstyler) else word for word in sys.argv[1:]]
+        ),
         "hardware": {**hardware(device), "torchvision": version("torchvision")},
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",

@@ -84,7 +84,7 @@ class Objective:
             yield self._weighted(
                 self._of_clip(self._seen_by_clip(self._views(picture, scale, group)), scale, group, count)
             )
-        views = torch.cat((self._views(picture, scale, groups[-1]), self._whole(picture, scale)))  # (n + 1, 3, S, S)
+        views = self._views(picture, scale, groups[-1], with_whole=True)  # (n + 1, 3, S, S)
         of_clip = self._of_clip(self._seen_by_clip(views), scale, groups[-1], count)
         if len(groups) > 1:
             yield self._weighted(of_clip)
@@ -98,15 +98,17 @@ class Objective:
         with record_function("clip"):
             return self.eyes.embed(views)
 
-    def _views(self, picture: Tensor, scale: Scale, patches: PatchBatch) -> Tensor:
-        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``."""
-        with record_function("warp"):
-            return self.eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))
+    def _views(self, picture: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
+        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them the picture without its people.
 
-    def _whole(self, picture: Tensor, scale: Scale) -> Tensor:
-        """The picture without its people at CLIP's size, ``(1, 3, S, S)`` (eq 20)."""
+        The latter, which makes it ``(N + 1, 3, S, S)``, only ``with_whole`` (eq 20).
+        """
         with record_function("warp"):
-            return self.eyes.whole(picture if scale.background is None else picture * scale.background)
+            views = self.eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))
+            if not with_whole:
+                return views
+            whole = self.eyes.whole(picture if scale.background is None else picture * scale.background)
+            return torch.cat((views, whole))
 
     def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
         """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.
@@ -151,7 +153,7 @@ def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> li
     pictures = [picture.detach().requires_grad_() for _, picture, _, _ in jobs]
     batches = [scale.patches.at(step) for _, _, scale, step in jobs]
     views = [
-        torch.cat((own._views(picture, scale, batch), own._whole(picture, scale)))
+        own._views(picture, scale, batch, with_whole=True)
         for (own, _, scale, _), picture, batch in zip(jobs, pictures, batches, strict=True)
     ]
     eyes = jobs[0][0].eyes

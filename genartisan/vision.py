@@ -1,7 +1,7 @@
 """open_clip's vision transformer as the losses need it: the same weights and numbers, in fewer and cheaper operations.
 
 CLIP is most of a step, forward and back. On a CPU open_clip's own code, made for training, costs half as much again
-(1.32 for 0.88 s with 17 views, ViT-B/32 in fp32 on two cores of an Intel Xeon with AVX-512); a GPU is yet to be timed:
+(1.26 for 0.85 s with 17 views, ViT-B/32 in fp32 on two cores of an Intel Xeon with AVX-512); a GPU is yet to be timed:
 
 - patches are cut by a convolution with their own stride, whose gradient is slow; here they are rows of one product;
 - attention's inputs are not contiguous, so its products are batched ones; here all tokens are rows of one matrix;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,6 +139,21 @@ def managed(server: serve.Server, method: str, path: str, **options: Any) -> htt
     return httpx.request(
         method, f"{server.management}/{path}", headers=headers, timeout=120, trust_env=False, **options
     )
+
+
+def log(server: serve.Server) -> str:
+    """The worker's log with all that was logged so far.
+
+    TorchServe copies what its worker prints into that file in its own time. So one more request, which is refused, asks
+    for a line, and the log is read when that line, the last one, is in it.
+    """
+    url, path = f"{server.url}/predictions/genartisan", Path(server.logs) / "worker.log"
+    sent = httpx.post(url, files={}, headers=key(server), timeout=60, trust_env=False).headers["x-request-id"]
+    deadline = time.monotonic() + 30
+    while "\n" not in (text := path.read_text()).partition(sent)[2]:
+        assert time.monotonic() < deadline, f"no line of request {sent} in {path}"
+        time.sleep(0.02)
+    return text
 
 
 def in_flight(server: serve.Server) -> dict[str, float]:

@@ -98,8 +98,7 @@ BODIES: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.server
 @pytest.mark.parametrize("name", BODIES)
 def test_refused_over_http_alone(name: str, server: Server) -> None:
-    pid, log = serving.worker_pid(server), Path(server.logs) / "worker.log"
-    before = len(log.read_text())
+    pid, before = serving.worker_pid(server), len(serving.log(server))
     body, at, says = BODIES[name]
     answer = send(server, **body)
     assert answer.status in (400, 415), answer.content[:300]
@@ -107,7 +106,7 @@ def test_refused_over_http_alone(name: str, server: Server) -> None:
     assert says in answer.error["message"]
     assert post(server, GOOD).status == 200
     assert serving.worker_pid(server) == pid
-    assert "Traceback" not in log.read_text()[before:]
+    assert "Traceback" not in serving.log(server)[before:]
 
 
 @pytest.mark.server

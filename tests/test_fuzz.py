@@ -13,7 +13,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,11 +130,10 @@ def test_the_decoder_reads_or_refuses_whatever_it_gets() -> None:
 @pytest.fixture
 def same_worker(server: Server) -> Iterator[Server]:
     """The server, whose worker has to outlive the test, and to log no traceback meanwhile."""
-    pid, log = serving.worker_pid(server), Path(server.logs) / "worker.log"
-    before = len(log.read_text())
+    pid, before = serving.worker_pid(server), len(serving.log(server))
     yield server
     assert serving.worker_pid(server) == pid
-    assert "Traceback" not in log.read_text()[before:]
+    assert "Traceback" not in serving.log(server)[before:]
 
 
 @pytest.mark.server

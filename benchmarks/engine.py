@@ -204,7 +204,7 @@ def compiled(stylizer: Stylizer) -> Stylizer:
 
 def seconds_together(stylizer: Stylizer, photo: Path, config: StyleConfig, count: int) -> float:
     """The median of the warm steps of so many runs that CLIP and VGG see at once."""
-    runs = [stylizer.steps(photo, PROMPT, config=config, seed=SEED + number)._run for number in range(count)]
+    runs = [stylizer.steps(photo, PROMPT, config=config, seed=SEED + number).run for number in range(count)]
     clock = Clock(stylizer.device)
     for _ in range(min(config.steps, STEPS_TOGETHER)):
         step_together(runs)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from genartisan.endpoint import MODEL, STORE
@@ -28,6 +29,7 @@ def archive(
     store: str | Path = STORE,
     version: str = VERSION,
     settings: str | Path | None = None,
+    styles: Sequence[Path] = (),
 ) -> Path:
     """Builds an archive in ``store`` with torch-model-archiver, unless it is there already with these contents.
 
@@ -38,6 +40,7 @@ def archive(
         bundle: ``embedded``, ``official`` or a bundle's folder.
         version: of the model, as TorchServe reports it: letters, digits, dots and dashes.
         settings: the model's, instead of handlers/model-config.yaml.
+        styles: files of kept styles, to be served by their names.
 
     Raises:
         BundleError: there is no such bundle, or it is not whole.
@@ -63,6 +66,9 @@ def archive(
             if not (folder / name).is_file():
                 raise _missing(folder / name)
             _link(folder / name, stage / "bundle" / name)
+        for path in styles:
+            (stage / "styles").mkdir(exist_ok=True)
+            _link(path, stage / "styles" / path.name)
         contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
         contents |= {HANDLER: sha256(handlers / HANDLER), SETTINGS: sha256(settings)}
         for entry in manifest.networks.values():

@@ -21,20 +21,23 @@ from genartisan.errors import GenartisanError, InputError, ServeError, WeightsEr
 from genartisan.flags import (
     Parser,
     add_bundle_flag,
+    add_device_flags,
     add_evaluation_flags,
     add_key_flag,
     add_model_actions,
     add_request_flags,
     add_state_flag,
     add_stream_flags,
+    add_style_folder_flag,
     add_stylizer_flags,
     add_timeout_flag,
+    load_stylizer,
     params_of,
 )
+from genartisan.studio import add_frames_flags, add_style_actions, add_training_flags, frames, style, train_start
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.management import Models
-    from genartisan.stylizer import Stylizer
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
@@ -163,7 +166,19 @@ def archive(options: argparse.Namespace) -> None:
     """Builds the TorchServe archive."""
     from genartisan.archive import archive
 
-    print(archive(options.bundle, options.store, options.model_version, options.settings))
+    files = [] if options.styles is None else style_files(options)
+    print(archive(options.bundle, options.store, options.model_version, options.settings, files))
+
+
+def style_files(options: argparse.Namespace) -> list[Path]:
+    """Of the kept styles that are to be served; each is read first, to be sure of it."""
+    from genartisan.kept import StyleFolder, find
+
+    styles = StyleFolder(options.style_folder)
+    names = options.styles or list(styles)
+    for name in names:
+        find(styles, name)
+    return [styles.path(name) for name in names]
 
 
 def serve_(options: argparse.Namespace) -> None:
@@ -300,6 +315,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--report", metavar="R.json", help="write what was done and measured")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 
+    add_style_actions(command("style", style))
+    add_frames_flags(command("frames", frames))
+
     sub = command("segment", segment)
     sub.add_argument("photo")
     sub.add_argument("-o", "--output", required=True, metavar="MASK")
@@ -324,6 +342,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("archive", archive)
     sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
     sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
+    sub.add_argument("--styles", nargs="*", metavar="NAME", help="kept styles to serve by name; without a name all")
+    add_style_folder_flag(sub)
     sub.add_argument(
         "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
     )
@@ -363,15 +383,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("evaluate", evaluate)
     add_evaluation_flags(sub)
-    add_stylizer_flags(sub)
+    add_bundle_flag(sub)
+    add_device_flags(sub)
+
+    add_training_flags(command("train-start", train_start))
     return parser
-
-
-def load_stylizer(options: argparse.Namespace) -> Stylizer:
-    from genartisan.bundle import Bundle
-    from genartisan.stylizer import Stylizer
-
-    return Stylizer(Bundle.load(options.bundle), options.device, options.precision)
 
 
 def media_type_of(path: str, known: dict[str, str] = MEDIA_TYPES) -> str:

@@ -105,7 +105,7 @@ class Client(_Settings):
     def stylize(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -129,7 +129,7 @@ class Client(_Settings):
     def explain(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -141,7 +141,7 @@ class Client(_Settings):
     def stream(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -204,7 +204,7 @@ class AsyncClient(_Settings):
     async def stylize(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -222,7 +222,7 @@ class AsyncClient(_Settings):
     async def explain(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -234,7 +234,7 @@ class AsyncClient(_Settings):
     async def stream(
         self,
         photo: Source,
-        prompt: str,
+        prompt: str | None = None,
         *,
         mask: Source | None = None,
         params: dict[str, Any] | None = None,
@@ -273,7 +273,7 @@ class AsyncClient(_Settings):
 
 def request(
     photo: Source,
-    prompt: str,
+    prompt: str | None = None,
     *,
     url: str = URL,
     grpc: str | None = None,
@@ -289,7 +289,7 @@ def request(
 
 def stream(
     photo: Source,
-    prompt: str,
+    prompt: str | None = None,
     *,
     url: str = URL,
     timeout: float = TIMEOUT,
@@ -348,9 +348,11 @@ def _grpc(address: str) -> tuple[Any, Any]:
     return grpc, inference_grpc
 
 
-def _fields(photo: Source, prompt: str, mask: Source | None, params: dict[str, Any] | None) -> dict[str, bytes]:
+def _fields(photo: Source, prompt: str | None, mask: Source | None, params: dict[str, Any] | None) -> dict[str, bytes]:
     """The request's fields, as in a form."""
-    fields = {"photo": _content(photo, "photo"), "prompt": check_prompt(prompt).encode()}
+    fields = {"photo": _content(photo, "photo")}
+    if prompt is not None or not (params or {}).get("style"):  # a kept style has a sentence of its own
+        fields["prompt"] = check_prompt(prompt).encode()
     if mask is not None:
         fields["mask"] = _content(mask, "mask")
     if params is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,6 +26,7 @@ MAX_STEPS = 5000
 MAX_OUTPUT = 4096  # pixels of a finished picture's long side
 PREVIEW_EVERY = 10  # steps between two previews of a stream, where the request does not say
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
+STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a kept style; it is a file's name, too
 
 M = TypeVar("M", bound=BaseModel)
 Int = Annotated[int, Field(strict=True)]  # "12" and true are mistakes in JSON, not numbers
@@ -81,10 +83,13 @@ class StyleConfig(_Frozen):
     """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
     then the same network draws it from the larger photo, with strokes of the same size in pixels. Null: ``size``."""
     steps: Int = Field(400, ge=0, le=MAX_STEPS)  # optimiser steps, paper §5.2
-    """Optimiser steps. 0: none; the picture is the one that the bundle's learned start draws, in one pass."""
+    """Optimiser steps. 0: none; the picture is the one that ``style`` or the bundle's learned start draws, in one
+    pass."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
     """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
     patches of up to three quarters of their size."""
+    style: str | None = None  # ours
+    """Name of a kept style, whose network is the start, whatever ``start`` says; with steps 0 it draws the picture."""
     start: Literal["random", "identity", "bundle"] = Field("random", validate_default=True)  # paper §3.2
     """StyleNet's first weights. random: drawn from the seed. identity: those that copy the photo from step 1 on.
     bundle: the bundle's learned start, which styles it from step 1 on, or identity where a bundle has none."""
@@ -144,11 +149,19 @@ class StyleConfig(_Frozen):
             raise ValueError(f"must be at least size, {size}; lower size, or leave output_size out")
         return output_size
 
+    @field_validator("style")
+    @classmethod
+    def _is_a_name(cls, style: str | None) -> str | None:
+        return style if style is None else check_style_name(style)
+
     @field_validator("start")
     @classmethod
     def _draws_something(cls, start: str, others: ValidationInfo) -> str:
-        if start != "bundle" and others.data.get("steps") == 0:
-            raise ValueError("must be bundle where steps is 0: only a learned start draws a picture in one pass")
+        if start != "bundle" and others.data.get("steps") == 0 and others.data.get("style") is None:
+            raise ValueError(
+                "must be bundle where steps is 0 and there is no style: only a learned start or a kept style draws a "
+                "picture in one pass"
+            )
         return start
 
     @field_validator("source_text")
@@ -194,8 +207,8 @@ def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None)
 
 
 def preset_name(config: StyleConfig) -> str:
-    """The preset whose settings these are, or ``custom``; mode, output size and deadline are no part of a preset."""
-    chosen = config.model_dump(include={"mode", "timeout_s", "on_timeout"})
+    """The preset whose settings these are, or ``custom``; mode, style, output size and deadline are no part of one."""
+    chosen = config.model_dump(include={"mode", "style", "timeout_s", "on_timeout"})
     config = config.model_copy(update={"output_size": None})
     return next((name for name in PRESETS if preset(name, chosen) == config), "custom")
 
@@ -251,6 +264,8 @@ def check_prompt(prompt: object) -> str:
     Raises:
         InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
     """
+    if prompt is None:
+        raise InputError('prompt is missing; describe a style, such as "Watercolor painting".', "prompt")
     if not isinstance(prompt, str):
         raise InputError(f"prompt must be text, got {type(prompt).__name__}.", "prompt")
     if not prompt.strip():
@@ -273,6 +288,17 @@ def hidden(text: str) -> str:
         if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in TURNING:
             return character
     return ""
+
+
+def check_style_name(name: str) -> str:
+    """The name of a kept style.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not STYLE_NAME.fullmatch(name):
+        raise ValueError("must be the name of a kept style: up to 64 letters, digits, dots, - and _")
+    return name
 
 
 def check_seed(seed: object) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from genartisan.graphs import WORTH, Graphs, Outputs, Take
 from genartisan.images import Photo, to_image
 from genartisan.objective import LOSSES, Objective, descend_together
 from genartisan.patches import PatchPlan, Records, plan
-from genartisan.regions import NAMES, RegionMap
+from genartisan.regions import RegionMap
 from genartisan.render import rendered
-from genartisan.scales import Eyes, Scale, film_grain, halved, prepared
+from genartisan.scales import Eyes, Scale, content_of, film_grain, halved, prepared, strengths_in
 from genartisan.stylenet import StyleNet, adam, drawn, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
@@ -84,6 +85,7 @@ class Run:
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT, ``(D,)``.
         plan: the patches of all steps at the photo's size.
+        kept: the network of a kept style, of which the run starts from a copy; None: from what ``config.start`` names.
         graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
@@ -97,6 +99,7 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
+    kept: StyleNet | None = None
     graphs: Graphs | None = None
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
@@ -153,12 +156,20 @@ class Run:
         with torch.no_grad():
             picture = drawn(self.stylenet, self.content, self.dtype) if large is None else self._rendered(large)
         if not bool(torch.isfinite(picture).all()):
-            raise InputError(
-                f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
-                f"{len(self.history)} steps; lower it.",
-                "learning_rate",
-            )
-        return finished(picture, self.photo if large is None else large.photo, self.config.contrast)
+            raise self.divergence()
+        photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
+        if self.config.steps == 0 and not self.stylenet.sees_strengths:  # it knows of no regions, and no loss told it
+            strengths = self._strengths(photo, regions).to(picture)
+            picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
+        return finished(picture, photo, self.config.contrast)
+
+    def divergence(self) -> InputError:
+        """What to say of a network whose weights are no numbers."""
+        return InputError(
+            f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
+            f"{len(self.history)} steps; lower it.",
+            "learning_rate",
+        )
 
     def patches(self, steps: int) -> Records:
         """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
@@ -261,10 +272,17 @@ class Run:
     def _stylised(self, scale: Scale) -> Tensor:
         return drawn(self.stylenet, scale.content, self.dtype)
 
+    @property
+    def begins_styled(self) -> bool:
+        """Whether the network draws in the style already before its first step."""
+        return self.kept is not None or (self.config.start == "bundle" and self.bundle.learned_start is not None)
+
     def _fresh_stylenet(self) -> StyleNet:
         """This run's own network: nothing of an earlier request may be left in it."""
         learned = self.bundle.learned_start
-        if self.config.start == "random":
+        if self.kept is not None:
+            net = copy.deepcopy(self.kept)
+        elif self.config.start == "random":
             net = random_stylenet(self.seed)
         elif self.config.start == "bundle" and learned is not None:
             net = learned.written(self.direction)
@@ -303,24 +321,17 @@ class Run:
         return prepared(photo, regions, patches, self.eyes, self.device, content, self._strengths(photo, regions))
 
     def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """What StyleNet sees of a photo: ``(1, 3, H, W)``, with `film_grain` on all but the people, on the CPU.
-
-        Or ``(1, 4, H, W)``, with the map of strengths.
-        """
-        content = photo.pixels[None]  # (1, 3, H, W)
+        """What StyleNet sees of a photo: `content_of` it, on the CPU."""
         grain = film_grain(photo.size, self.config.grain, self.seed)
-        if grain is not None:
-            content = content + (grain if regions is None else grain * ~regions.portrait)
-        if not self.stylenet.sees_strengths:
-            return content
-        return torch.cat((content, self._strengths(photo, regions)), dim=1)
+        portrait = None if regions is None else regions.portrait[None, None].float()
+        strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
+        return content_of(photo.pixels[None], grain, portrait, strengths)
 
     def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
         if regions is None:
             return torch.ones_like(photo.pixels[None, :1])
-        background, portrait = (min(1.0, getattr(self.config.regions, name).weight) for name in NAMES)
-        return regions.weighed((background, portrait))[None, None]
+        return regions.weighed(strengths_in(self.config))[None, None]
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:
@@ -342,6 +353,21 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
     for run, index in zip(runs, indices, strict=True):
         run.update(index)
     return [run.done(picture.detach(), own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
+
+
+def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
+    """The steps of several runs that optimise one network, the first run's: one of each, and again, to their ends.
+
+    Raises:
+        ValueError: their steps are captured.
+    """
+    if any(run.graphs is not None for run in runs):
+        raise ValueError("runs that share a network come from a Stylizer without graphs")
+    for run in runs[1:]:
+        run.stylenet, run.optimizer = runs[0].stylenet, runs[0].optimizer
+    for _ in range(max(run.config.steps for run in runs)):
+        for run in runs:
+            yield from islice(run, 1)
 
 
 def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:

@@ -1,7 +1,8 @@
 """The events of a stream, which a server sends and a client reads: one JSON object a line (application/x-ndjson).
 
-``accepted`` comes first, when the input is known to be good; then ``progress``; last ``result``, or ``error``. An event
-of another name is to be skipped: later versions may send more. ``held`` and ``released`` belong to another request, by
+``accepted`` comes first, when the input is known to be good; then a ``draft``, where the run starts from a network that
+draws in the style already; then ``progress``; last ``result``, or ``error``. An event of another name is to be skipped:
+later versions may send more. ``held`` and ``released`` belong to another request, by
 which a worker is kept idle before it is removed (`genartisan.management`).
 """
 
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from genartisan.errors import GenartisanError
 
 if TYPE_CHECKING:  # a client need not wait for torch
+    from PIL import Image
+
     from genartisan.engine import Step
     from genartisan.stylizer import Stylization
 
@@ -36,10 +39,14 @@ def accepted(request_id: str, seed: int, steps: int, bundle: str) -> Event:
 def progress(steps: Stylization, preview_every: int) -> Iterator[Event]:
     """Runs the steps, and tells now and then how it goes: of the first and last step, and of each with a preview.
 
+    A run with steps whose start draws in the style begins with its draft; one without steps has it as its result.
+
     Args:
-        preview_every: steps between two previews, the picture so far; 0 for none.
+        preview_every: steps between two previews, the picture so far; 0 for none, and no draft.
     """
     told = -PAUSE
+    if preview_every > 0 and steps.run.config.steps > 0 and (drawn := steps.draft()) is not None:
+        yield draft(drawn, time.perf_counter() - steps.run.began)
     for step in steps:
         with_preview = preview_every > 0 and step.index % preview_every == 0
         if with_preview or step.index in (1, step.total) or time.perf_counter() - told >= PAUSE:
@@ -47,9 +54,19 @@ def progress(steps: Stylization, preview_every: int) -> Iterator[Event]:
             yield _progress(step, with_preview)
 
 
-def _progress(step: Step, with_preview: bool) -> Event:
+def draft(picture: Image.Image, seconds: float) -> Event:
+    """The picture before the first step, so many seconds after the request came in."""
+    return {"event": "draft", "seconds": round(seconds, 3), "preview": _preview(picture)}
+
+
+def _preview(picture: Image.Image) -> str:
+    """In base64, as JPEG."""
     from genartisan.images import encode
 
+    return base64.b64encode(encode(picture, "image/jpeg", PREVIEW_QUALITY)).decode()
+
+
+def _progress(step: Step, with_preview: bool) -> Event:
     event: Event = {
         "event": "progress",
         "step": step.index,
@@ -59,7 +76,7 @@ def _progress(step: Step, with_preview: bool) -> Event:
         "losses": step.losses,
     }
     if with_preview:
-        event["preview"] = base64.b64encode(encode(step.preview(), "image/jpeg", PREVIEW_QUALITY)).decode()
+        event["preview"] = _preview(step.preview())
     return event
 
 

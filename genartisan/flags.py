@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments, merged
 from genartisan.endpoint import READY_WITHIN, STATE
 from genartisan.errors import InputError
+
+if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
+    from genartisan.stylizer import Stylizer
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,12 +70,18 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
     """PHOTO, TEXT, -o and the settings that `stylize` and `request` share."""
     parser.add_argument("photo")
-    parser.add_argument("text", help='the style, such as "Watercolor painting"')
+    parser.add_argument("text", nargs="?", help='such as "Watercolor painting"; may be left out with --style')
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
     parser.add_argument("--mask", help="a picture of the photo's size, white where people are")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help=f"{', '.join(PRESETS)} (default: {DEFAULT_PRESET})")
+    add_setting_flags(parser)
+
+
+def add_setting_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_PRESET) -> None:
+    """The settings, beginning with the preset ``default``; `params_of` reads them."""
+    parser.add_argument("--preset", default=default, help=f"{', '.join(PRESETS)} (default: {default})")
     parser.add_argument("--seed", type=number, default=0)
     fields = StyleConfig.model_fields
+    parser.add_argument("--style", metavar="NAME", help=fields["style"].description)
     parser.add_argument("--mode", help="artisan (preserves people) or clipstyler")
     steps = fields["steps"]
     parser.add_argument("--steps", type=number, metavar="N", help=f"{steps.description} (paper: {steps.default})")
@@ -100,9 +109,22 @@ def add_bundle_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder (default: embedded)")
 
 
+def add_style_folder_flag(parser: argparse.ArgumentParser) -> None:
+    """Where kept styles are."""
+    parser.add_argument(
+        "--style-folder", type=Path, metavar="DIR", help="of kept styles (default: styles in the cache, see README)"
+    )
+
+
 def add_stylizer_flags(parser: argparse.ArgumentParser) -> None:
-    """The networks and where they run."""
+    """The networks, the kept styles and where they run; `load_stylizer` reads them."""
     add_bundle_flag(parser)
+    add_style_folder_flag(parser)
+    add_device_flags(parser)
+
+
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Where the networks run."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
 
@@ -127,9 +149,19 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
 
 
+def load_stylizer(options: argparse.Namespace) -> Stylizer:
+    """The networks that the flags name."""
+    from genartisan.bundle import Bundle
+    from genartisan.kept import StyleFolder
+    from genartisan.stylizer import Stylizer
+
+    styles = StyleFolder(options.style_folder)
+    return Stylizer(Bundle.load(options.bundle), options.device, options.precision, styles=styles)
+
+
 def params_of(options: argparse.Namespace) -> dict[str, Any]:
     """The flags as the ``params`` of a request; the library's own checks judge them."""
-    names = ("mode", "steps", "size", "output_size")
+    names = ("style", "mode", "steps", "size", "output_size")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
 

@@ -22,6 +22,8 @@ MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
 MIN_SIDE = 16  # pixels: StyleNet halves the picture three times
 MAX_ASPECT = 16  # long side / short side: beyond it a resized photo has no room for a patch
 
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
+
 PictureSource = str | Path | bytes | bytearray | Image.Image
 
 
@@ -71,6 +73,22 @@ def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MA
     channels = channels.float().div_(255)  # (3 or 4, H, W)
     opaque = not has_alpha or bool((channels[3:] == 1).all())
     return Photo(channels[:3], None if opaque else channels[3:])
+
+
+def pictures_in(folder: str | Path, field: str = "photos") -> list[Path]:
+    """The picture files of a folder, by their names in order; others are passed over.
+
+    Raises:
+        InputError: it is no folder, or has none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{field} {str(folder)!r} is no folder; name one that holds pictures.", field)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        known = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"{field} {str(folder)!r} holds no picture; put some there ({known}).", field)
+    return found
 
 
 def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "mask") -> Tensor:

@@ -68,7 +68,7 @@ class Limits(BaseModel):
             )
         return limits
 
-    def admit(self, photo: bytes, mask: bytes | None, prompt: str, config: StyleConfig) -> StyleConfig:
+    def admit(self, photo: bytes, mask: bytes | None, prompt: str | None, config: StyleConfig) -> StyleConfig:
         """The settings with their deadline, if the request is within the limits.
 
         Raises:
@@ -82,7 +82,7 @@ class Limits(BaseModel):
                     "Send a smaller file.",
                     field,
                 )
-        if len(prompt) > self.prompt_characters:
+        if prompt is not None and len(prompt) > self.prompt_characters:
             raise InputError(
                 f"prompt has {len(prompt)} characters; this server takes at most {self.prompt_characters}. Shorten it.",
                 "prompt",

@@ -25,7 +25,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ON_CPU)
 
 
-def fitting_size(stylizer: Stylizer, photo: Any, prompt: str, config: StyleConfig, **others: Any) -> int | None:
+def fitting_size(stylizer: Stylizer, photo: Any, prompt: str | None, config: StyleConfig, **others: Any) -> int | None:
     """A size at which this picture does not run out of memory, found by a run at a larger one; None if there is none.
 
     Args:

@@ -9,6 +9,7 @@ fit. Strokes keep their size in pixels, so in a larger picture they are finer.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -26,12 +27,14 @@ class HeldNorm(nn.Module):
 
     Args:
         norm: whose scale and shift it has, if any.
-        maps: on which the statistics are taken, ``(1, C, H, W)``.
+        statistics: variance and mean, ``(1, C, 1, 1)``, of each picture that counts; all count alike.
     """
 
-    def __init__(self, norm: nn.InstanceNorm2d, maps: Tensor) -> None:
+    def __init__(self, norm: nn.InstanceNorm2d, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        variance, mean = torch.var_mean(maps.float(), dim=(2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)
+        variances, means = (torch.cat(each) for each in zip(*statistics, strict=True))  # (N, C, 1, 1)
+        mean = means.mean(dim=0, keepdim=True)  # (1, C, 1, 1)
+        variance = (variances + (means - mean).square()).mean(dim=0, keepdim=True)  # of all their pixels together
         scale, shift = (variance + norm.eps).rsqrt(), torch.zeros_like(mean)
         if norm.affine:
             scale, shift = scale * norm.weight[:, None, None], shift + norm.bias[:, None, None]
@@ -42,20 +45,25 @@ class HeldNorm(nn.Module):
 
 
 @torch.no_grad()
-def with_held_norms(net: StyleNet, content: Tensor) -> StyleNet:
-    """A copy of a network whose norms have, whatever it is given, the statistics they have on ``content``."""
+def with_held_norms(net: StyleNet, *contents: Tensor) -> StyleNet:
+    """A copy of a network whose norms have, whatever it is given, the statistics they have on some contents together.
+
+    Args:
+        contents: each ``(1, 3 or 4, H, W)``.
+    """
     held = copy.deepcopy(net)
-    found: dict[str, HeldNorm] = {}
+    norms = {name: module for name, module in held.named_modules() if isinstance(module, nn.InstanceNorm2d)}
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
 
     def note(norm: nn.InstanceNorm2d, inputs: tuple[Tensor], name: str) -> None:
-        found[name] = HeldNorm(norm, inputs[0])
+        found[name].append(torch.var_mean(inputs[0].float(), dim=(2, 3), correction=0, keepdim=True))
 
-    for name, module in held.named_modules():
-        if isinstance(module, nn.InstanceNorm2d):
-            module.register_forward_pre_hook(partial(note, name=name))
-    held(content)
-    for name, norm in found.items():
-        held.set_submodule(name, norm)
+    for name, norm in norms.items():
+        norm.register_forward_pre_hook(partial(note, name=name))
+    for content in contents:
+        held(content)
+    for name, norm in norms.items():
+        held.set_submodule(name, HeldNorm(norm, found[name]))
     return held
 
 

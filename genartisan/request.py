@@ -35,6 +35,7 @@ class StyleRequest:
 
     Attributes:
         photo: the encoded photo.
+        prompt: the sentence; None for that of the kept style which the settings name.
         mask: an encoded portrait mask, or None.
         media_type: of the answer, one of `MEDIA_TYPES`.
         picture_type: of the picture in the answer, one of `genartisan.images.OUTPUTS`.
@@ -42,7 +43,7 @@ class StyleRequest:
     """
 
     photo: bytes
-    prompt: str
+    prompt: str | None
     mask: bytes | None
     config: StyleConfig
     seed: int
@@ -57,7 +58,7 @@ class StyleRequest:
             bundle: the SHA-256 of the bundle's manifest.
         """
         settings = self.config.model_dump_json(exclude={"timeout_s", "on_timeout"})  # they only cut it short
-        parts = (self.photo, self.mask or b"", self.prompt.encode(), settings.encode())
+        parts = (self.photo, self.mask or b"", (self.prompt or "").encode(), settings.encode())
         digests = [hashlib.sha256(part).hexdigest() for part in parts]
         whole = [*digests, self.mask is not None, self.seed, bundle]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
@@ -156,12 +157,13 @@ def _media_types(accept: str | None) -> tuple[str, str]:
 def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, accept: str | None) -> StyleRequest:
     if photo is None:
         raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
-    if prompt is None:
+    if prompt is None and not (isinstance(params, Mapping) and params.get("style")):
         raise InputError(f"prompt is missing; {HOW_TO_ASK}.", "prompt")
+    prompt = None if prompt is None else check_prompt(prompt)
     media_type, picture_type = _media_types(accept)
     params, preview_every = _without_preview({} if params is None else params)
     config, seed = from_params(params)
-    return StyleRequest(photo, check_prompt(prompt), mask, config, seed, media_type, picture_type, preview_every)
+    return StyleRequest(photo, prompt, mask, config, seed, media_type, picture_type, preview_every)
 
 
 def _without_preview(params: Any) -> tuple[Any, int]:

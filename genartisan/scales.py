@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genartisan.bundle import Frozen
+from genartisan.config import StyleConfig
 from genartisan.images import MIN_SIDE, Photo, resized
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchBatch, PatchPlan
-from genartisan.regions import RegionMap
+from genartisan.regions import NAMES, RegionMap
 
 GRAIN_OCTAVES = (0, 1, 2)  # grids of single pixels, of 2 and of 4: coarser ones alone turn pencil lines to woodcut
 
@@ -146,6 +147,26 @@ def prepared(
         plan=plan,
         patches=plan.to(device),
     )
+
+
+def strengths_in(config: StyleConfig) -> tuple[float, float]:
+    """How strongly each of `NAMES` is to be styled, 0-1: the weight of its patches."""
+    background, portrait = (min(1.0, getattr(config.regions, name).weight) for name in NAMES)
+    return background, portrait
+
+
+def content_of(photo: Tensor, grain: Tensor | None, portrait: Tensor | None, strengths: Tensor | None) -> Tensor:
+    """What StyleNet sees of a photo, ``(1, 3, H, W)``: with grain on all but the people; or with strengths beside it.
+
+    Args:
+        photo: RGB in [0, 1], ``(1, 3, H, W)``.
+        grain: of `film_grain`, ``(1, 1, H, W)``, or None.
+        portrait: how much of each pixel is a person's, 0-1, ``(1, 1, H, W)``; None: nothing.
+        strengths: how strongly each is to be styled, 0-1, ``(1, 1, H, W)``, for a network that sees them; or None.
+    """
+    if grain is not None:
+        photo = photo + (grain if portrait is None else grain * (1 - portrait))
+    return photo if strengths is None else torch.cat((photo, strengths), dim=1)  # (1, 3 or 4, H, W)
 
 
 def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:

@@ -49,11 +49,12 @@ def request_schema() -> Schema:
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": ["photo", "prompt"],
+        "required": ["photo"],
         "properties": {
             "photo": {**base64, "description": f"{PICTURE}."},
             "prompt": {
-                "type": "string", "minLength": 1, "maxLength": MAX_PROMPT, "description": "The style, in words.",
+                "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
+                "description": "The style, in words. Where params name a kept style, it may be left out.",
             },
             "mask": {**base64, "description": f"{PICTURE}, of the photo's size, white where people are."},
             "params": {"$ref": "#/components/schemas/Params"},
@@ -168,7 +169,7 @@ def event_schema() -> Schema:
     return {
         "type": "object",
         "required": ["event"],
-        "properties": {"event": {"enum": ["accepted", "progress", "result", "error"]}},
+        "properties": {"event": {"enum": ["accepted", "draft", "progress", "result", "error"]}},
     }
 
 

@@ -60,6 +60,12 @@ class StyleNet(nn.Module):
         self.last = nn.Conv2d(c, 3, 1)
 
     @property
+    def architecture(self) -> dict[str, int | bool]:
+        """The arguments that make another like it."""
+        affine = bool(cast(nn.InstanceNorm2d, self.entry.conv[1]).affine)
+        return {"base_channels": self.first.out_channels, "inputs": self.first.in_channels, "affine": affine}
+
+    @property
     def sees_strengths(self) -> bool:
         """Whether the input has a fourth channel, the map of strengths."""
         return self.first.in_channels > 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -22,6 +22,7 @@ from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
 from genartisan.images import Photo, PictureSource, fitted, read_mask, read_photo, resized, to_image
+from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.patches import plan
 from genartisan.region_report import Explanation, region_plan, region_report
 from genartisan.regions import RegionMap, from_mask, segment
@@ -82,7 +83,8 @@ class Stylization(Iterator[Step]):
         return self._begin()
 
     @property
-    def _run(self) -> Run:
+    def run(self) -> Run:
+        """The run whose steps these are."""
         return self._begun.run
 
     @property
@@ -93,13 +95,23 @@ class Stylization(Iterator[Step]):
     def __next__(self) -> Step:
         if self._closed:
             raise StopIteration
-        return next(self._run)
+        return next(self.run)
+
+    def draft(self) -> Image.Image | None:
+        """What the learned start or the kept style draws in one pass, before the first step; None if neither is used.
+
+        Raises:
+            ValueError: a step has been taken.
+        """
+        if self.run.history:
+            raise ValueError("a draft is there before the first step only; previews come with the steps")
+        return self.run.picture() if self.run.begins_styled else None
 
     def close(self) -> None:
         """Ends the optimisation here."""
         self._closed = True
         if "_begun" in vars(self):
-            self._run.close()
+            self.run.close()
 
     def result(self) -> Result:
         """The picture as it is now, with its report.
@@ -108,12 +120,12 @@ class Stylization(Iterator[Step]):
             InputError: the optimisation diverged.
         """
         with timed(self._seconds, "render"):
-            image = self._run.picture(self._begun.large())
+            image = self.run.picture(self._begun.large())
         return Result(image, self._report(image))
 
     def explanation(self) -> Explanation:
         """What each region will get, without optimising."""
-        run = self._run
+        run = self.run
         view = to_image(run.photo.pixels) if run.regions is None else run.regions.overlay(run.photo)
         facts = {
             **self._facts,
@@ -129,7 +141,7 @@ class Stylization(Iterator[Step]):
         return Explanation(view, facts)
 
     def _report(self, image: Image.Image) -> dict[str, Any]:
-        run = self._run
+        run = self.run
         losses = run.losses()
         total = time.perf_counter() - run.began
         seconds = {"total": total, **self._seconds, "optimise": total - sum(self._seconds.values())}
@@ -160,6 +172,7 @@ class Stylizer:
             faster if the bundle's CLIP does little else; else fp32.
         prompt_bytes: of the latest prompts' text directions that are kept; 0 keeps none.
         graphs: on a CUDA device, capture a step of each size once and replay it (`genartisan.graphs`).
+        styles: the kept styles by name (`genartisan.kept`); by default those made on this machine.
 
     Raises:
         InputError: no such device or precision here, or graphs on a device that has none.
@@ -172,7 +185,9 @@ class Stylizer:
         precision: str = "auto",
         prompt_bytes: int = PROMPT_BYTES,
         graphs: bool = False,
+        styles: Mapping[str, KeptStyle] | None = None,
     ) -> None:
+        self.styles = StyleFolder() if styles is None else styles
         self.device = find_device(device)
         self.precision = find_precision(precision, self.device, bundle.clip.multiplies)
         self.dtype = PRECISIONS[self.precision]
@@ -188,7 +203,7 @@ class Stylizer:
     def __call__(
         self,
         photo: PictureSource,
-        prompt: str,
+        prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
         mask: PictureSource | None = None,
@@ -200,7 +215,8 @@ class Stylizer:
 
         Args:
             photo: a path, encoded bytes or a PIL image.
-            prompt: the style, such as "Watercolor painting".
+            prompt: the style, such as "Watercolor painting"; with a kept style it may be left out, which then has
+                its own.
             config: the settings; by default the paper's.
             mask: white where people are, of the photo's size; by default FCN finds them.
             seed: of the crops and of a random start.
@@ -216,7 +232,7 @@ class Stylizer:
     def steps(
         self,
         photo: PictureSource,
-        prompt: str,
+        prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
         mask: PictureSource | None = None,
@@ -226,9 +242,11 @@ class Stylizer:
 
         This checks the input, and the first step begins with the work: so bad input is told at once.
         """
-        prompt, seed = check_prompt(prompt), check_seed(seed)
-        config = config or StyleConfig()
-        if config.steps == 0 and self.bundle.learned_start is None:
+        config, seed = config or StyleConfig(), check_seed(seed)
+        kept = None if config.style is None else find(self.styles, config.style)
+        own = None if kept is None else kept.about.prompt
+        prompt = own if prompt is None and own is not None else check_prompt(prompt)
+        if config.steps == 0 and kept is None and self.bundle.learned_start is None:
             raise InputError(
                 f"steps is 0, but bundle {self.bundle.name!r} has no learned start, which would draw a picture in one "
                 "pass; take more steps, or preset fast.",
@@ -261,10 +279,13 @@ class Stylizer:
                 seed=seed,
                 device=self.device,
                 dtype=self.dtype,
+                kept=None if kept is None else kept.stylenet,
                 graphs=self.graphs,
                 began=began,
             )
             run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
+            if config.steps == 0 and own not in (None, prompt):
+                run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
             if portrait is not None and regions is None:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
 
@@ -281,6 +302,14 @@ class Stylizer:
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""
         return segment(self.bundle.fcn, photo) if mask is None else from_mask(read_mask(mask, photo.size))
+
+    def direction(self, prompt: str, source_text: str = "a Photo") -> Tensor:
+        """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, kept for the next time.
+
+        Raises:
+            InputError: both mean the same.
+        """
+        return self._direction(prompt, source_text)[0]
 
     def _direction(self, prompt: str, source_text: str) -> tuple[Tensor, bool]:
         """ΔT, ``(D,)``, and whether it was known already."""

@@ -19,7 +19,7 @@ def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = F
     """Shows how it goes until the ``result``, and returns that.
 
     Args:
-        previews: a folder for the previews, made if missing: ``step_0010.jpg`` and so on.
+        previews: a folder for the previews, made if missing: ``step_0010.jpg`` and so on; the draft is of step 0.
 
     Raises:
         InputError: a preview cannot be written.
@@ -35,11 +35,12 @@ def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = F
                 losses = ", ".join(f"{name}={value:.4g}" for name, value in event["losses"].items())
                 bar.set_postfix_str(f"{bar.format_interval(event['eta_s'])} left, {losses}", refresh=False)
                 bar.update(event["step"] - bar.n)
-                if previews is not None and "preview" in event:
-                    _write(previews / f"step_{event['step']:04}.jpg", base64.b64decode(event["preview"]))
             elif event["event"] == "result":
                 bar.update(event["report"]["steps"] - bar.n)
                 return event
+            if previews is not None and "preview" in event:
+                step = event.get("step", 0)
+                _write(previews / f"step_{step:04}.jpg", base64.b64decode(event["preview"]))
     raise ServeError("the stream ended without a result.", "stream")
 
 

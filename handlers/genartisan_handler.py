@@ -35,6 +35,7 @@ from genartisan.config import from_params
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
+from genartisan.kept import StyleFolder
 from genartisan.limits import Limits
 from genartisan.memory import fitting_size, out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
@@ -52,7 +53,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.settings = context.model_yaml_config["handler"]
         self.limits = Limits.of_server(self.settings.get("limits", {}), context.model_yaml_config["responseTimeout"])
         torch.set_float32_matmul_precision("highest")  # BaseHandler's module lowers it on CUDA, the library does not
-        folder = Path(context.system_properties["model_dir"]) / "bundle"
+        archive = Path(context.system_properties["model_dir"])
+        folder, styles = archive / "bundle", StyleFolder(archive / "styles")
         bundle, self.bundle_hash = Bundle.load(folder), sha256(folder / MANIFEST)
         device = self._device(context)
         set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config.get("maxWorkers", 1)))
@@ -62,6 +64,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             self.settings["precision"],
             int(self.settings["prompt_cache_bytes"]),
             graphs=self.settings.get("cuda_graphs", False) is True and device.startswith("cuda"),
+            styles=dict(styles),
         )
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
@@ -113,7 +116,9 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         else:
             request = read_form(fields, headers.get("accept"))
         self.record.mode = request.config.mode
-        self.record.details["prompt_characters"] = len(request.prompt)
+        self.record.details["prompt_characters"] = len(request.prompt or "")
+        if request.config.style is not None:
+            self.record.details["style"] = request.config.style
         if self.settings.get("log_prompts"):
             self.record.details["prompt"] = request.prompt
         config = self.limits.admit(request.photo, request.mask, request.prompt, request.config)
@@ -192,6 +197,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 "sha256": self.bundle_hash,
                 "files": {entry.file: entry.sha256 for entry in bundle.manifest.networks.values()},
             },
+            "styles": {name: kept.about.prompt for name, kept in self.stylizer.styles.items()},
             "limits": self.limits.model_dump(),
             "input": schema.description(),
         }

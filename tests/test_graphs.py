@@ -167,7 +167,7 @@ def test_cleared_graphs_are_captured_anew(tiny_stylizer: Stylizer, capturing: St
 
 
 def test_captured_runs_take_no_steps_together(capturing: Stylizer) -> None:
-    runs = [capturing.steps(tiny.picture(seed=seed), "fire", config=CONFIG)._run for seed in (1, 2)]
+    runs = [capturing.steps(tiny.picture(seed=seed), "fire", config=CONFIG).run for seed in (1, 2)]
     with pytest.raises(ValueError, match="without graphs"):
         step_together(runs)
 

@@ -19,7 +19,7 @@ CONFIG = StyleConfig(size=64, steps=3, patches=7, patch_size=32)
 
 def run_of(stylizer: Stylizer, mode: str) -> Run:
     steps = stylizer.steps(tiny.picture(), "fire", config=CONFIG.updated({"mode": mode}), mask=tiny.mask())
-    return steps._run
+    return steps.run
 
 
 def gradient(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from genartisan import start_training
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
-from genartisan.embedded import start_training, training
+from genartisan.embedded import training
 from genartisan.engine import Run, finished
 from genartisan.errors import InputError
 from genartisan.images import Photo
@@ -96,7 +97,7 @@ def test_a_run_begins_with_the_draft(tiny_bundle: Bundle) -> None:
     stylizer = Stylizer(tiny_bundle, "cpu", "fp32")
     steps = stylizer.steps(tiny.picture(), "fire", config=QUICK, mask=tiny.mask())
     first = next(steps)
-    run = steps._run
+    run = steps.run
     assert tiny_bundle.learned_start is not None
     draft = tiny_bundle.learned_start(run.direction, run.full.content)
     torch.testing.assert_close(first._picture, draft.detach())
@@ -107,7 +108,7 @@ def test_without_steps_the_picture_is_the_draft_in_one_pass(
 ) -> None:
     stylizer, config = Stylizer(tiny_bundle, "cpu", "fp32"), QUICK.updated({"steps": 0, "coarse_share": 0.5})
     asked = {"prompt": "fire", "config": config, "mask": tiny.mask()}
-    run = stylizer.steps(tiny.picture(), **asked)._run
+    run = stylizer.steps(tiny.picture(), **asked).run
     assert tiny_bundle.learned_start is not None
     draft = finished(tiny_bundle.learned_start(run.direction, run.content).detach(), run.photo, 1.0)
 
@@ -140,7 +141,7 @@ def test_people_are_marked_by_the_weight_of_their_region(tiny_bundle: Bundle) ->
         config = QUICK.updated(changes)
         steps = stylizer.steps(tiny.picture(), "fire", config=config, mask=tiny.mask(box=(0, 0, 32, 48)))
         next(steps)
-        return steps._run.full.content[0, 3]  # (48, 64)
+        return steps.run.full.content[0, 3]  # (48, 64)
 
     seen = strengths(regions={"portrait": {"weight": 0.25}, "background": {"weight": 3.0}})
     assert torch.equal(seen[:, :32], torch.full((48, 32), 0.25))
@@ -149,7 +150,7 @@ def test_people_are_marked_by_the_weight_of_their_region(tiny_bundle: Bundle) ->
     halved = QUICK.updated({"coarse_share": 1.0})
     steps = stylizer.steps(tiny.picture(), "fire", config=halved, mask=tiny.mask(box=(0, 0, 32, 48)))
     next(steps)
-    assert steps._run.coarse.content.shape == (1, 4, 24, 32)
+    assert steps.run.coarse.content.shape == (1, 4, 24, 32)
 
 
 @pytest.mark.parametrize("name", ["random", "identity"])
@@ -274,7 +275,7 @@ def test_the_shipped_drafts_are_half_way_and_leave_people_alone(prompt: str) -> 
             Image.fromarray(photo), prompt, config=config.updated({"start": name, "regions": regions})
         )
         step = next(steps)
-        return step.losses["patch"], step._picture[0], steps._run
+        return step.losses["patch"], step._picture[0], steps.run
 
     (draft, picture, run), (copy, _, _) = first("bundle"), first("identity")
     assert draft < 0.85 * copy

@@ -214,7 +214,7 @@ def test_the_deadline_counts_from_the_request_and_the_report_counts_everything(t
 
 
 def test_a_run_that_is_out_of_time_says_so_once(tiny_stylizer: Stylizer) -> None:
-    run = tiny_stylizer.steps(tiny.picture(), "fire", config=quick(timeout_s=1e-6))._run
+    run = tiny_stylizer.steps(tiny.picture(), "fire", config=quick(timeout_s=1e-6)).run
     list(run)
     assert run.is_over()
     assert run.is_over()
@@ -354,7 +354,7 @@ def test_the_first_steps_see_half_the_photo_and_the_picture_is_whole(
 ) -> None:
     steps = tiny_stylizer.steps(tiny.picture(63, 48), "fire", config=quick(coarse_share=share, size=63))
     sizes: list[tuple[int, ...]] = []
-    steps._run.stylenet.register_forward_hook(lambda net, photo, picture: sizes.append(tuple(picture.shape[-2:])))
+    steps.run.stylenet.register_forward_hook(lambda net, photo, picture: sizes.append(tuple(picture.shape[-2:])))
     assert {step.preview().size for step in steps} == {(63, 48)}
     result = steps.result()
     assert sizes == [(24, 32)] * coarse + [(48, 63)] * (4 - coarse) + [(48, 63)]
@@ -380,8 +380,8 @@ def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
     if mode == "artisan" and box == (0, 0, 32, 48):
         assert 0 < drawn["portrait"] <= config.regions.portrait.share * config.steps * config.patches
     steps = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask=tiny.mask(box=box), seed=1)
-    assert steps._run.coarse.plan.side == min(round(0.75 * config.patch_size), 24)  # of the half-size picture's pixels
-    assert steps._run.full.plan.side == min(config.patch_size, 48)
+    assert steps.run.coarse.plan.side == min(round(0.75 * config.patch_size), 24)  # of the half-size picture's pixels
+    assert steps.run.full.plan.side == min(config.patch_size, 48)
 
 
 def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_stylizer: Stylizer) -> None:
@@ -389,9 +389,9 @@ def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_styl
     side = config.size
     person = tiny.mask(side, side, box=(side // 4, side // 8, side * 3 // 4, side))
     steps = tiny_stylizer.steps(tiny.picture(side, side), "fire", config=config, mask=person)
-    records = steps._run.coarse.plan.records
+    records = steps.run.coarse.plan.records
     assert (records["region"] == BACKGROUND).mean() >= 1 - config.regions.portrait.share
-    assert not any("share" in warning for warning in steps._run.warnings)
+    assert not any("share" in warning for warning in steps.run.warnings)
 
 
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:
@@ -449,7 +449,7 @@ def test_divergence_is_an_error_and_no_picture(tiny_stylizer: Stylizer) -> None:
     steps = tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK)
     next(steps)
     with torch.no_grad():
-        steps._run.stylenet.last.weight[0] = torch.nan  # what a last update may do to it
+        steps.run.stylenet.last.weight[0] = torch.nan  # what a last update may do to it
     with pytest.raises(InputError, match="learning_rate"):
         steps.result()
 

@@ -26,7 +26,7 @@ def runs(stylizer: Stylizer) -> list[Run]:
     return [
         stylizer.steps(
             tiny.picture(*size, seed=seed), prompt, config=CONFIG.updated(changes), mask=tiny.mask(*size), seed=seed
-        )._run
+        ).run
         for seed, (size, prompt, changes) in enumerate(JOBS)
     ]
 

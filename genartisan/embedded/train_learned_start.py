@@ -16,29 +16,18 @@ import numpy as np
 import torch
 
 from genartisan.compact_clip import CompactClip
-from genartisan.config import StyleConfig, preset
 from genartisan.embedded.canvas import Rng
 from genartisan.embedded.captions import CAPTIONS, random_wish
 from genartisan.embedded.space import TECHNIQUES
-from genartisan.embedded.start_training import open_as_copy, train_start
 from genartisan.embedded.train_stylenet import Networks, known_and_held_out, random_picture
 from genartisan.embedded.training import command, made_by, save_network, trained_network
 from genartisan.engine import Run
-from genartisan.regions import RegionMap, from_mask
 from genartisan.start import LearnedStart
+from genartisan.start_training import open_as_copy, random_config, random_regions, train_start
 from genartisan.stylenet import StyleNet
 
 SIZES = ((128, 128), (112, 160), (160, 112), (160, 160))  # height and width of a picture, in pixels
-WHOLE = 0.5  # share of the lessons in which all of the picture is to be styled
-KEPT = 1 / 3  # of the others, in which the rest of it is to stay as it is
 WIDTH = 128  # of the hidden layers
-# A lesson is one step of preset `fast` at about the size of its coarse steps. A patch is finished a little later than
-# for a request, so that a request finds most of them finished.
-LESSON = preset("fast", {
-    "steps": 1, "coarse_share": 0.0, "patches": 4, "patch_size": 96, "distortion": 0.3, "threshold": 0.6,
-    "lambda_pixel": 1e4,
-    "regions": {"portrait": {"share": 1.0, "threshold": 0.6}, "background": {"threshold": 0.6}},
-})  # fmt: skip
 
 
 def train(
@@ -91,26 +80,6 @@ def random_sentence(rng: Rng) -> str:
         wish = random_wish(chance)
         if wish.techniques or wish.colour:
             return wish.text
-
-
-def random_config(rng: Rng) -> StyleConfig:
-    """A lesson's, with how strongly what is portrait is to be styled."""
-    weight = 0.0 if rng.random() < KEPT else float(rng.random())
-    return LESSON.updated({"regions": {"portrait": {"weight": weight}}})
-
-
-def random_regions(rng: Rng, size: tuple[int, int]) -> RegionMap | None:
-    """One to three ellipses and boxes, of (height, width), as portrait; None where all is background."""
-    if rng.random() < WHOLE:
-        return None
-    height, width = size
-    y, x = np.mgrid[:height, :width]
-    portrait = np.zeros(size, bool)
-    for _ in range(rng.integers(1, 4)):
-        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
-        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
-        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
-    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))
 
 
 if __name__ == "__main__":

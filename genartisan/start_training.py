@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from genartisan.config import StyleConfig, preset
 from genartisan.embedded.training import SAVE_EVERY, rate_at, save_checkpoint
 from genartisan.engine import Run
 from genartisan.objective import LOSSES
+from genartisan.regions import RegionMap, from_mask
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
@@ -22,7 +24,19 @@ LANES = 2  # lessons side by side on a CPU
 RATE = 1e-3  # Adam's, at most
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
 
-MakeLesson = Callable[[np.random.Generator], Run]
+WHOLE = 0.5  # share of the lessons in which all of the picture is to be styled
+KEPT = 1 / 3  # of the others, in which the rest of it is to stay as it is
+# A lesson is one step of preset `fast` at about the size of its coarse steps. A patch is finished a little later than
+# for a request, so that a request finds most of them finished.
+LESSON = preset("fast", {
+    "steps": 1, "coarse_share": 0.0, "patches": 4, "patch_size": 96, "distortion": 0.3, "threshold": 0.6,
+    "lambda_pixel": 1e4,
+    "regions": {"portrait": {"share": 1.0, "threshold": 0.6}, "background": {"threshold": 0.6}},
+})  # fmt: skip
+
+Rng = np.random.Generator
+MakeLesson = Callable[[Rng], Run]
+Curve = list[dict[str, float]]
 
 
 def open_as_copy(start: LearnedStart, copying: StyleNet) -> None:
@@ -45,7 +59,8 @@ def train_start(
     resume: bool,
     examples: Sequence[Run],
     examine_every: int = 500,
-) -> list[dict[str, float]]:
+    told: Callable[[Curve], None] = lambda curve: None,
+) -> Curve:
     """Teaches a start to draw drafts of low loss, in place.
 
     Args:
@@ -57,13 +72,14 @@ def train_start(
         resume: go on from the checkpoint if there is one.
         examples: held-out lessons, never learned from.
         examine_every: steps between two looks at them.
+        told: is given what each look has found so far.
 
     Returns:
         The mean losses of the examples' drafts at the beginning, every ``examine_every`` steps and at the end.
     """
     parameters = [p for p in start.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(parameters, RATE, fused=True)
-    first, curve = 0, list[dict[str, float]]()
+    first, curve = 0, Curve()
     if resume and checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True, map_location=parameters[0].device)
         start.load_state_dict(state["start"])
@@ -74,6 +90,7 @@ def train_start(
         for step in bar:
             if step % examine_every == 0:
                 curve.append(examined(start, examples, step))
+                told(curve)
             for group in optimiser.param_groups:
                 group["lr"] = rate_at(step, steps, RATE)
 
@@ -91,7 +108,9 @@ def train_start(
                 save_checkpoint(checkpoint, {
                     "start": start.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1, "curve": curve,
                 })  # fmt: skip
-    return [*curve, examined(start, examples, steps)]
+    curve.append(examined(start, examples, steps))
+    told(curve)
+    return curve
 
 
 def gradient(start: LearnedStart, run: Run, parameters: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -107,3 +126,23 @@ def examined(start: LearnedStart, examples: Sequence[Run], step: int) -> dict[st
         [run.objective.losses_of(start(run.direction, run.full.content), run.full, 0) for run in examples]
     )
     return {"step": step, **dict(zip(LOSSES, (round(x, 4) for x in losses.mean(0).tolist()), strict=True))}
+
+
+def random_config(rng: Rng, lesson: StyleConfig = LESSON) -> StyleConfig:
+    """A lesson's, with how strongly what is portrait is to be styled."""
+    weight = 0.0 if rng.random() < KEPT else float(rng.random())
+    return lesson.updated({"regions": {"portrait": {"weight": weight}}})
+
+
+def random_regions(rng: Rng, size: tuple[int, int]) -> RegionMap | None:
+    """One to three ellipses and boxes, of (height, width), as portrait; None where all is background."""
+    if rng.random() < WHOLE:
+        return None
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    portrait = np.zeros(size, bool)
+    for _ in range(rng.integers(1, 4)):
+        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
+        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
+        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
+    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))

@@ -1,0 +1,237 @@
+"""How much sooner preset `fast` reaches the loss that CLIPstyler's settings end with, and what each of its parts saves.
+
+    python benchmarks/sooner.py --size 256 --pairs 8
+    python benchmarks/sooner.py --size 256 --pairs 3 --parts
+
+Pictures are compared by the paper's total loss, always the same: its 64 patches, drawn once from a seed of their own,
+on the picture at its full size. CLIPstyler's settings run to their end; each other run ends where its loss is as low.
+The clock stops while a picture is looked at. Half of the pairs have texts that ask for three styles at once, which the
+learned start never met; it met none of the photos. The JSON and its plot go to benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from genartisan.bundle import Bundle
+from genartisan.config import PRESETS, StyleConfig
+from genartisan.engine import Run
+from genartisan.evaluate import default_photos
+from genartisan.evaluation_measures import hardware
+from genartisan.stylenet import drawn
+from genartisan.stylizer import Stylizer
+
+HERE = Path(__file__).resolve().parent
+SEED = 0
+CLIPSTYLER = "CLIPstyler's settings"
+TEXTS = (
+    "The Starry Night by Vincent van Gogh", "fire, mosaic and purple", "Watercolor painting",
+    "a mix of neon light, stone wall and pop art", "Sketch with black pencil", "cubism, snow and gold",
+    "Stained glass", "charcoal with autumn leaves and pixel art",
+)  # fmt: skip
+EVERY = {CLIPSTYLER: 100}  # steps between two looks at a picture, where it is not `gap`
+
+# What `fast` changes of the paper's settings, part by part. The others concern people and the finished picture.
+PARTS: dict[str, tuple[str, ...]] = {
+    "learned start": ("start",),
+    "16 patches": ("patches",),
+    "coarse to fine": ("coarse_share",),
+    "learning rate": ("learning_rate", "halve_every"),
+}
+
+
+def main() -> None:
+    arguments = parse()
+    result = measure(arguments)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    draw(result, arguments.out.with_suffix(".png"))
+    print(table(result))
+    print(arguments.out)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256, help="long side in pixels, of all runs")
+    parser.add_argument("--pairs", type=int, default=8, choices=range(1, len(TEXTS) + 1), metavar="N")
+    parser.add_argument("--steps", type=int, default=400, help="of CLIPstyler's settings")
+    parser.add_argument("--parts", action="store_true", help="each part of `fast` alone, and `fast` without each")
+    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--out", type=Path, help="the JSON file (default: results/sooner[_parts]_DEVICE.json)")
+    return parser.parse_args()
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Every pair under every setting, pair by pair: so all settings have the machine in the same state."""
+    stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, prompt_bytes=0)
+    name = f"sooner{'_parts' if arguments.parts else ''}_{stylizer.device.type}.json"
+    arguments.out = arguments.out or HERE / "results" / name
+    configs = settings(arguments.size, arguments.steps, arguments.parts)
+    photos, pairs = default_photos(), list[dict[str, Any]]()
+    with tqdm(total=arguments.pairs * len(configs), unit="run") as bar:
+        for number in range(arguments.pairs):
+            photo, text = photos[number % len(photos)], TEXTS[number]
+            loss_of = Evaluation(stylizer, photo, text, arguments.size)
+            target, runs = float("-inf"), dict[str, Any]()
+            for name, config in configs.items():
+                bar.set_postfix_str(f"{photo.stem}, {text[:20]}, {name}")
+                runs[name] = followed(stylizer, photo, text, config, loss_of, target, EVERY.get(name, 0))
+                if name == CLIPSTYLER:
+                    target = runs[name]["curve"][-1]["loss"]
+                bar.update()
+            pairs.append({"photo": photo.name, "text": text, "target": target, "runs": runs})
+            print(json.dumps({name: run["reached"] for name, run in runs.items() if name != CLIPSTYLER}), flush=True)
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "benchmarks/sooner.py", *sys.argv[1:]]),
+        "hardware": hardware(stylizer.device),
+        "precision": stylizer.precision,
+        "bundle": stylizer.bundle.name,
+        "seed": SEED,
+        "settings": {name: config.model_dump() for name, config in configs.items()},
+        "summary": {name: summary(pairs, name) for name in configs},
+        "pairs": pairs,
+    }
+
+
+def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
+    """CLIPstyler's settings first, then those that are held against them; all see the whole photo as background."""
+    paper = StyleConfig(mode="clipstyler", size=size, steps=steps)
+    fast = {name: value for name, value in PRESETS["fast"].items() if name != "size"}
+    chosen = {CLIPSTYLER: paper, "fast": paper.updated(fast)}
+    alone = {name: {key: fast[key] for key in keys} for name, keys in PARTS.items()}
+    chosen["learned start alone"] = paper.updated(alone["learned start"])
+    if with_parts:
+        for name, keys in PARTS.items():
+            chosen[f"{name} alone"] = paper.updated(alone[name])
+            chosen[f"fast without {name}"] = paper.updated({k: v for k, v in fast.items() if k not in keys})
+    return chosen
+
+
+class Evaluation:
+    """The paper's total loss of any picture of a photo: the same patches each time."""
+
+    def __init__(self, stylizer: Stylizer, photo: Path, text: str, size: int) -> None:
+        config = StyleConfig(mode="clipstyler", size=size, steps=1)
+        self.run = begun(stylizer, photo, text, config, seed=SEED + 1)
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor) -> float:
+        return float(self.run.objective.losses_of(picture, self.run.full, 0)[0])
+
+
+def begun(stylizer: Stylizer, photo: Path, text: str, config: StyleConfig, seed: int) -> Run:
+    return stylizer.steps(photo, text, config=config, seed=seed).run
+
+
+def followed(
+    stylizer: Stylizer, photo: Path, text: str, config: StyleConfig, loss_of: Evaluation, target: float, every: int
+) -> dict[str, Any]:
+    """A run's losses in the course of its steps and seconds, until it reaches ``target`` or ends."""
+    seconds, curve = 0.0, list[dict[str, float]]()
+
+    def timed(work: Callable[[], Any]) -> Any:
+        nonlocal seconds
+        began = time.perf_counter()
+        done = work()
+        if stylizer.device.type == "cuda":
+            torch.cuda.synchronize(stylizer.device)
+        seconds += time.perf_counter() - began
+        return done
+
+    run: Run = timed(lambda: begun(stylizer, photo, text, config, SEED))
+    taken = 0
+    for wanted in looks(config.steps, every):
+        while taken < wanted:
+            timed(lambda: next(run))
+            taken += 1
+        with torch.no_grad():
+            loss = loss_of(drawn(run.stylenet, run.content, stylizer.dtype))
+        curve.append({"step": taken, "seconds": round(seconds, 3), "loss": round(loss, 2)})
+        if loss <= target:
+            break
+    run.close()
+    return {"reached": curve[-1] if curve[-1]["loss"] <= target else None, "curve": curve}
+
+
+def looks(steps: int, every: int) -> Iterator[int]:
+    """The steps after which a picture is looked at: each at first, then fewer; and the last."""
+    step = every
+    while step < steps:
+        yield step
+        step += every or (1 if step < 20 else 2 if step < 40 else 5)
+    yield steps
+
+
+def summary(pairs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The median over the pairs; a run that never reached the target counts as longer than any."""
+    ended = [pair["runs"][CLIPSTYLER]["curve"][-1] for pair in pairs]
+    reached = [pair["runs"][name]["reached"] for pair in pairs]
+    never = {"step": float("inf"), "seconds": float("inf")}
+    steps = statistics.median([(there or never)["step"] for there in reached])
+    gain = statistics.median(
+        [e["seconds"] / (there or never)["seconds"] for e, there in zip(ended, reached, strict=True)]
+    )
+    left = [pair["runs"][name]["curve"][-1]["loss"] / pair["target"] for pair in pairs]
+    return {
+        "reached": sum(there is not None for there in reached),
+        "of": len(pairs),
+        "median_steps": steps if steps < float("inf") else None,
+        "median_times_sooner": round(gain, 2) if gain else None,
+        "median_last_loss_over_target": round(statistics.median(left), 3),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The summary in Markdown."""
+    rows = ["| settings | reached it | steps | times sooner | last loss / target |", "|---|---|---|---|---|"]
+    for name, told in result["summary"].items():
+        if name != CLIPSTYLER:
+            steps, gain = (told[key] or "-" for key in ("median_steps", "median_times_sooner"))
+            reached, last = f"{told['reached']} of {told['of']}", told["median_last_loss_over_target"]
+            rows.append(f"| {name} | {reached} | {steps} | {gain} | {last} |")
+    return "\n".join(rows)
+
+
+def draw(result: dict[str, Any], path: Path) -> None:
+    """A panel a pair: the loss over the seconds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    pairs = result["pairs"]
+    columns = min(4, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, layout="constrained")
+    for axis, pair in zip(axes.flat, pairs, strict=False):
+        for name, run in pair["runs"].items():
+            seconds, losses = ([point[key] for point in run["curve"]] for key in ("seconds", "loss"))
+            axis.plot(seconds, losses, marker=".", label=name)
+        axis.axhline(pair["target"], color="grey", linestyle=":")
+        axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="loss")
+        axis.set_title(f"{Path(pair['photo']).stem}: {pair['text'][:34]}", fontsize=9)
+    for axis in list(axes.flat)[len(pairs) :]:
+        axis.axis("off")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    figure.savefig(path, dpi=90)
+
+
+if __name__ == "__main__":
+    main()

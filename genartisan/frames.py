@@ -1,0 +1,179 @@
+"""The frames of a film in one style, without flicker but for what the photos themselves change.
+
+Each frame is one pass of the same network. Three things would make it flicker if each frame were a picture of its own,
+and are held here: the instance norms' statistics, which any change in a corner of the frame moves, and which are taken
+once from some frames of the whole film; the noise that strokes grow from, and the grid of the network's strides, which
+follow the camera, so that a stroke stays on the thing it was drawn on; and the outline of people, which is found in
+each frame anew and eased from one to the next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from genartisan.config import StyleConfig
+from genartisan.engine import finished
+from genartisan.errors import InputError
+from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.motion import shift_between
+from genartisan.render import with_held_norms
+from genartisan.scales import content_of, film_grain, strengths_in
+from genartisan.stylenet import MULTIPLE
+from genartisan.stylizer import Stylizer
+
+SAMPLES = 8  # frames, spread over the film, that the norms' statistics are taken from
+FRESH = 0.5  # of people's outline: the share of what is found in this frame; the rest is what was there before
+
+
+class Film:
+    """A network that draws frames one after another.
+
+    Args:
+        stylizer: the networks, and the kept styles.
+        prompt: the style; None for that of the kept style in ``config``.
+        frames: of the film, all or some: what `SAMPLES` of them look like sets how it is drawn.
+        config: the settings, with steps 0: preset ``draft``, or with a kept style.
+        seed: of the grain.
+
+    Raises:
+        InputError: there are no frames, ``config`` takes steps, or as `Stylizer.steps`.
+    """
+
+    def __init__(
+        self,
+        stylizer: Stylizer,
+        prompt: str | None,
+        frames: Sequence[PictureSource],
+        config: StyleConfig,
+        seed: int = 0,
+    ) -> None:
+        if not frames:
+            raise InputError("frames are none; give at least one picture.", "frames")
+        if config.steps or config.output_size:
+            field = "steps" if config.steps else "output_size"
+            raise InputError(
+                f"{field} is {getattr(config, field)}; frames are drawn in one pass, at size. Use preset draft, or "
+                "make a style first (genartisan style make) and name it.",
+                field,
+            )
+        self._stylizer, self._config = stylizer, config
+        few = [frames[round(place)] for place in torch.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).tolist()]
+        runs = []
+        for frame in few:
+            with naming(frame):
+                runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
+        self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
+        self._sees_strengths = runs[0].stylenet.sees_strengths
+        self._net = with_held_norms(runs[0].stylenet, *(run.content for run in runs))
+        self._device, self._dtype = runs[0].device, runs[0].dtype
+        self._size = runs[0].photo.size
+        self._grain = film_grain(self._size, config.grain, seed)
+        self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
+        self._before: Photo | None = None
+        self._portrait: Tensor | None = None  # (1, 1, H, W)
+
+    @torch.no_grad()
+    def draw(self, frame: PictureSource) -> Image.Image:
+        """The next frame of the film in its style.
+
+        Raises:
+            InputError: it cannot be read, or has another size than the others.
+        """
+        with naming(frame):
+            original = read_photo(frame)
+            photo = resized(original, self._config.size)
+        if photo.size != self._size:
+            sizes = [f"{width}x{height}" for width, height in (photo.size, self._size)]
+            raise InputError(
+                f"{name_of(frame)} has {sizes[0]} pixels, the others {sizes[1]}; make all alike.", "frames"
+            )
+        moved = (0, 0) if self._before is None else self._follow(self._before, photo)
+        self._before = photo
+        portrait = self._people(original, photo, moved)
+        background, person = strengths_in(self._config)
+        strengths = torch.full_like(photo.pixels[None, :1], 1.0)
+        if portrait is not None:
+            strengths = person * portrait + background * (1 - portrait)
+        grain = None if self._grain is None else self._grain.roll((round(self._down), round(self._right)), (2, 3))
+        content = content_of(photo.pixels[None], grain, portrait, strengths if self._sees_strengths else None)
+        picture = self._drawn(content)
+        if not self._sees_strengths:
+            picture = torch.lerp(photo.pixels[None], picture, strengths)
+        return finished(picture, photo, self._config.contrast)
+
+    def _follow(self, before: Photo, photo: Photo) -> tuple[int, int]:
+        """Notes how far the camera's picture has moved; how many pixels right and down since the last frame."""
+        last = round(self._right), round(self._down)
+        right, down = shift_between(before.pixels, photo.pixels)
+        self._right, self._down = self._right + right, self._down + down
+        return round(self._right) - last[0], round(self._down) - last[1]
+
+    def _people(self, original: Photo, photo: Photo, moved: tuple[int, int]) -> Tensor | None:
+        """How much of each pixel is a person's, ``(1, 1, H, W)``; None in a mode that sees none."""
+        if self._config.mode == "clipstyler":
+            return None
+        found = self._stylizer.regions(original).resized(photo.size).portrait[None, None].float()
+        if self._portrait is not None:
+            known = shifted(torch.cat((self._portrait, torch.ones_like(found)), dim=1), *moved)  # 0 where it is new
+            found = torch.where(known[:, 1:] > 0, torch.lerp(known[:, :1], found, FRESH), found)
+        self._portrait = found
+        return found
+
+    def _drawn(self, content: Tensor) -> Tensor:
+        """The picture, ``(1, 3, H, W)``, on the CPU, with the network's strides where the camera's picture is."""
+        height, width = content.shape[-2:]
+        left, top = -round(self._right) % MULTIPLE, -round(self._down) % MULTIPLE
+        padded = F.pad(content, (left, -(left + width) % MULTIPLE, top, -(top + height) % MULTIPLE), mode="reflect")
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            picture: Tensor = self._net(padded.to(self._device))
+        return picture.float().cpu()[..., top : top + height, left : left + width]
+
+
+@contextmanager
+def naming(frame: PictureSource) -> Iterator[None]:
+    """Lets a refusal of a frame say which it is."""
+    try:
+        yield
+    except InputError as error:
+        if error.field == "photo":
+            raise type(error)(f"{name_of(frame)}: {error.message}", "frames") from error
+        raise
+
+
+def name_of(frame: PictureSource) -> str:
+    """Its path, if it has one."""
+    return str(frame) if isinstance(frame, str | Path) else "frame"
+
+
+def shifted(planes: Tensor, right: int, down: int) -> Tensor:
+    """Planes, ``(N, C, H, W)``, moved by whole pixels; what comes in at a border is 0."""
+    height, width = planes.shape[-2:]
+    moved = torch.zeros_like(planes)
+    if abs(right) < width and abs(down) < height:
+        moved[..., max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)] = planes[
+            ..., max(0, -down) : height + min(0, -down), max(0, -right) : width + min(0, -right)
+        ]
+    return moved
+
+
+def flicker(pictures: Sequence[Tensor], shifts: Sequence[tuple[int, int]]) -> float:
+    """How much consecutive pictures differ where they show the same thing: mean absolute difference, 0-1.
+
+    Args:
+        pictures: RGB in [0, 1], ``(3, H, W)``.
+        shifts: how far each one's content lies right of and below that of the one before; one fewer than pictures.
+    """
+    differences = []
+    for before, after, (right, down) in zip(pictures, pictures[1:], shifts, strict=False):
+        moved = shifted(torch.cat((before, torch.ones_like(before[:1])))[None], right, down)[0]
+        both = moved[3] > 0  # (H, W)
+        differences.append(float((after - moved[:3]).abs()[:, both].mean()))
+    return math.fsum(differences) / len(differences)

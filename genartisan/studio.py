@@ -1,0 +1,200 @@
+"""The commands that make something to draw with, or draw with it: ``style``, ``frames`` and ``train-start``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from genartisan.config import from_params
+from genartisan.errors import InputError
+from genartisan.flags import (
+    add_bundle_flag,
+    add_device_flags,
+    add_setting_flags,
+    add_style_folder_flag,
+    add_stylizer_flags,
+    load_stylizer,
+    params_of,
+)
+
+if TYPE_CHECKING:
+    from genartisan.kept import KeptStyle, StyleFolder
+
+
+def style(options: argparse.Namespace) -> None:
+    """make, list, mix or remove kept styles: networks that draw any photo in one style, in one pass."""
+    from genartisan.kept import StyleFolder
+
+    run = {"make": make, "list": show, "mix": mix, "remove": remove}[options.action]
+    run(options, StyleFolder(options.style_folder))
+
+
+def make(options: argparse.Namespace, styles: StyleFolder) -> None:
+    from tqdm import tqdm
+
+    from genartisan.images import pictures_in
+    from genartisan.kept import Making
+
+    config, seed = from_params(params_of(options))
+    name = options.name or name_of(options.text)
+    refuse_to_overwrite(styles, name, options.force)
+    photos = [file for place in options.photos for file in (pictures_in(place) if place.is_dir() else [place])]
+    making = Making(load_stylizer(options), options.text, photos, config, seed)
+    with tqdm(making, total=making.total, unit="step", disable=options.quiet, file=sys.stderr) as bar:
+        for count, step in enumerate(bar, start=1):
+            if count % (10 * len(photos)) == 0:
+                bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()}, refresh=False)
+    keep(styles, name, making.result())
+    for warning in making.warnings:
+        print(f"genartisan: warning: {warning}", file=sys.stderr)
+
+
+def show(options: argparse.Namespace, styles: StyleFolder) -> None:
+    if options.json:
+        print(json.dumps({name: kept.about.model_dump() for name, kept in styles.items()}, indent=2))
+        return
+    row = "{:<24} {:<10} {:>6}  {}".format
+    print(row("name", "bundle", "photos", "style"))
+    for name, kept in styles.items():
+        print(row(name, kept.about.bundle, kept.about.photos, kept.about.prompt))
+
+
+def mix(options: argparse.Namespace, styles: StyleFolder) -> None:
+    from genartisan.kept import find
+
+    name = options.name or f"{options.first}-{options.second}-{options.share:g}"
+    refuse_to_overwrite(styles, name, options.force)
+    keep(styles, name, find(styles, options.first).mixed(find(styles, options.second), options.share))
+
+
+def remove(options: argparse.Namespace, styles: StyleFolder) -> None:
+    from genartisan.kept import find
+
+    find(styles, options.name)
+    styles.path(options.name).unlink()
+
+
+def keep(styles: StyleFolder, name: str, kept: KeptStyle) -> None:
+    kept.save(styles.path(name))
+    print(f"{styles.path(name)}: use it as --style {name}")
+
+
+def name_of(text: str) -> str:
+    """A style's name from its sentence: "The Starry Night" is the-starry-night."""
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].rstrip("-")
+    if not name:
+        raise InputError(f"text {text!r} has no letter a name could be made of; give --name.", "name")
+    return name
+
+
+def refuse_to_overwrite(styles: StyleFolder, name: str, force: bool) -> None:
+    if styles.path(name).exists() and not force:
+        raise InputError(f"style {name!r} exists already; give another --name, or --force to write over it.", "name")
+
+
+def frames(options: argparse.Namespace) -> None:
+    """FOLDER [TEXT] -o OUT: every picture of a folder in one style, in one pass each, without flicker."""
+    from tqdm import tqdm
+
+    from genartisan.frames import Film
+    from genartisan.images import pictures_in
+
+    config, seed = from_params(params_of(options))
+    pictures = pictures_in(options.folder, "frames")
+    out = options.output
+    if out.exists() and (not out.is_dir() or out.resolve() == options.folder.resolve()):
+        raise InputError(f"output {str(out)!r} is no folder, or that of the frames; name another.", "output")
+    film = Film(load_stylizer(options), options.text, pictures, config, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    for picture in tqdm(pictures, unit="frame", disable=options.quiet, file=sys.stderr):
+        film.draw(picture).save(out / f"{picture.stem}.png")
+    for warning in film.warnings:
+        print(f"genartisan: warning: {warning}", file=sys.stderr)
+    print(out)
+
+
+def train_start(options: argparse.Namespace) -> None:
+    """--photos DIR --out DIR: a learned start for a bundle, with which it draws drafts, and ends sooner."""
+    import importlib.util
+
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError("train-start draws its curve with matplotlib; get it with: pip install 'genartisan[train]'.")
+    from genartisan.train_start import Settings, train
+
+    settings = Settings(
+        bundle=options.bundle,
+        photos=options.photos,
+        out=options.out,
+        texts=options.texts,
+        steps=options.steps,
+        size=options.size,
+        examine_every=options.examine_every,
+        seed=options.seed,
+        resume=options.resume,
+        device=options.device,
+        precision=options.precision,
+    )
+    curve = train(settings)
+    first, last = curve[0], curve[-1]
+    print(f"held-out patch loss: {first['patch']:g} of copies, {last['patch']:g} of drafts")
+    print(f"{options.out}: use it as --bundle {options.out}")
+
+
+def add_style_actions(parser: argparse.ArgumentParser) -> None:
+    """What `style` can do, each with its own arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, purpose: str, writes: bool = False) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=purpose, description=purpose)
+        if name != "make":  # which has it among others
+            add_style_folder_flag(sub)
+        if writes:
+            sub.add_argument("--name", help="of the style (default: made from its words)")
+            sub.add_argument("--force", action="store_true", help="write over a style of that name")
+        return sub
+
+    sub = action("make", "optimise one network over several photos for one sentence, and keep it", writes=True)
+    sub.add_argument("text", help='the style, such as "Watercolor painting"')
+    sub.add_argument("--photos", required=True, nargs="+", type=Path, metavar="DIR", help="folders or files")
+    add_setting_flags(sub, default="fast")
+    add_stylizer_flags(sub)
+    sub.add_argument("--quiet", action="store_true", help="no progress bar")
+    sub = action("list", "the styles that are kept")
+    sub.add_argument("--json", action="store_true", help="for programs")
+    sub = action("mix", "a style between two that began at the same weights", writes=True)
+    sub.add_argument("first")
+    sub.add_argument("second")
+    sub.add_argument("share", type=float, help="of the second, 0 to 1")
+    action("remove", "delete a style").add_argument("name")
+
+
+def add_frames_flags(parser: argparse.ArgumentParser) -> None:
+    """The folders and how to draw."""
+    parser.add_argument("folder", type=Path, help="of the frames, pictures of one size, in the order of their names")
+    parser.add_argument("text", nargs="?", help="the style; with --style it may be left out")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a folder, for PNG files")
+    add_setting_flags(parser, default="draft")
+    add_stylizer_flags(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """What to learn from, and for how long."""
+    add_bundle_flag(parser)
+    add_device_flags(parser)
+    parser.add_argument("--photos", required=True, type=Path, metavar="DIR", help="a folder of photos: hundreds")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new bundle, its curve and drafts")
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="a sentence a line (default: a thousand built-in ones)"
+    )
+    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="of four lessons each (default: 3000)")
+    parser.add_argument("--size", type=int, default=128, metavar="N", help="of a lesson's picture (default: 128 px)")
+    parser.add_argument(
+        "--examine-every", type=int, default=250, metavar="N", help="steps between two looks at held-out drafts"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")

@@ -1,0 +1,277 @@
+"""``genartisan train-start``: a learned start for any bundle, from a folder of photos and a list of sentences.
+
+What comes out is a bundle: the same networks, and the start beside them. Some of the photos and of the sentences are
+never learned from; how their drafts get better is kept as a curve and as a contact sheet, drawn anew at each look.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from genartisan.bundle import LEARNED_START, MANIFEST, Bundle, resolve, sha256, write_bundle
+from genartisan.config import StyleConfig, check_prompt
+from genartisan.engine import Run, finished
+from genartisan.errors import InputError
+from genartisan.images import Photo, pictures_in, read_photo, to_image
+from genartisan.patches import plan
+from genartisan.regions import RegionMap
+from genartisan.sheets import contact_sheet
+from genartisan.start import LearnedStart
+from genartisan.start_training import LESSON, Curve, Rng, open_as_copy, random_config, random_regions, train_start
+from genartisan.stylizer import Stylizer
+
+WIDTH = 128  # of the hidden layers
+HELD_OUT = 8  # one photo and one sentence of so many are never learned from
+EXAMPLES = 8  # held-out pairs that are looked at
+SENTENCES = 1000  # that are drawn where no file of them is given
+LEAST_SIZE = 64  # pixels: below, patches show nothing
+PATCH = 0.6  # of a lesson's side
+SQUARE = 0.5  # share of the lessons whose picture is square; the others' have sides of 3 to 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training.
+
+    Attributes:
+        bundle: ``embedded``, ``official`` or a folder.
+        photos: a folder of them, two at least: the more, the better.
+        out: where the new bundle goes; also checkpoint, curve and contact sheet.
+        texts: a file with a sentence a line; None: those that the embedded bundle's start was taught.
+        steps: of four lessons each.
+        size: of a lesson's picture, in pixels.
+        examine_every: steps between two looks at the held-out pairs.
+        resume: go on from the checkpoint in ``out``.
+    """
+
+    bundle: str
+    photos: Path
+    out: Path
+    texts: Path | None = None
+    steps: int = 3000
+    size: int = 128
+    examine_every: int = 250
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+
+def train(settings: Settings) -> Curve:
+    """Trains and writes the bundle; returns the held-out losses in the course of the training.
+
+    Raises:
+        InputError: too few photos or sentences, one that cannot be read, or a setting out of range.
+        BundleError: the bundle is missing or damaged.
+    """
+    check(settings)
+    known_photos, held_photos = split(readable(pictures_in(settings.photos)), "photos")
+    known_texts, held_texts = split(sentences(settings), "texts")
+    stylizer = Stylizer(Bundle.load(settings.bundle), settings.device, settings.precision, prompt_bytes=2**28)
+    bundle = stylizer.bundle
+    torch.manual_seed(settings.seed)
+    start = LearnedStart(bundle.clip.embedding_dim, bundle.start.first.out_channels, WIDTH)
+    open_as_copy(start, bundle.start)
+    start.to(stylizer.device)
+    school = School(stylizer, start, LESSON.updated({"patch_size": max(16, round(PATCH * settings.size))}))
+
+    def lesson(rng: Rng) -> Run:
+        square = rng.random() < SQUARE
+        height, width = (settings.size,) * 2 if square else rng.permutation((settings.size, settings.size * 4 // 3))
+        photo = crop(read_photo(known_photos[rng.integers(len(known_photos))]), rng, (int(height), int(width)))
+        regions = random_regions(rng, (int(height), int(width)))
+        return school.lesson(photo, regions, known_texts[rng.integers(len(known_texts))], rng)
+
+    examples = []
+    for number in range(EXAMPLES):
+        rng = np.random.default_rng([settings.seed, 1, number])
+        photo = crop(read_photo(held_photos[number % len(held_photos)]), rng, (settings.size, settings.size))
+        examples.append((held_texts[number % len(held_texts)], photo, rng))
+    pairs = [(text, school.lesson(photo, None, text, rng)) for text, photo, rng in examples]
+
+    def told(curve: Curve) -> None:
+        (settings.out / "curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
+        draw_curve(curve, settings.out / "curve.png")
+        draw_drafts(start, pairs, settings.out / "drafts.jpg")
+
+    settings.out.mkdir(parents=True, exist_ok=True)
+    curve = train_start(
+        start,
+        lesson,
+        steps=settings.steps,
+        seed=settings.seed,
+        checkpoint=settings.out / "learned_start_checkpoint.pt",
+        resume=settings.resume,
+        examples=[run for _, run in pairs],
+        examine_every=settings.examine_every,
+        told=told,
+    )
+    write(settings, start.cpu(), curve)
+    return curve
+
+
+@dataclass(frozen=True)
+class School:
+    """A bundle whose learned start is the one in training."""
+
+    stylizer: Stylizer
+    start: LearnedStart
+    config: StyleConfig
+
+    def lesson(self, photo: Photo, regions: RegionMap | None, text: str, rng: Rng) -> Run:
+        """A request for a picture of that photo."""
+        config, seed = random_config(rng, self.config), int(rng.integers(2**31))
+        return Run(
+            bundle=replace(self.stylizer.bundle, learned_start=self.start),
+            photo=photo,
+            regions=regions,
+            direction=self.stylizer.direction(text, config.source_text),
+            plan=plan(config, photo.size, regions, seed),
+            config=config,
+            seed=seed,
+            device=self.stylizer.device,
+            dtype=self.stylizer.dtype,
+        )
+
+
+def check(settings: Settings) -> None:
+    """Refuses what would fail later, or overwrite another bundle.
+
+    Raises:
+        InputError: naming it.
+    """
+    if settings.steps < 1:
+        raise InputError(f"steps is {settings.steps}; give at least 1.", "steps")
+    if settings.examine_every < 1:
+        raise InputError(f"examine_every is {settings.examine_every}; give at least 1.", "examine_every")
+    if not LEAST_SIZE <= settings.size <= 512:
+        raise InputError(f"size is {settings.size}; give {LEAST_SIZE} to 512 pixels.", "size")
+    if settings.out.exists() and settings.out.resolve() == resolve(settings.bundle).resolve():
+        raise InputError(f"out {str(settings.out)!r} is the bundle itself; name a folder for the new one.", "out")
+    if (settings.out / MANIFEST).exists() and not settings.resume:
+        raise InputError(f"out {str(settings.out)!r} holds a bundle; name another folder, or give --resume.", "out")
+
+
+def readable(paths: Sequence[Path]) -> list[Path]:
+    """The files, each decoded once: in the midst of a training it would be late to learn that one is damaged.
+
+    Raises:
+        InputError: one cannot be read; it is named.
+    """
+    for path in tqdm(paths, desc="photos", unit="photo", mininterval=1):
+        try:
+            read_photo(path)
+        except InputError as error:
+            raise InputError(f"{path}: {error.message}", "photos") from error
+    return list(paths)
+
+
+def sentences(settings: Settings) -> list[str]:
+    """Those of the file; or some of those that the embedded bundle's start was taught.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no prompt.
+    """
+    if settings.texts is None:
+        from genartisan.embedded.captions import random_wish
+
+        chance = random.Random(settings.seed)
+        wishes = (random_wish(chance) for _ in range(SENTENCES))
+        return list(dict.fromkeys(wish.text for wish in wishes if wish.techniques or wish.colour))
+    try:
+        lines = settings.texts.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"texts {str(settings.texts)!r} cannot be read: {error}.", "texts") from error
+    return list(dict.fromkeys(check_prompt(line) for line in lines if line.strip()))
+
+
+def split(everything: Sequence[Any], field: str) -> tuple[list[Any], list[Any]]:
+    """What is learned from, and what is not.
+
+    Raises:
+        InputError: there are not two.
+    """
+    if len(everything) < 2:
+        raise InputError(f"{field} are {len(everything)}; give at least 2, of which one is held out.", field)
+    known = [each for number, each in enumerate(everything) if number % HELD_OUT or not number]
+    held = [each for number, each in enumerate(everything) if number and number % HELD_OUT == 0]
+    return (known, held) if held else (known[:-1], known[-1:])
+
+
+def crop(photo: Photo, rng: Rng, size: tuple[int, int]) -> Photo:
+    """A part of a photo at (height, width), perhaps mirrored."""
+    width, height = photo.size
+    scale = rng.uniform(0.3, 1.0) * min(height / size[0], width / size[1])
+    h, w = (max(1, min(int(side * scale), most)) for side, most in zip(size, (height, width), strict=True))
+    y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+    part = F.interpolate(photo.pixels[None, :, y : y + h, x : x + w], size=size, mode="bilinear", antialias=True)[0]
+    return Photo((part.flip(2) if rng.random() < 0.5 else part).contiguous())
+
+
+def write(settings: Settings, start: LearnedStart, curve: Curve) -> None:
+    """The new bundle: links to the old one's files, and the start."""
+    folder = resolve(settings.bundle)
+    bundle = Bundle.load(folder)
+    networks: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for role, entry in bundle.manifest.networks.items():
+        if role != LEARNED_START:
+            shutil.copyfile(folder / entry.file, settings.out / f"{role}.safetensors")
+            networks[role] = None, entry.model_dump(exclude={"file", "sha256"})
+    figures = {
+        "steps": settings.steps,
+        "size": settings.size,
+        "patch_loss": curve[-1]["patch"],
+        "patch_loss_of_copies": curve[0]["patch"],
+        "curve": curve,
+    }
+    tensors = {name: tensor.half() for name, tensor in start.state_dict().items()}
+    networks[LEARNED_START] = tensors, {
+        "architecture": {
+            "kind": LEARNED_START, "dim": start.dim, "base_channels": start.stylenet.first.out_channels, "width": WIDTH,
+        },
+        "source": f"genartisan train-start on {settings.photos.name} and "
+        f"{'built-in sentences' if settings.texts is None else settings.texts.name}, "
+        f"with the networks of manifest {sha256(folder / MANIFEST)[:12]}",
+        "licence": "as the photos and the networks that it learned from allow",
+        "figures": figures,
+        "seed": settings.seed,
+    }  # fmt: skip
+    write_bundle(settings.out, settings.out.name, bundle.manifest.description, networks)
+
+
+def draw_curve(curve: Curve, path: Path) -> None:
+    """The losses of held-out drafts over the steps; at step 0 a draft is a copy of the photo."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for name in ("patch", "direction"):
+        axis.plot([row["step"] for row in curve], [row[name] for row in curve], marker=".", label=name)
+    axis.set(xlabel="steps", ylabel="loss of held-out drafts")
+    axis.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+@torch.no_grad()
+def draw_drafts(start: LearnedStart, pairs: Sequence[tuple[str, Run]], path: Path) -> None:
+    """The held-out photos over their drafts."""
+    rows: list[list[tuple[str, Any]]] = [[], []]
+    for text, run in pairs:
+        picture = start(run.direction, run.content)
+        rows[0].append(("photo", to_image(run.photo.pixels)))
+        rows[1].append((text, finished(picture, run.photo, run.config.contrast)))
+    contact_sheet(rows, side=160).save(path, quality=90)

@@ -14,14 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genartisan.bundle import assembled, home
 from genartisan.config import check_style_name, shown
 from genartisan.errors import BundleError, InputError
+from genartisan.images import read_photo
+from genartisan.regions import random_regions
 from genartisan.stylenet import StyleNet
 
 if TYPE_CHECKING:
@@ -39,7 +43,8 @@ class About(BaseModel):
     """What a kept style is.
 
     Attributes:
-        prompt: the sentence; of a mixture both, with their shares.
+        prompt: the sentence; of a mixture both.
+        parts: of a mixture, each sentence and its share; else nothing.
         start: what its network began as: the hash of the start's file, a seed. Only alike ones can be mixed.
         bundle: name of the bundle under whose losses it was optimised.
         photos: how many it was optimised over.
@@ -58,6 +63,12 @@ class About(BaseModel):
     config: dict[str, Any]
     network: dict[str, Any]
     losses: dict[str, float] = {}
+    parts: list[tuple[str, float]] = []
+
+    @property
+    def described(self) -> str:
+        """The sentence; of a mixture all, with their shares."""
+        return " + ".join(f"{share:.3g} {prompt}" for prompt, share in self.parts) or self.prompt
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,12 @@ class KeptStyle:
             )
         }
         about = self.about.model_copy(update={
-            "prompt": f"{1 - share:g} {self.about.prompt} + {share:g} {other.about.prompt}",
+            "prompt": f"{self.about.prompt} and {other.about.prompt}",
+            "parts": [
+                (prompt, part * weight)
+                for about, weight in ((self.about, 1 - share), (other.about, share))
+                for prompt, part in about.parts or [(about.prompt, 1.0)]
+            ],
             "photos": max(self.about.photos, other.about.photos),
             "losses": {},
         })  # fmt: skip
@@ -186,6 +202,9 @@ def find(styles: Mapping[str, KeptStyle], name: str) -> KeptStyle:
 class Making(Iterator["Step"]):
     """The steps in which a style is made, one over each photo in turn; then ask it for its ``result()``.
 
+    In artisan mode a photo without people gets a blot that counts as one: over photos without any, the network would
+    forget how to leave them as they are.
+
     Args:
         stylizer: without graphs.
         photos: to optimise over, up to `MAX_PHOTOS`; the more they differ, the better it does on others.
@@ -210,9 +229,11 @@ class Making(Iterator["Step"]):
             raise InputError(f"photos are {len(photos)}; give 1 to {MAX_PHOTOS}.", "photos")
         if config.steps == 0:
             raise InputError("steps is 0; a style is made by at least one step over each photo.", "steps")
-        asked = [stylizer.steps(photo, prompt, config=config, seed=seed) for photo in photos]
+        self._runs, self._photos = [], photos
+        for number, photo in enumerate(photos):
+            mask = self._people(stylizer, photo, [seed, number]) if config.mode == "artisan" else None
+            self._runs.append(stylizer.steps(photo, prompt, config=config, mask=mask, seed=seed).run)
         self.total = config.steps * len(photos)
-        self._runs = [one.run for one in asked]
         self._steps = in_turns(self._runs)
         self._about = About(
             prompt=" ".join(prompt.split()),
@@ -227,7 +248,11 @@ class Making(Iterator["Step"]):
     @property
     def warnings(self) -> list[str]:
         """What was remarked of the prompt and the photos."""
-        return list(dict.fromkeys(warning for run in self._runs for warning in run.warnings))
+        told = dict[str, str | None]()  # warning -> the photo, if it is of one alone
+        for photo, run in zip(self._photos, self._runs, strict=True):
+            for warning in run.warnings:
+                told[warning] = None if warning in told or not isinstance(photo, str | Path) else str(photo)
+        return [warning if photo is None else f"{photo}: {warning}" for warning, photo in told.items()]
 
     def __next__(self) -> Step:
         return next(self._steps)
@@ -246,6 +271,14 @@ class Making(Iterator["Step"]):
         network = assembled("stylenet", {"kind": "stylenet", **self._about.network}, weights)
         assert isinstance(network, StyleNet)
         return KeptStyle(self._about.model_copy(update={"losses": losses}), network)
+
+    @staticmethod
+    def _people(stylizer: Stylizer, photo: PictureSource, seed: Sequence[int]) -> Image.Image | None:
+        """A mask with a blot on it where FCN finds nobody; None where it finds somebody."""
+        found = stylizer.regions(read_photo(photo))
+        rng, size = np.random.default_rng(seed), (found.labels.shape[0], found.labels.shape[1])
+        blot = None if bool(found.portrait.any()) else random_regions(rng, size, whole=0.0)
+        return None if blot is None else blot.as_mask()
 
     @staticmethod
     def _start(stylizer: Stylizer, config: StyleConfig, seed: int) -> str:

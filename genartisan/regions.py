@@ -64,6 +64,25 @@ def from_mask(portrait: Tensor) -> RegionMap:
     return RegionMap(portrait.to(torch.uint8))
 
 
+def random_regions(rng: np.random.Generator, size: tuple[int, int], whole: float = 0.5) -> RegionMap | None:
+    """One to three ellipses and boxes as portrait, for training; None where all is background.
+
+    Args:
+        size: (height, width) in pixels.
+        whole: how often all is to be background, 0-1.
+    """
+    if rng.random() < whole:
+        return None
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    portrait = np.zeros(size, bool)
+    for _ in range(rng.integers(1, 4)):
+        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
+        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
+        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
+    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))
+
+
 @torch.inference_mode()
 def segment(fcn: nn.Module, photo: Photo) -> RegionMap:
     """The region map of a photo, at the photo's own resolution.

@@ -15,7 +15,6 @@ from genartisan.config import StyleConfig, preset
 from genartisan.embedded.training import SAVE_EVERY, rate_at, save_checkpoint
 from genartisan.engine import Run
 from genartisan.objective import LOSSES
-from genartisan.regions import RegionMap, from_mask
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 
@@ -24,7 +23,6 @@ LANES = 2  # lessons side by side on a CPU
 RATE = 1e-3  # Adam's, at most
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
 
-WHOLE = 0.5  # share of the lessons in which all of the picture is to be styled
 KEPT = 1 / 3  # of the others, in which the rest of it is to stay as it is
 # A lesson is one step of preset `fast` at about the size of its coarse steps. A patch is finished a little later than
 # for a request, so that a request finds most of them finished.
@@ -132,17 +130,3 @@ def random_config(rng: Rng, lesson: StyleConfig = LESSON) -> StyleConfig:
     """A lesson's, with how strongly what is portrait is to be styled."""
     weight = 0.0 if rng.random() < KEPT else float(rng.random())
     return lesson.updated({"regions": {"portrait": {"weight": weight}}})
-
-
-def random_regions(rng: Rng, size: tuple[int, int]) -> RegionMap | None:
-    """One to three ellipses and boxes, of (height, width), as portrait; None where all is background."""
-    if rng.random() < WHOLE:
-        return None
-    height, width = size
-    y, x = np.mgrid[:height, :width]
-    portrait = np.zeros(size, bool)
-    for _ in range(rng.integers(1, 4)):
-        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
-        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
-        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
-    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))

@@ -60,7 +60,7 @@ def show(options: argparse.Namespace, styles: StyleFolder) -> None:
     row = "{:<24} {:<10} {:>6}  {}".format
     print(row("name", "bundle", "photos", "style"))
     for name, kept in styles.items():
-        print(row(name, kept.about.bundle, kept.about.photos, kept.about.prompt))
+        print(row(name, kept.about.bundle, kept.about.photos, kept.about.described))
 
 
 def mix(options: argparse.Namespace, styles: StyleFolder) -> None:

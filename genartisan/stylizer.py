@@ -283,8 +283,9 @@ class Stylizer:
                 graphs=self.graphs,
                 began=began,
             )
-            run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
-            if config.steps == 0 and own not in (None, prompt):
+            if kept is None or config.steps > 0:
+                run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
+            elif prompt != own:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
             if portrait is not None and regions is None:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")

@@ -111,7 +111,8 @@ class Telemetry:
             emit("genartisan_steps_total", details["steps"], [record.mode])
             emit("genartisan_pixels_total", width * height, [record.mode])
             emit("genartisan_prompts_total", 1, ["hit" if details["prompt_cached"] else "miss"])
-            self._gauge("steps_per_second", details["steps"] / max(record.seconds["optimise"], 1e-3))
+            if details["steps"]:  # a draft has none, and says nothing of the pace
+                self._gauge("steps_per_second", details["steps"] / max(record.seconds["optimise"], 1e-3))
         self._gauge("peak_memory_bytes", peak_memory)
         self._gauge("in_flight", 0)
         told = {name: getattr(record, name) for name in ("request_id", "protocol", "kind", "outcome", "status", "mode")}

@@ -25,10 +25,10 @@ from genartisan.engine import Run, finished
 from genartisan.errors import InputError
 from genartisan.images import Photo, pictures_in, read_photo, to_image
 from genartisan.patches import plan
-from genartisan.regions import RegionMap
+from genartisan.regions import RegionMap, random_regions
 from genartisan.sheets import contact_sheet
 from genartisan.start import LearnedStart
-from genartisan.start_training import LESSON, Curve, Rng, open_as_copy, random_config, random_regions, train_start
+from genartisan.start_training import LESSON, Curve, Rng, open_as_copy, random_config, train_start
 from genartisan.stylizer import Stylizer
 
 WIDTH = 128  # of the hidden layers

@@ -16,12 +16,14 @@ import grpc
 import httpx
 import psutil
 import pytest
+import tiny
 
 from genartisan import serve
 from genartisan.inference_grpc import METHOD, decode_response, encode_request
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {"size": 64, "steps": 2, "patches": 2, "patch_size": 32, "seed": 7}
+STYLE = "kept"  # the one kept style that they serve
 MAX_REQUEST = 9_000_000  # bytes, in these servers: above gRPC's 4 MB and TorchServe's 6.5 MB, and soon exceeded
 
 
@@ -69,7 +71,8 @@ def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
     settings = folder / "model-config.yaml"  # without a cache of results: every test's picture is to be made
     text = (ROOT / "handlers" / "model-config.yaml").read_text()
     settings.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
-    serve.archive(bundle, folder / "store", settings=settings)
+    style = tiny.write_style(folder / f"{STYLE}.safetensors")
+    serve.archive(bundle, folder / "store", settings=settings, styles=[style])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(decoy.parent))
         yield {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,26 @@ from genartisan.cli import main
 from genartisan.config import StyleConfig
 from genartisan.engine import in_turns
 from genartisan.errors import BundleError, InputError
+from genartisan.images import Photo, read_photo
 from genartisan.kept import KeptStyle, Making, StyleFolder
+from genartisan.regions import RegionMap
 from genartisan.stylizer import Stylizer
 
 QUICK = StyleConfig(size=64, steps=3, patches=2, patch_size=32, start="bundle", contrast=1.0, threshold=0.0)
 ONE_PASS = {"steps": 0, "size": 64, "contrast": 1.0}
+
+
+MODES = ("artisan", "clipstyler")
+
+
+@dataclass
+class _Seeing:
+    """What finds the same people in every photo."""
+
+    found: RegionMap
+
+    def regions(self, photo: Photo) -> RegionMap:
+        return self.found
 
 
 def photos(count: int = 3) -> list[Image.Image]:
@@ -48,10 +64,11 @@ def weights_of(style: KeptStyle) -> dict[str, torch.Tensor]:
 
 
 def test_over_one_photo_a_style_is_that_photo_s_network(stylizer: Stylizer) -> None:
-    steps = stylizer.steps(photos()[0], "fire", config=QUICK)
+    config = QUICK.updated({"mode": "clipstyler"})
+    steps = stylizer.steps(photos()[0], "fire", config=config)
     for _ in steps:
         pass
-    style = make(stylizer, count=1)
+    style = make(stylizer, count=1, config=config)
     expected = steps.run.stylenet.state_dict()
     assert all(torch.equal(weight, expected[name]) for name, weight in weights_of(style).items())
     assert style.about.losses == {name: round(value, 4) for name, value in steps.run.losses()[-1].items()}
@@ -66,6 +83,22 @@ def test_every_photo_moves_the_one_network(stylizer: Stylizer) -> None:
         seen.append(float(runs[0].stylenet.last.weight.detach().sum()))
     assert seen[::2] == [1, 1, 2, 2, 3, 3]
     assert len(set(seen[1::2])) == 6
+
+
+def test_where_nobody_is_a_blot_stands_in(stylizer: Stylizer) -> None:
+    """Or the network would forget what the map of strengths is for; it does not hide people that there are."""
+    nobody, somebody = (
+        stylizer.regions(read_photo(photos()[0]), tiny.mask(box=box)) for box in ((0, 0, 0, 0), (0, 0, 9, 9))
+    )
+    for found, blotted in ((nobody, True), (somebody, False)):
+        mask = Making._people(_Seeing(found), photos()[0], [0, 0])  # type: ignore[arg-type]
+        assert (mask is not None) == blotted
+    again = [Making._people(_Seeing(nobody), photos()[0], [0, n]) for n in (1, 1, 2)]  # type: ignore[arg-type]
+    assert again[0].tobytes() == again[1].tobytes() != again[2].tobytes()  # type: ignore[union-attr]
+    runs = [Making(stylizer, "fire", photos(1), QUICK.updated({"mode": mode}))._runs[0] for mode in MODES]
+    assert runs[0].regions is not None
+    assert bool(runs[0].regions.portrait.any())
+    assert runs[1].regions is None
 
 
 def test_over_several_photos_it_fits_all_of_them(tiny_bundle: Bundle, styles: StyleFolder) -> None:
@@ -144,7 +177,10 @@ def test_a_mixture_lies_between(stylizer: Stylizer) -> None:
         for name, weight in weights_of(mixed).items():
             expected = (1 - share) * weights_of(first)[name] + share * weights_of(second)[name]
             torch.testing.assert_close(weight, expected)
-    assert first.mixed(second, 0.3).about.prompt == "0.7 fire + 0.3 watercolor painting"
+    mixed = first.mixed(second, 0.3)
+    assert mixed.about.prompt == "fire and watercolor painting"
+    assert mixed.about.described == "0.7 fire + 0.3 watercolor painting"
+    assert mixed.mixed(first, 0.5).about.described == "0.35 fire + 0.15 watercolor painting + 0.5 fire"
     assert first.mixed(second, 0.3).mixed(first, 0.5).about.start == first.about.start
 
 

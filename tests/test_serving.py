@@ -17,17 +17,19 @@ import numpy as np
 import psutil
 import pytest
 import serving
+import tiny
 import torch
 from PIL import Image
 from serving import TINY, call, managed, post, send
 
 import genartisan
 from genartisan import client, serve
-from genartisan.bundle import sha256
+from genartisan.bundle import Bundle, sha256
 from genartisan.cli import main
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode, read_photo, resized, to_image
+from genartisan.kept import KeptStyle
 from genartisan.limits import Limits
 from genartisan.stylizer import Stylizer
 from genartisan.telemetry import BUCKETS, LABELS
@@ -89,6 +91,30 @@ def test_the_same_seed_gives_the_same_bytes_everywhere(
         for protocol in (["--url", server.url], ["--grpc", server.grpc]):
             assert main(["request", *common, *protocol, "--key-file", server.keys]) == 0
             assert Path(output).read_bytes() == library
+
+
+def test_a_kept_style_is_served_by_its_name(server: serve.Server, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Without a sentence, in one pass or as a start; and beside it others are refused, with those that are known."""
+    style = KeptStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
+    library = Stylizer(tiny_bundle, "cpu", "fp32", styles={serving.STYLE: style})
+    for steps in (0, 2):
+        params = {**TINY, "steps": steps, "style": serving.STYLE, "contrast": 1.0}
+        config, seed = from_params(params)
+        expected = encode(library(photo(), config=config, seed=seed).image)
+        fields = {"photo": photo(), "params": json.dumps(params).encode()}
+        over_http, over_grpc = post(server, fields), call(server, fields)
+        assert (over_http.status, over_grpc.status) == (200, "OK")
+        assert expected == over_http.content == over_grpc.content
+        where = {"url": server.url, "key_file": server.keys}
+        assert client.request(photo(), params=params, **where).content == expected
+    report = json.loads(post(server, fields, {"Accept": "application/json"}).content)["report"]
+    assert (report["prompt"], report["config"]["style"]) == ("fire", serving.STYLE)
+    unknown = {"photo": photo(), "params": b'{"style": "absent"}'}
+    for refused in (post(server, unknown), call(server, unknown)):
+        assert (refused.status, refused.error["field"]) in ((400, "style"), ("INVALID_ARGUMENT", "style"))
+        assert f"known are {serving.STYLE}" in refused.error["message"]
+    nothing = post(server, {"photo": photo(), "params": b'{"steps": 1}'})
+    assert (nothing.status, nothing.error["field"]) == (400, "prompt")
 
 
 def test_media_types(server: serve.Server) -> None:

@@ -59,6 +59,30 @@ def test_events_come_in_order_and_end_in_the_picture_of_one_reply(server: serve.
     assert base64.b64decode(result["photo"]) == post(server, with_params(**params)).content
 
 
+def test_the_first_picture_is_the_draft(server: serve.Server, tmp_path: Path) -> None:
+    """Of a run whose start draws in the style: what preset draft gives, before the first step."""
+    params = {**TINY, "steps": 2, "start": "bundle", "contrast": 1.0}
+    answer = post(server, with_params(**params), STREAM)
+    accepted, draft, first, *_ = events_of(answer.content)
+    assert [event["event"] for event in (accepted, draft, first)] == ["accepted", "draft", "progress"]
+    assert 0 < draft["seconds"] <= first["seconds"]
+    once = post(server, with_params(**{**params, "steps": 0}), {"Accept": "image/jpeg"})
+    preview, picture = (Image.open(io.BytesIO(data)) for data in (base64.b64decode(draft["preview"]), once.content))
+    assert preview.size == picture.size
+    difference = [abs(a - b) for a, b in zip(preview.tobytes(), picture.tobytes(), strict=True)]
+    assert sum(difference) / len(difference) < 8  # both are JPEGs, of two qualities
+    for others in ({"preview_every": 0}, {"start": "random"}, {"start": "identity"}, {"steps": 0}):
+        told = events_of(post(server, with_params(**{**params, **others}), STREAM).content)
+        assert "draft" not in {event["event"] for event in told}
+    previews = tmp_path / "previews"
+    (tmp_path / "photo.png").write_bytes(photo())
+    wanted = ["request", str(tmp_path / "photo.png"), "fire", "-o", str(tmp_path / "out.png"), "--preset", "fast"]
+    flags = [flag for name in ("size", "steps", "patches", "patch_size") for flag in ("--set", f"{name}={TINY[name]}")]
+    where = ["--url", server.url, "--key-file", server.keys, "--previews", str(previews), "--quiet"]
+    assert main([*wanted, *flags, *where]) == 0
+    assert [path.name for path in previews.iterdir()] == ["step_0000.jpg"]
+
+
 def event_loss(result: dict[str, Any], step: int, name: str) -> float:
     return float(result["report"]["history"][step - 1][name])
 

@@ -12,6 +12,7 @@ from torch import nn
 from genartisan.bundle import write_bundle
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
+from genartisan.kept import About, KeptStyle
 from genartisan.networks import Vgg19
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
@@ -54,6 +55,17 @@ def write_tiny_bundle(folder: Path) -> Path:
     }
     write_bundle(folder, "tiny", "tiny random networks", entries)
     return folder
+
+
+def write_style(path: Path) -> Path:
+    """Writes a kept style: a tiny random network for "fire"."""
+    torch.manual_seed(5)
+    network = StyleNet(4, inputs=4, affine=True)
+    about = About(
+        prompt="fire", start="seed 5", bundle="tiny", photos=1, seed=5, config={}, network=network.architecture
+    )
+    KeptStyle(about, network).save(path)
+    return path
 
 
 def picture(width: int = 64, height: int = 48, seed: int = 0, mode: str = "RGB") -> Image.Image:

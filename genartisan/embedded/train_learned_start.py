@@ -22,8 +22,9 @@ from genartisan.embedded.space import TECHNIQUES
 from genartisan.embedded.train_stylenet import Networks, known_and_held_out, random_picture
 from genartisan.embedded.training import command, made_by, save_network, trained_network
 from genartisan.engine import Run
+from genartisan.regions import random_regions
 from genartisan.start import LearnedStart
-from genartisan.start_training import open_as_copy, random_config, random_regions, train_start
+from genartisan.start_training import open_as_copy, random_config, train_start
 from genartisan.stylenet import StyleNet
 
 SIZES = ((128, 128), (112, 160), (160, 112), (160, 160))  # height and width of a picture, in pixels

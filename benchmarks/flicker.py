@@ -1,0 +1,144 @@
+"""How much a panned still flickers: as a film (`genartisan frames`), and as pictures that know nothing of each other.
+
+    python benchmarks/flicker.py --size 512 --frames 12
+
+A window moves over each of six photos, by so many pixels a frame that nothing but the camera's motion changes. Flicker
+is the mean absolute difference, of colours from 0 to 1, between two pictures where they show the same thing: between
+each and the next, where a pan between the pixels makes the photo itself differ; and between frames that lie whole pixels
+apart, and not near a border, where the photo does not. The JSON and a sheet, frames of a film over the same frames as
+single pictures, go to benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from genartisan.bundle import Bundle
+from genartisan.config import preset
+from genartisan.evaluate import default_photos
+from genartisan.evaluation_measures import hardware
+from genartisan.frames import Film, flicker
+from genartisan.images import read_photo
+from genartisan.sheets import contact_sheet
+from genartisan.stylizer import Stylizer
+
+HERE = Path(__file__).resolve().parent
+PROMPT, SEED = "The Starry Night by Vincent van Gogh", 0
+PANS = ((3.0, 0.0), (-5.0, 2.0), (2.5, 0.0), (1.25, 0.75))  # pixels a frame, right and down
+ROOM = 1.3  # the photo's side, in windows
+EDGE = 90  # pixels beside a border that see it
+
+
+def main() -> None:
+    arguments = parse()
+    stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, styles={})
+    photos, rows, sheet = default_photos(), [], list[list[tuple[str, Image.Image]]]()
+    with tqdm(total=len(photos) * len(PANS), unit="film") as bar:
+        for photo in photos:
+            for pan in PANS:
+                frames = windows(photo, pan, arguments.size, arguments.frames)
+                pictures = drawn(stylizer, frames)
+                if pan == PANS[0]:
+                    few = (0, 1, 2, 3)
+                    sheet += [[(f"{name}, frame {n}", made[n]) for n in few] for name, made in pictures.items()]
+                rows += [{"photo": photo.name, "pan": pan, **measured(pan, frames, pictures)}]
+                bar.update()
+    result = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "benchmarks/flicker.py", *sys.argv[1:]]),
+        "hardware": hardware(stylizer.device),
+        "precision": stylizer.precision,
+        "bundle": stylizer.bundle.name,
+        "prompt": PROMPT,
+        "seed": SEED,
+        "medians": {str(pan): medians([row for row in rows if row["pan"] == pan]) for pan in PANS},
+        "films": rows,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    contact_sheet(sheet, side=220).save(arguments.out.with_suffix(".jpg"), quality=85)
+    print(json.dumps(result["medians"], indent=1))
+    print(arguments.out)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=512, help="long side of a frame in pixels")
+    parser.add_argument("--frames", type=int, default=12, help="of each film, 4 at least")
+    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "flicker.json")
+    arguments = parser.parse_args()
+    if arguments.frames < 4:
+        parser.error(f"frames is {arguments.frames}; give at least 4.")
+    return arguments
+
+
+def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> list[Image.Image]:
+    """What a camera sees that pans over a photo."""
+    with Image.open(photo) as opened:
+        still = opened.convert("RGB")
+    scale = ROOM * size / max(still.size)
+    still = still.resize((round(still.width * scale), round(still.height * scale)), Image.Resampling.LANCZOS)
+    width, height = (int(side / ROOM) // 8 * 8 for side in still.size)
+    left, top = (16 if speed >= 0 else whole - part - 16 for speed, whole, part in zip(
+        pan, still.size, (width, height), strict=True
+    ))  # fmt: skip
+    corners = [(left + number * pan[0], top + number * pan[1]) for number in range(count)]
+    return [
+        still.transform((width, height), Image.Transform.AFFINE, (1, 0, x, 0, 1, y), Image.Resampling.BICUBIC)
+        for x, y in corners
+    ]
+
+
+def drawn(stylizer: Stylizer, frames: Sequence[Image.Image]) -> dict[str, list[Image.Image]]:
+    """The frames as a film, and each alone."""
+    config = preset("draft", {"size": max(frames[0].size)})
+    film = Film(stylizer, PROMPT, frames, config, SEED)
+    return {
+        "film": [film.draw(frame) for frame in frames],
+        "alone": [stylizer(frame, PROMPT, config=config, seed=SEED).image for frame in frames],
+    }
+
+
+def measured(
+    pan: tuple[float, float], frames: Sequence[Image.Image], pictures: dict[str, list[Image.Image]]
+) -> dict[str, float]:
+    """The flicker of the still, of the film and of the single pictures."""
+    apart = next(n for n in range(1, len(frames)) if all((n * speed).is_integer() for speed in pan))
+    told = {}
+    for name, made in {"still": frames, **pictures}.items():
+        planes = [read_photo(picture).pixels for picture in made]
+        told[f"{name}, next frame"] = round(flicker(planes, shifts(pan, len(planes), 1)), 5)
+        inside = [plane[:, EDGE:-EDGE, EDGE:-EDGE] for plane in planes]
+        series = [inside[start::apart] for start in range(apart)]
+        each = [flicker(some, shifts(pan, len(some), apart)) for some in series if len(some) > 1]
+        told[f"{name}, whole pixels apart, inside"] = round(statistics.mean(each), 5)
+    return told
+
+
+def shifts(pan: tuple[float, float], count: int, apart: int) -> list[tuple[int, int]]:
+    """How far what is seen moves from each of some frames to the next of them, in whole pixels."""
+    at = [(round(-n * apart * pan[0]), round(-n * apart * pan[1])) for n in range(count)]
+    return [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(at)]
+
+
+def medians(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0] if name not in ("photo", "pan")}
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,8 @@
 
 A window moves over each of six photos, by so many pixels a frame that nothing but the camera's motion changes. Flicker
 is the mean absolute difference, of colours from 0 to 1, between two pictures where they show the same thing: between
-each and the next, where a pan between the pixels makes the photo itself differ; and between frames that lie whole pixels
-apart, and not near a border, where the photo does not. The JSON and a sheet, frames of a film over the same frames as
+each and the next, where a pan between the pixels makes the photo itself differ; and between frames whole pixels apart,
+and not near a border, where the photo does not. The JSON and a sheet, frames of a film over the same frames as
 single pictures, go to benchmarks/results.
 """
 

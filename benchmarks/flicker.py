@@ -36,8 +36,9 @@ from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "The Starry Night by Vincent van Gogh", 0
-PANS = ((3.0, 0.0), (-5.0, 2.0), (2.5, 0.0), (1.25, 0.75))  # pixels a frame, right and down
+PANS = ((3.0, 0.0), (-5.0, 2.0), (2.5, 0.0), (1.25, 0.75), (0.1, 0.0))  # pixels a frame, right and down
 ROOM = 1.3  # the photo's side, in windows
+MARGIN = 16  # pixels of the photo that the camera does not come to
 EDGE = 90  # pixels beside a border that see it
 
 
@@ -82,8 +83,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "flicker.json")
     arguments = parser.parse_args()
-    if arguments.frames < 4:
-        parser.error(f"frames is {arguments.frames}; give at least 4.")
+    most = int(((ROOM - 1) * arguments.size / 2 - 2 * MARGIN) / max(abs(speed) for pan in PANS for speed in pan))
+    if not 5 <= arguments.frames <= most:
+        parser.error(f"frames is {arguments.frames}; at this size give 5 to {most}, or the camera leaves the photo.")
+    if arguments.size < 512:
+        parser.error(f"size is {arguments.size}; give at least 512, or there is nothing that sees no border.")
     return arguments
 
 
@@ -94,7 +98,7 @@ def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> lis
     scale = ROOM * size / max(still.size)
     still = still.resize((round(still.width * scale), round(still.height * scale)), Image.Resampling.LANCZOS)
     width, height = (int(side / ROOM) // 8 * 8 for side in still.size)
-    left, top = (16 if speed >= 0 else whole - part - 16 for speed, whole, part in zip(
+    left, top = (MARGIN if speed >= 0 else whole - part - MARGIN for speed, whole, part in zip(
         pan, still.size, (width, height), strict=True
     ))  # fmt: skip
     corners = [(left + number * pan[0], top + number * pan[1]) for number in range(count)]
@@ -118,7 +122,7 @@ def measured(
     pan: tuple[float, float], frames: Sequence[Image.Image], pictures: dict[str, list[Image.Image]]
 ) -> dict[str, float]:
     """The flicker of the still, of the film and of the single pictures."""
-    apart = next(n for n in range(1, len(frames)) if all((n * speed).is_integer() for speed in pan))
+    apart = next(n for n in range(1, 11) if all(round(n * speed, 9).is_integer() for speed in pan))
     told = {}
     for name, made in {"still": frames, **pictures}.items():
         planes = [read_photo(picture).pixels for picture in made]
@@ -126,7 +130,8 @@ def measured(
         inside = [plane[:, EDGE:-EDGE, EDGE:-EDGE] for plane in planes]
         series = [inside[start::apart] for start in range(apart)]
         each = [flicker(some, shifts(pan, len(some), apart)) for some in series if len(some) > 1]
-        told[f"{name}, whole pixels apart, inside"] = round(statistics.mean(each), 5)
+        if each:
+            told[f"{name}, whole pixels apart, inside"] = round(statistics.mean(each), 5)
     return told
 
 

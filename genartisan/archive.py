@@ -46,7 +46,8 @@ def archive(
         BundleError: there is no such bundle, or it is not whole.
         ServeError: ``version`` cannot be one; torch-model-archiver is not installed, or failed.
     """
-    from genartisan.bundle import MANIFEST, read_manifest, resolve, sha256
+    from genartisan.bundle import MANIFEST, link, read_manifest, resolve, sha256
+    from genartisan.kept import KeptStyle
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", version):
         raise ServeError(f"version is {version!r}; give up to 40 letters, digits, dots and dashes.", "version")
@@ -65,10 +66,11 @@ def archive(
         for name in (MANIFEST, *(entry.file for entry in manifest.networks.values())):
             if not (folder / name).is_file():
                 raise _missing(folder / name)
-            _link(folder / name, stage / "bundle" / name)
+            link(folder / name, stage / "bundle" / name)
         for path in styles:
+            KeptStyle.load(path)  # a damaged one would keep every worker from starting
             (stage / "styles").mkdir(exist_ok=True)
-            _link(path, stage / "styles" / path.name)
+            link(path, stage / "styles" / path.name)
         contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
         contents |= {HANDLER: sha256(handlers / HANDLER), SETTINGS: sha256(settings)}
         for entry in manifest.networks.values():
@@ -123,14 +125,6 @@ def _pack(handler: Path, settings: Path, stage: Path, folder: Path, version: str
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"
         hint = " Install it: pip install 'genartisan[serve]'." if "No module named" in reason else ""
         raise ServeError(f"torch-model-archiver failed: {reason}.{hint}")
-
-
-def _link(source: Path, target: Path) -> None:
-    """A hard link where that works, a copy elsewhere: the official bundle has a gigabyte."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _missing(path: Path) -> Exception:

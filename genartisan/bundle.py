@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,6 +233,14 @@ def write_bundle(
     partial.write_text(json.dumps(manifest.model_dump(), indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / MANIFEST)
     return manifest
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link where that works, a copy elsewhere: the official bundle has a gigabyte."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def sha256(path: Path) -> str:

@@ -171,14 +171,16 @@ def archive(options: argparse.Namespace) -> None:
 
 
 def style_files(options: argparse.Namespace) -> list[Path]:
-    """Of the kept styles that are to be served; each is read first, to be sure of it."""
+    """Of the kept styles that are to be served."""
     from genartisan.kept import StyleFolder, find
 
     styles = StyleFolder(options.style_folder)
     names = options.styles or list(styles)
+    if not names:
+        raise InputError(f"styles are none in {str(styles.folder)!r}; make one (genartisan style make).", "styles")
     for name in names:
         find(styles, name)
-    return [styles.path(name) for name in names]
+    return [styles.path(name) for name in dict.fromkeys(names)]
 
 
 def serve_(options: argparse.Namespace) -> None:
@@ -324,7 +326,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--overlay", action="store_true", help="the photo with people tinted, to look at, instead of a mask"
     )
-    add_stylizer_flags(sub)
+    add_bundle_flag(sub)
+    add_device_flags(sub)
 
     sub = command("schema", schema)
     sub.add_argument("--openapi", action="store_true", help="the whole HTTP endpoint, in OpenAPI 3.1")

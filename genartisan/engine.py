@@ -158,7 +158,7 @@ class Run:
         if not bool(torch.isfinite(picture).all()):
             raise self.divergence()
         photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
-        if self.config.steps == 0 and not self.stylenet.sees_strengths:  # it knows of no regions, and no loss told it
+        if not self.history and self.begins_styled and not self.stylenet.sees_strengths:  # no loss told it of regions
             strengths = self._strengths(photo, regions).to(picture)
             picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
         return finished(picture, photo, self.config.contrast)

@@ -17,6 +17,13 @@ if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours; argparse's own are several lines."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's own; but an optional TEXT may stand after options, where argparse has given it up already."""
+        options, left = super().parse_known_args(args, namespace)
+        if len(left) == 1 and not left[0].startswith("-") and getattr(options, "text", "") is None:
+            options.text = left.pop()
+        return options, left
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see `{self.prog} --help`.")
 
@@ -112,7 +119,7 @@ def add_bundle_flag(parser: argparse.ArgumentParser) -> None:
 def add_style_folder_flag(parser: argparse.ArgumentParser) -> None:
     """Where kept styles are."""
     parser.add_argument(
-        "--style-folder", type=Path, metavar="DIR", help="of kept styles (default: styles in the cache, see README)"
+        "--style-folder", type=Path, metavar="DIR", help="of kept styles (default: ~/.cache/genartisan/styles)"
     )
 
 
@@ -155,7 +162,7 @@ def load_stylizer(options: argparse.Namespace) -> Stylizer:
     from genartisan.kept import StyleFolder
     from genartisan.stylizer import Stylizer
 
-    styles = StyleFolder(options.style_folder)
+    styles = StyleFolder(getattr(options, "style_folder", None))
     return Stylizer(Bundle.load(options.bundle), options.device, options.precision, styles=styles)
 
 

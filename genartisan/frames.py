@@ -10,8 +10,7 @@ each frame anew and eased from one to the next.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from torch import Tensor
 from genartisan.config import StyleConfig
 from genartisan.engine import finished
 from genartisan.errors import InputError
-from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.images import Photo, PictureSource, name_of, naming, read_photo, resized
 from genartisan.motion import shift_between
 from genartisan.render import with_held_norms
 from genartisan.scales import content_of, film_grain, strengths_in
@@ -57,18 +56,18 @@ class Film:
     ) -> None:
         if not frames:
             raise InputError("frames are none; give at least one picture.", "frames")
-        if config.steps or config.output_size:
-            field = "steps" if config.steps else "output_size"
-            raise InputError(
-                f"{field} is {getattr(config, field)}; frames are drawn in one pass, at size. Use preset draft, or "
-                "make a style first (genartisan style make) and name it.",
-                field,
-            )
+        for field, wanted in (("steps", 0), ("output_size", None), ("timeout_s", None), ("contrast", 1.0)):
+            if (given := getattr(config, field)) != wanted:  # contrast is raised about a frame's own mean: it flickers
+                raise InputError(
+                    f"{field} is {given}, and for frames has to be {'left out' if wanted is None else wanted}: they "
+                    "are drawn in one pass, as by preset draft. For more, make a style (genartisan style make) first.",
+                    field,
+                )
         self._stylizer, self._config = stylizer, config
         few = [frames[round(place)] for place in torch.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).tolist()]
         runs = []
         for frame in few:
-            with naming(frame):
+            with naming(frame, "frames"):
                 runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
         self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
         self._sees_strengths = runs[0].stylenet.sees_strengths
@@ -77,6 +76,7 @@ class Film:
         self._size = runs[0].photo.size
         self._grain = film_grain(self._size, config.grain, seed)
         self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
+        self._reference: tuple[Photo, float, float] | None = None  # a frame that this is measured from, and its own
         self._before: Photo | None = None
         self._portrait: Tensor | None = None  # (1, 1, H, W)
 
@@ -87,7 +87,7 @@ class Film:
         Raises:
             InputError: it cannot be read, or has another size than the others.
         """
-        with naming(frame):
+        with naming(frame, "frames"):
             original = read_photo(frame)
             photo = resized(original, self._config.size)
         if photo.size != self._size:
@@ -95,8 +95,7 @@ class Film:
             raise InputError(
                 f"{name_of(frame)} has {sizes[0]} pixels, the others {sizes[1]}; make all alike.", "frames"
             )
-        moved = (0, 0) if self._before is None else self._follow(self._before, photo)
-        self._before = photo
+        moved = self._follow(photo)
         portrait = self._people(original, photo, moved)
         background, person = strengths_in(self._config)
         strengths = torch.full_like(photo.pixels[None, :1], 1.0)
@@ -107,14 +106,27 @@ class Film:
         picture = self._drawn(content)
         if not self._sees_strengths:
             picture = torch.lerp(photo.pixels[None], picture, strengths)
+        if not bool(torch.isfinite(picture).all()):
+            raise InputError(f"style gives no picture of {name_of(frame)}, but numbers that are none.", "style")
         return finished(picture, photo, self._config.contrast)
 
-    def _follow(self, before: Photo, photo: Photo) -> tuple[int, int]:
-        """Notes how far the camera's picture has moved; how many pixels right and down since the last frame."""
-        last = round(self._right), round(self._down)
-        right, down = shift_between(before.pixels, photo.pixels)
-        self._right, self._down = self._right + right, self._down + down
-        return round(self._right) - last[0], round(self._down) - last[1]
+    def _follow(self, photo: Photo) -> tuple[int, int]:
+        """Notes how far the camera's picture has moved; how many pixels right and down since the last frame.
+
+        Measured from one frame for as long as that is seen: errors of each frame against the next would add up.
+        """
+        before, self._before = self._before, photo
+        last = self._right, self._down
+        if before is None or self._reference is None:
+            self._reference = photo, 0.0, 0.0
+            return 0, 0
+        reference, right, down = self._reference
+        found = shift_between(reference.pixels, photo.pixels)
+        if found is None:
+            self._reference = reference, right, down = before, *last
+            found = shift_between(reference.pixels, photo.pixels) or (0.0, 0.0)
+        self._right, self._down = right + found[0], down + found[1]
+        return round(self._right) - round(last[0]), round(self._down) - round(last[1])
 
     def _people(self, original: Photo, photo: Photo, moved: tuple[int, int]) -> Tensor | None:
         """How much of each pixel is a person's, ``(1, 1, H, W)``; None in a mode that sees none."""
@@ -137,20 +149,25 @@ class Film:
         return picture.float().cpu()[..., top : top + height, left : left + width]
 
 
-@contextmanager
-def naming(frame: PictureSource) -> Iterator[None]:
-    """Lets a refusal of a frame say which it is."""
-    try:
-        yield
-    except InputError as error:
-        if error.field == "photo":
-            raise type(error)(f"{name_of(frame)}: {error.message}", "frames") from error
-        raise
+def check_alike(frames: Sequence[Path]) -> None:
+    """Refuses frames of several sizes before the first is drawn.
 
-
-def name_of(frame: PictureSource) -> str:
-    """Its path, if it has one."""
-    return str(frame) if isinstance(frame, str | Path) else "frame"
+    Raises:
+        InputError: naming one that is unlike the first, or no picture.
+    """
+    sizes = {}
+    for frame in frames:
+        try:
+            with Image.open(frame) as image:
+                sizes[frame] = image.size
+        except Exception as error:  # decoders raise whatever they like
+            raise InputError(f"{frame}: it is no picture that can be read ({error}).", "frames") from error
+        if sizes[frame] != sizes[frames[0]]:
+            (width, height), (first_width, first_height) = sizes[frame], sizes[frames[0]]
+            raise InputError(
+                f"{frame} has {width}x{height} pixels, the first frame {first_width}x{first_height}; make all alike.",
+                "frames",
+            )
 
 
 def shifted(planes: Tensor, right: int, down: int) -> Tensor:

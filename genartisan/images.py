@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,6 +143,22 @@ def open_image(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) 
     except Exception as error:
         raise damaged(field, error) from error
     return image
+
+
+@contextmanager
+def naming(source: PictureSource, field: str) -> Iterator[None]:
+    """Lets a refusal of one of many photos say which it is; ``field`` is what it is one of."""
+    try:
+        yield
+    except InputError as error:
+        if error.field == "photo":
+            raise type(error)(f"{name_of(source)}: {error.message}", field) from error
+        raise
+
+
+def name_of(source: PictureSource) -> str:
+    """Its path, if it has one."""
+    return str(source) if isinstance(source, str | Path) else "a picture"
 
 
 def upright(image: Image.Image, field: str) -> Image.Image:

@@ -2,7 +2,7 @@
 
 That is the other family of methods the paper tells of, model optimisation (MOB-NST): dear once, and cheap for each
 picture. A style is one safetensors file, ``NAME.safetensors``, with what it is in the header, and a folder of them is a
-mapping. Two styles that began at the same weights can be mixed: weights in between give pictures in between (deep
+mapping. Two styles that began from the same start can be mixed: weights in between give pictures in between (deep
 network interpolation, Wang et al., arXiv 1811.10515).
 """
 
@@ -22,9 +22,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genartisan.bundle import assembled, home
-from genartisan.config import check_style_name, shown
+from genartisan.config import STYLE_NAME, check_style_name, shown
 from genartisan.errors import BundleError, InputError
-from genartisan.images import read_photo
+from genartisan.images import naming, read_photo
 from genartisan.regions import random_regions
 from genartisan.stylenet import StyleNet
 
@@ -45,10 +45,10 @@ class About(BaseModel):
     Attributes:
         prompt: the sentence; of a mixture both.
         parts: of a mixture, each sentence and its share; else nothing.
-        start: what its network began as: the hash of the start's file, a seed. Only alike ones can be mixed.
+        start: what its network began as: the hash of the start's file, or a seed. Only alike ones can be mixed.
         bundle: name of the bundle under whose losses it was optimised.
         photos: how many it was optimised over.
-        config: the settings.
+        seed, config: of the optimisation; of a mixture, the first style's.
         network: of the StyleNet: ``base_channels``, ``inputs`` and ``affine``.
         losses: the mean over the photos at the last step of each, or none of a mixture.
     """
@@ -92,7 +92,11 @@ class KeptStyle:
         try:
             with safetensors.safe_open(path, "pt") as file:
                 about = About.model_validate_json((file.metadata() or {}).get(HEADER, ""))
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
+            if about.network.get("inputs") not in (3, 4):
+                raise BundleError("network.inputs must be 3 or 4")
+            if not all(bool(torch.isfinite(weight).all()) for weight in weights.values()):
+                raise BundleError("a weight is no number")
             network = assembled("stylenet", {"kind": "stylenet", **about.network}, weights)
         except (OSError, safetensors.SafetensorError, RuntimeError, ValidationError, BundleError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -117,14 +121,14 @@ class KeptStyle:
             share: of the other, 0-1.
 
         Raises:
-            InputError: the share is out of range, or the two did not begin at the same weights.
+            InputError: the share is out of range, or the two did not begin from the same start.
         """
         if not 0 <= share <= 1:
             raise InputError(f"share is {share:g}; give how much of the second style is wanted, from 0 to 1.", "share")
         if (self.about.start, self.about.network) != (other.about.start, other.about.network):
             raise InputError(
-                f"style {shown(other.about.prompt)} did not begin at the weights of {shown(self.about.prompt)}, so "
-                "there is no style between them; make both with the same bundle, start and seed.",
+                f"style {shown(other.about.prompt)} did not begin from the start of {shown(self.about.prompt)}, so "
+                "there is no style between them; make both with the same bundle and start, and a random one's seed.",
                 "style",
             )
         between = {
@@ -164,7 +168,8 @@ class StyleFolder(Mapping[str, KeptStyle]):
         return KeptStyle.load(path)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.stem for path in self.folder.glob(f"*{SUFFIX}")))
+        names = (path.stem for path in self.folder.glob(f"*{SUFFIX}"))
+        return iter(sorted(name for name in names if STYLE_NAME.fullmatch(name)))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -229,10 +234,13 @@ class Making(Iterator["Step"]):
             raise InputError(f"photos are {len(photos)}; give 1 to {MAX_PHOTOS}.", "photos")
         if config.steps == 0:
             raise InputError("steps is 0; a style is made by at least one step over each photo.", "steps")
+        if config.output_size is not None:
+            raise InputError("output_size is of a picture; a style draws at any. Leave it out.", "output_size")
         self._runs, self._photos = [], photos
         for number, photo in enumerate(photos):
-            mask = self._people(stylizer, photo, [seed, number]) if config.mode == "artisan" else None
-            self._runs.append(stylizer.steps(photo, prompt, config=config, mask=mask, seed=seed).run)
+            with naming(photo, "photos"):
+                mask = self._people(stylizer, photo, [seed, number]) if config.mode == "artisan" else None
+                self._runs.append(stylizer.steps(photo, prompt, config=config, mask=mask, seed=seed).run)
         self.total = config.steps * len(photos)
         self._steps = in_turns(self._runs)
         self._about = About(
@@ -273,12 +281,13 @@ class Making(Iterator["Step"]):
         return KeptStyle(self._about.model_copy(update={"losses": losses}), network)
 
     @staticmethod
-    def _people(stylizer: Stylizer, photo: PictureSource, seed: Sequence[int]) -> Image.Image | None:
-        """A mask with a blot on it where FCN finds nobody; None where it finds somebody."""
+    def _people(stylizer: Stylizer, photo: PictureSource, seed: Sequence[int]) -> Image.Image:
+        """A mask of the people that FCN finds, or of a blot where it finds nobody."""
         found = stylizer.regions(read_photo(photo))
-        rng, size = np.random.default_rng(seed), (found.labels.shape[0], found.labels.shape[1])
-        blot = None if bool(found.portrait.any()) else random_regions(rng, size, whole=0.0)
-        return None if blot is None else blot.as_mask()
+        if not bool(found.portrait.any()):
+            height, width = found.labels.shape
+            found = random_regions(np.random.default_rng(seed), (height, width), whole=0.0) or found
+        return found.as_mask()
 
     @staticmethod
     def _start(stylizer: Stylizer, config: StyleConfig, seed: int) -> str:

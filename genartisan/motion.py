@@ -10,11 +10,11 @@ from torch import Tensor
 
 LEAST_PEAK = 0.1  # of the correlation, 1 for a picture and its shifted copy, 0.05 for two that have nothing in common
 LEAST_SIDE = 0.2  # of the peak: what its neighbour has more than noise; a camera that stands still is not to creep
-FARTHEST = 1 / 3  # of a side: two frames of a film share more than that
+FARTHEST = 1 / 3  # of a side: what two frames have in common has to be most of them
 
 
-def shift_between(before: Tensor, after: Tensor) -> tuple[float, float]:
-    """How far the picture moved right and down, in pixels; (0, 0) where no one shift explains the change.
+def shift_between(before: Tensor, after: Tensor) -> tuple[float, float] | None:
+    """How far the picture moved right and down, in pixels; None where no one shift explains the change.
 
     Args:
         before, after: RGB, ``(3, H, W)``, of the same size.
@@ -27,11 +27,11 @@ def shift_between(before: Tensor, after: Tensor) -> tuple[float, float]:
     peak = int(correlation.argmax())
     y, x = divmod(peak, width)
     if float(correlation[y, x]) < LEAST_PEAK:
-        return 0.0, 0.0
+        return None
     found = _refined(correlation[:, x], y), _refined(correlation[y], x)
     down, right = (at - side if at > side / 2 else at for at, side in zip(found, (height, width), strict=True))
     far = abs(down) > FARTHEST * height or abs(right) > FARTHEST * width
-    return (0.0, 0.0) if far else (right, down)
+    return None if far else (right, down)
 
 
 def _refined(line: Tensor, peak: int) -> float:

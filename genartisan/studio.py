@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genartisan.config import from_params
-from genartisan.errors import InputError
+from genartisan.errors import BundleError, InputError
 from genartisan.flags import (
     add_bundle_flag,
     add_device_flags,
@@ -42,6 +44,7 @@ def make(options: argparse.Namespace, styles: StyleFolder) -> None:
     config, seed = from_params(params_of(options))
     name = options.name or name_of(options.text)
     refuse_to_overwrite(styles, name, options.force)
+    check_writable(styles)
     photos = [file for place in options.photos for file in (pictures_in(place) if place.is_dir() else [place])]
     making = Making(load_stylizer(options), options.text, photos, config, seed)
     with tqdm(making, total=making.total, unit="step", disable=options.quiet, file=sys.stderr) as bar:
@@ -54,33 +57,51 @@ def make(options: argparse.Namespace, styles: StyleFolder) -> None:
 
 
 def show(options: argparse.Namespace, styles: StyleFolder) -> None:
+    abouts, damaged = {}, []
+    for name in styles:
+        try:
+            abouts[name] = styles[name].about
+        except BundleError as error:
+            damaged.append(error.message)
     if options.json:
-        print(json.dumps({name: kept.about.model_dump() for name, kept in styles.items()}, indent=2))
-        return
-    row = "{:<24} {:<10} {:>6}  {}".format
-    print(row("name", "bundle", "photos", "style"))
-    for name, kept in styles.items():
-        print(row(name, kept.about.bundle, kept.about.photos, kept.about.described))
+        print(json.dumps({name: about.model_dump() for name, about in abouts.items()}, indent=2))
+    else:
+        row = "{:<24} {:<10} {:>6}  {}".format
+        print(row("name", "bundle", "photos", "style"))
+        for name, about in abouts.items():
+            print(row(name, about.bundle, about.photos, about.described))
+    for message in damaged:
+        print(f"genartisan: warning: {message}", file=sys.stderr)
 
 
 def mix(options: argparse.Namespace, styles: StyleFolder) -> None:
     from genartisan.kept import find
 
-    name = options.name or f"{options.first}-{options.second}-{options.share:g}"
+    name = options.name or f"{options.first}-{options.second}-{options.share:g}"[-64:].lstrip("-._")
     refuse_to_overwrite(styles, name, options.force)
     keep(styles, name, find(styles, options.first).mixed(find(styles, options.second), options.share))
 
 
 def remove(options: argparse.Namespace, styles: StyleFolder) -> None:
-    from genartisan.kept import find
-
-    find(styles, options.name)
-    styles.path(options.name).unlink()
+    if options.name in list(styles):  # a damaged one can be removed, too
+        styles.path(options.name).unlink()
+    else:
+        raise InputError(f"style is {options.name!r}; there is none of that name in {str(styles.folder)!r}.", "style")
 
 
 def keep(styles: StyleFolder, name: str, kept: KeptStyle) -> None:
     kept.save(styles.path(name))
     print(f"{styles.path(name)}: use it as --style {name}")
+
+
+def check_writable(styles: StyleFolder) -> None:
+    """Refuses before minutes of work what could not be kept after them."""
+    try:
+        styles.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"style folder {str(styles.folder)!r} cannot be made: {error.strerror}.", "style") from error
+    if not os.access(styles.folder, os.W_OK):
+        raise InputError(f"style folder {str(styles.folder)!r} cannot be written to; name another.", "style")
 
 
 def name_of(text: str) -> str:
@@ -100,14 +121,20 @@ def frames(options: argparse.Namespace) -> None:
     """FOLDER [TEXT] -o OUT: every picture of a folder in one style, in one pass each, without flicker."""
     from tqdm import tqdm
 
-    from genartisan.frames import Film
+    from genartisan.frames import Film, check_alike
     from genartisan.images import pictures_in
 
     config, seed = from_params(params_of(options))
     pictures = pictures_in(options.folder, "frames")
+    names = Counter(picture.stem for picture in pictures)
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise InputError(f"frames hold two pictures named {twice!r}, for one PNG file. Rename one.", "frames")
     out = options.output
     if out.exists() and (not out.is_dir() or out.resolve() == options.folder.resolve()):
         raise InputError(f"output {str(out)!r} is no folder, or that of the frames; name another.", "output")
+    if other := next((path for path in out.glob("*.png") if path.stem not in names), None):
+        raise InputError(f"output holds {str(other)!r}, of another film; name a new folder, or empty it.", "output")
+    check_alike(pictures)
     film = Film(load_stylizer(options), options.text, pictures, config, seed)
     out.mkdir(parents=True, exist_ok=True)
     for picture in tqdm(pictures, unit="frame", disable=options.quiet, file=sys.stderr):
@@ -123,7 +150,7 @@ def train_start(options: argparse.Namespace) -> None:
 
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError("train-start draws its curve with matplotlib; get it with: pip install 'genartisan[train]'.")
-    from genartisan.train_start import Settings, train
+    from genartisan.lessons import Settings, train
 
     settings = Settings(
         bundle=options.bundle,
@@ -165,7 +192,7 @@ def add_style_actions(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
     sub = action("list", "the styles that are kept")
     sub.add_argument("--json", action="store_true", help="for programs")
-    sub = action("mix", "a style between two that began at the same weights", writes=True)
+    sub = action("mix", "a style between two that began from the same start", writes=True)
     sub.add_argument("first")
     sub.add_argument("second")
     sub.add_argument("share", type=float, help="of the second, 0 to 1")

@@ -266,7 +266,10 @@ class Stylizer:
                     found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                direction, cached = self._direction(prompt, config.source_text)
+                if kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
+                    direction, cached = torch.zeros(self.bundle.clip.embedding_dim), True
+                else:
+                    direction, cached = self._direction(prompt, config.source_text)
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
             run = Run(
@@ -287,6 +290,8 @@ class Stylizer:
                 run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
             elif prompt != own:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
+            if kept is not None and (made := kept.about.config.get("grain", config.grain)) != config.grain:
+                run.warnings.append(f"grain is {config.grain:g}; style {config.style} was made with {made:g}")
             if portrait is not None and regions is None:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
 
@@ -303,14 +308,6 @@ class Stylizer:
     def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""
         return segment(self.bundle.fcn, photo) if mask is None else from_mask(read_mask(mask, photo.size))
-
-    def direction(self, prompt: str, source_text: str = "a Photo") -> Tensor:
-        """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, kept for the next time.
-
-        Raises:
-            InputError: both mean the same.
-        """
-        return self._direction(prompt, source_text)[0]
 
     def _direction(self, prompt: str, source_text: str) -> tuple[Tensor, bool]:
         """ΔT, ``(D,)``, and whether it was known already."""

@@ -66,6 +66,16 @@ def test_stylize_gives_the_librarys_picture_bit_for_bit(
     }
 
 
+def test_the_text_may_stand_anywhere(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
+    common = ["--bundle", str(tiny_folder), "--device", "cpu", "--quiet", *QUICK]
+    for number, order in enumerate((["fire", "-o", "OUT"], ["-o", "OUT", "fire"])):
+        out = str(tmp_path / f"{number}.png")
+        assert main(["stylize", photo, *[out if word == "OUT" else word for word in order], *common]) == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+    assert main(["stylize", photo, "-o", out, *common]) == 2
+    assert main(["stylize", photo, "-o", out, *common, "fire", "water"]) == 2
+
+
 @pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP")])
 def test_the_output_s_suffix_chooses_the_format(
     photo: str, tmp_path: Path, tiny_folder: Path, name: str, kind: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,10 +20,12 @@ from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
 from genartisan.frames import Film, flicker, shifted
 from genartisan.images import read_photo
+from genartisan.kept import Making
 from genartisan.motion import shift_between
 from genartisan.stylizer import Stylizer
 
 DRAFT = preset("draft", {"size": 160})
+PEOPLE_KEPT = {"portrait": {"weight": 0.0}}
 EDGE = 90  # pixels beside a border that see it
 
 
@@ -51,14 +55,15 @@ def test_a_camera_s_shift_is_found(moved: tuple[float, float]) -> None:
     still = scene()
     before, after = (pixels(window(still, 100 + x, 80 + y)) for x, y in ((0, 0), moved))
     found = shift_between(before, after)
+    assert found is not None
     assert found == pytest.approx((-moved[0], -moved[1]), abs=0.3)
 
 
 def test_where_no_shift_explains_the_change_there_is_none() -> None:
     before, after = (pixels(window(scene(seed=seed), 100, 80)) for seed in (0, 1))
-    assert shift_between(before, after) == (0, 0)
+    assert shift_between(before, after) is None
     black = torch.zeros_like(before)
-    assert shift_between(black, black) == (0, 0)
+    assert shift_between(black, black) is None
 
 
 def test_what_is_shifted_moves_by_whole_pixels_and_leaves_nothing() -> None:
@@ -79,6 +84,28 @@ def test_flicker_is_what_differs_where_both_show_the_same() -> None:
 @pytest.fixture(scope="module")
 def stylizer() -> Stylizer:
     return Stylizer(Bundle.load("embedded"), "cpu", "fp32", styles={})
+
+
+@pytest.mark.parametrize("pan", [0.1, 5.1, -1.4])
+def test_a_camera_is_followed_however_slow_or_far(pan: float, tiny_stylizer: Stylizer) -> None:
+    """Errors of each frame against the next would add up."""
+    still = scene(900, 300)
+    frames = [window(still, (20 if pan > 0 else 600) + n * pan, 60) for n in range(60)]
+    film = Film(tiny_stylizer, "fire", frames, DRAFT)
+    off = 0.0
+    for number, frame in enumerate(frames):
+        film.draw(frame)
+        off = max(off, abs(film._right + number * pan), abs(film._down))
+    assert off < 1
+
+
+def test_after_a_cut_it_goes_on(tiny_stylizer: Stylizer) -> None:
+    frames = [window(scene(seed=seed), 100 + 4 * n, 80) for seed, n in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    film, seen = Film(tiny_stylizer, "fire", frames, DRAFT), []
+    for frame in frames:
+        film.draw(frame)
+        seen.append(round(film._right))
+    assert seen == [0, -4, -4, -8]
 
 
 @pytest.mark.parametrize("pan", [(8, 0), (3, 0), (-5, 2), (2.5, 0)])
@@ -131,9 +158,46 @@ def test_people_s_outline_is_eased(tiny_stylizer: Stylizer, monkeypatch: pytest.
     assert seen == [[1, 0, 0], [1, 0.5, 0], [1, 0.75, 0]]
 
 
+def test_people_s_outline_goes_along_with_the_camera(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was a person stays one where it has moved to; what comes into sight is as it is found."""
+    still = scene()
+    frames = [window(still, 100 + 10 * n, 80) for n in range(2)]
+    film = Film(tiny_stylizer, "fire", frames, DRAFT)
+    regions = [
+        tiny_stylizer.regions(read_photo(frames[0]), tiny.mask(160, 120, box))
+        for box in ((50, 0, 100, 120), (150, 0, 160, 120))
+    ]
+    for frame, found in zip(frames, regions, strict=True):
+        monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, found=found: found)
+        film.draw(frame)
+    assert film._portrait is not None
+    assert film._portrait[0, 0, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
+
+
+def test_a_style_whose_network_sees_no_strengths_draws_frames(tiny_stylizer: Stylizer) -> None:
+    """People stay as they are; in half precision, too."""
+    frame = tiny.picture()
+    style = Making(tiny_stylizer, "fire", [frame], StyleConfig(size=64, steps=1, patches=1, patch_size=32)).result()
+    for precision, near in (("fp32", 1e-3), ("bf16", 0.02)):
+        stylizer = Stylizer(tiny_stylizer.bundle, "cpu", precision, styles={"kept": style})
+        regions = stylizer.regions(read_photo(frame), tiny.mask())
+        config = preset("draft", {"size": 64, "style": "kept", "grain": 0.0, "regions": PEOPLE_KEPT})
+        film = Film(stylizer, None, [frame], config)
+        film._stylizer = cast(Any, SimpleNamespace(regions=lambda photo, regions=regions: regions))
+        drawn = pixels(film.draw(frame))
+        torch.testing.assert_close(drawn[:, :, :32], pixels(frame)[:, :, :32], atol=1e-3, rtol=0)
+        alone = pixels(stylizer(frame, config=config, mask=tiny.mask()).image)
+        assert (drawn - alone).abs().mean() < near
+
+
 def test_what_is_no_film_is_refused(tiny_stylizer: Stylizer) -> None:
     frame, draft = tiny.picture(), preset("draft", {"size": 64})
-    for settings, field in (({"steps": 2}, "steps"), ({"output_size": 128}, "output_size")):
+    for settings, field in (
+        ({"steps": 2}, "steps"),
+        ({"output_size": 128}, "output_size"),
+        ({"contrast": 1.5}, "contrast"),
+        ({"timeout_s": 9.0}, "timeout_s"),
+    ):
         with pytest.raises(InputError, match=field) as error:
             Film(tiny_stylizer, "fire", [frame], draft.updated(settings))
         assert error.value.field == field
@@ -154,19 +218,39 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
     assert sorted(path.name for path in out.iterdir()) == [f"frame{n}.png" for n in range(3)]
     drawn = [Image.open(out / f"frame{n}.png").tobytes() for n in range(3)]
     assert all(one != other for one, other in pairwise(drawn))
+    tiny.picture().save(source / "frame2.png")
+    capsys.readouterr()
+    assert main(["frames", str(source), "fire", "-o", str(out), *common]) == 2
+    assert "two pictures named 'frame2'" in capsys.readouterr().err
+    (source / "frame2.png").unlink()
+    (out / "other.png").write_bytes(b"of another film")
+    assert main(["frames", str(source), "fire", "-o", str(out), *common]) == 2
+    assert "of another film" in capsys.readouterr().err
+    (out / "other.png").unlink()
+    tiny.picture(64, 32).save(source / "frame1.jpg")
+    assert main(["frames", str(source), "fire", "-o", str(out), *common]) == 2
+    assert "frame1.jpg has 64x32 pixels, the first frame 64x48" in capsys.readouterr().err
     (source / "frame1.jpg").write_bytes(b"damaged")
     for arguments, words in (
         (["frames", str(source), "fire", "-o", str(out)], "frame1.jpg"),
         (["frames", str(source), "fire", "-o", str(source)], "that of the frames"),
         (["frames", str(tmp_path / "absent"), "fire", "-o", str(out)], "is no folder"),
-        (["frames", str(source), "fire", "-o", str(out), "--preset", "fast"], "steps is 80"),
-        (["frames", str(source), "-o", str(out)], "prompt is missing"),
     ):
         capsys.readouterr()
         assert main([*arguments, *common]) == 2
         told = capsys.readouterr().err
         assert words in told
         assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 80"), ([], "prompt is missing")])
+def test_the_command_line_refuses_what_a_film_does(
+    flags: list[str], words: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny.picture().save(tmp_path / "frame.png")
+    common = ["-o", str(tmp_path / "out"), "--bundle", str(tiny_folder), "--device", "cpu", "--size", "64"]
+    assert main(["frames", str(tmp_path), *common, *flags]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_settings_of_people_reach_the_frames(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from genartisan.errors import BundleError, InputError
 from genartisan.images import Photo, read_photo
 from genartisan.kept import KeptStyle, Making, StyleFolder
 from genartisan.regions import RegionMap
+from genartisan.stylenet import StyleNet
 from genartisan.stylizer import Stylizer
 
 QUICK = StyleConfig(size=64, steps=3, patches=2, patch_size=32, start="bundle", contrast=1.0, threshold=0.0)
@@ -85,16 +86,17 @@ def test_every_photo_moves_the_one_network(stylizer: Stylizer) -> None:
     assert len(set(seen[1::2])) == 6
 
 
-def test_where_nobody_is_a_blot_stands_in(stylizer: Stylizer) -> None:
+def test_where_nobody_is_a_blot_stands_in(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the network would forget what the map of strengths is for; it does not hide people that there are."""
     nobody, somebody = (
         stylizer.regions(read_photo(photos()[0]), tiny.mask(box=box)) for box in ((0, 0, 0, 0), (0, 0, 9, 9))
     )
     for found, blotted in ((nobody, True), (somebody, False)):
         mask = Making._people(_Seeing(found), photos()[0], [0, 0])  # type: ignore[arg-type]
-        assert (mask is not None) == blotted
+        assert (mask.tobytes() != found.as_mask().tobytes()) == blotted
     again = [Making._people(_Seeing(nobody), photos()[0], [0, n]) for n in (1, 1, 2)]  # type: ignore[arg-type]
     assert again[0].tobytes() == again[1].tobytes() != again[2].tobytes()  # type: ignore[union-attr]
+    monkeypatch.setattr(stylizer, "regions", lambda photo: nobody)
     runs = [Making(stylizer, "fire", photos(1), QUICK.updated({"mode": mode}))._runs[0] for mode in MODES]
     assert runs[0].regions is not None
     assert bool(runs[0].regions.portrait.any())
@@ -187,7 +189,7 @@ def test_a_mixture_lies_between(stylizer: Stylizer) -> None:
 def test_what_did_not_begin_alike_is_not_mixed(stylizer: Stylizer) -> None:
     style = make(stylizer)
     for config in (QUICK.updated({"start": "identity"}), QUICK.updated({"start": "random"})):
-        with pytest.raises(InputError, match="did not begin at the weights") as error:
+        with pytest.raises(InputError, match="did not begin from the start") as error:
             style.mixed(make(stylizer, config=config), 0.5)
         assert error.value.field == "style"
     random = [Making(stylizer, "fire", photos(1), QUICK.updated({"start": "random"}), seed) for seed in (1, 2)]
@@ -228,9 +230,58 @@ def test_a_file_that_is_no_style_is_named(styles: StyleFolder, tiny_folder: Path
     (styles.path("bundle")).write_bytes((tiny_folder / "stylenet.safetensors").read_bytes())
     make(stylizer).save(styles.path("cut"))
     styles.path("cut").write_bytes(styles.path("cut").read_bytes()[:-10])
-    for name in ("text", "bundle", "cut"):
+    style = make(stylizer)
+    with torch.no_grad():
+        style.stylenet.last.weight[0] = torch.nan
+    style.save(styles.path("nan"))
+    odd = style.about.model_copy(update={"network": {**style.about.network, "inputs": 5}})
+    KeptStyle(odd, StyleNet(4, inputs=5, affine=True)).save(styles.path("odd"))
+    for name in ("text", "bundle", "cut", "nan", "odd"):
         with pytest.raises(BundleError, match=f"{name}.safetensors is no kept style"):
             styles[name]
+
+
+def test_half_precision_is_read_as_single(stylizer: Stylizer, styles: StyleFolder) -> None:
+    style = make(stylizer)
+    style.stylenet.half()
+    style.save(styles.path("half"))
+    assert {weight.dtype for weight in styles["half"].stylenet.parameters()} == {torch.float32}
+    stylizer(tiny.picture(), config=QUICK.updated({"style": "half", "steps": 0}))
+
+
+def test_one_damaged_file_hides_no_other(
+    stylizer: Stylizer, styles: StyleFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(stylizer).save(styles.path("good"))
+    styles.path("bad").write_text("no style")
+    (styles.folder / "my style.safetensors").write_text("of somebody else")
+    folder = ["--style-folder", str(styles.folder)]
+    assert list(styles) == ["bad", "good"]
+    assert main(["style", "list", *folder]) == 0
+    told = capsys.readouterr()
+    assert "good" in told.out
+    assert "bad.safetensors is no kept style" in told.err
+    assert main(["style", "remove", "bad", *folder]) == 0
+    assert list(styles) == ["good"]
+    assert main(["style", "remove", "bad", *folder]) == 2
+
+
+def test_the_draft_of_a_run_from_a_style_leaves_people_alone(stylizer: Stylizer, styles: StyleFolder) -> None:
+    make(stylizer, config=QUICK.updated({"start": "identity"})).save(styles.path("kept"))
+    config = QUICK.updated({"style": "kept", "regions": {"portrait": {"weight": 0.0}}})
+    draft = stylizer.steps(tiny.picture(), config=config, mask=tiny.mask()).draft()
+    assert draft is not None
+    once = stylizer(tiny.picture(), config=config.updated({"steps": 0}), mask=tiny.mask()).image
+    assert draft.tobytes() == once.tobytes()
+    assert draft.crop((0, 0, 32, 48)).tobytes() == tiny.picture().crop((0, 0, 32, 48)).tobytes()
+
+
+def test_another_grain_than_it_was_made_with_is_remarked(stylizer: Stylizer, styles: StyleFolder) -> None:
+    make(stylizer).save(styles.path("kept"))
+    for grain, remarked in ((0.05, True), (0.0, False)):
+        config = QUICK.updated({"style": "kept", "steps": 0, "grain": grain})
+        told = stylizer(tiny.picture(), config=config).report["warnings"]
+        assert any("was made with" in warning for warning in told) == remarked
 
 
 def test_what_no_style_can_be_made_of_is_refused(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +291,8 @@ def test_what_no_style_can_be_made_of_is_refused(stylizer: Stylizer, monkeypatch
     monkeypatch.setattr(kept, "MAX_PHOTOS", 2)
     with pytest.raises(InputError, match="photos are 3"):
         Making(stylizer, "fire", photos(), QUICK)
+    with pytest.raises(InputError, match="output_size"):
+        Making(stylizer, "fire", photos(1), QUICK.updated({"output_size": 128}))
     with pytest.raises(InputError, match="steps is 0"):
         Making(stylizer, "fire", photos(1), QUICK.updated({"steps": 0}))
     broken = Making(stylizer, "fire", photos(1), QUICK.updated({"learning_rate": 0.1}))
@@ -269,6 +322,13 @@ def test_the_command_line_makes_lists_mixes_uses_and_removes(
     assert main(made) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*made, "--force"]) == 0
+    (tmp_path / "file").write_text("")
+    assert main([*made[:-1], "--name", "third", "--style-folder", str(tmp_path / "file")]) == 2
+    assert "style folder" in capsys.readouterr().err
+    (tmp_path / "photos" / "4.png").write_text("no picture")
+    assert main([*made, "--name", "third"]) == 2
+    assert "4.png" in capsys.readouterr().err
+    (tmp_path / "photos" / "4.png").unlink()
     assert main(["style", "mix", "the-fire", "other", "0.3", *folder]) == 0
     assert list(styles) == ["other", "the-fire", "the-fire-other-0.3"]
     capsys.readouterr()
@@ -305,6 +365,10 @@ def test_an_archive_has_the_styles_that_are_named(
     for flags, names in (([], set()), (["--styles", "two"], {"two"}), (["--styles"], {"one", "two"})):
         assert main([*common, *flags]) == 0
         assert held() == names
+    assert main([*common, "--styles", "one", "one"]) == 0
+    assert held() == {"one"}
+    assert main([*common[:-4], "--store", str(tmp_path), "--style-folder", str(tmp_path / "none"), "--styles"]) == 2
+    assert "styles are none" in capsys.readouterr().err
     assert main([*common, "--styles", "absent"]) == 2
     assert "style is 'absent'" in capsys.readouterr().err
     assert archive.digest_of(tmp_path / "genartisan.mar")

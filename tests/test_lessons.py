@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from genartisan.cli import main
 from genartisan.config import preset
 from genartisan.errors import InputError
 from genartisan.images import Photo
+from genartisan.lessons import Settings, crop, split, train
 from genartisan.stylizer import Stylizer
-from genartisan.train_start import Settings, crop, split, train
 
 
 @pytest.fixture
@@ -130,8 +131,34 @@ def test_crops_have_the_size_and_lie_within() -> None:
             assert 0 <= float(part.min()) <= float(part.max()) <= 1
 
 
+def test_only_the_same_training_is_gone_on_with(startless: str, photos: Path, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = settings(startless, photos, texts, out, steps=1)
+    curve = train(given)
+    with pytest.raises(InputError, match="holds a bundle or a training"):
+        train(given)
+    assert train(replace(given, resume=True)) == curve  # it has ended already
+    for changed in ({"seed": 1}, {"size": 80}, {"steps": 2}):
+        with pytest.raises(InputError, match=f"another {next(iter(changed))}"):
+            train(replace(given, resume=True, **changed))
+    (photos / "9.png").write_bytes((photos / "0.png").read_bytes())
+    with pytest.raises(InputError, match="another photos_and_texts"):
+        train(replace(given, resume=True))
+    (photos / "9.png").unlink()
+    (out / "learned_start_checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="no training to go on with"):
+        train(replace(given, resume=True))
+
+
+def test_a_sentence_that_asks_for_nothing_is_named(startless: str, photos: Path, texts: Path, tmp_path: Path) -> None:
+    texts.write_text("fire\na Photo\n", encoding="utf-8")
+    with pytest.raises(InputError, match="'a Photo', which asks for no style"):
+        train(settings(startless, photos, texts, tmp_path / "out"))
+
+
 @pytest.mark.parametrize(("flags", "words"), [
     (["--steps", "0"], "steps is 0"),
+    (["--seed", "-1"], "seed is -1"),
     (["--size", "32"], "size is 32"),
     (["--examine-every", "0"], "examine_every is 0"),
     (["--texts", "absent.txt"], "absent.txt"),
@@ -162,6 +189,9 @@ def test_no_bundle_is_written_over(
     other = tmp_path / "other"
     shutil.copytree(tiny_folder, other)
     given = ["train-start", "--bundle", str(tiny_folder), "--photos", str(photos), "--device", "cpu"]
-    for out, words in ((tiny_folder, "is the bundle itself"), (other, "holds a bundle")):
+    for out, words in (
+        (tiny_folder, "is the bundle itself"),
+        (other, "holds a bundle"),
+    ):
         assert main([*given, "--out", str(out)]) == 2
         assert words in capsys.readouterr().err

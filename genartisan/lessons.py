@@ -6,10 +6,10 @@ never learned from; how their drafts get better is kept as a curve and as a cont
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,23 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from tqdm import tqdm
 
-from genartisan.bundle import LEARNED_START, MANIFEST, Bundle, resolve, sha256, write_bundle
-from genartisan.config import StyleConfig, check_prompt
+from genartisan.bundle import LEARNED_START, MANIFEST, Bundle, link, read_manifest, resolve, sha256, write_bundle
+from genartisan.config import StyleConfig, check_prompt, check_seed, shown
 from genartisan.engine import Run, finished
 from genartisan.errors import InputError
-from genartisan.images import Photo, pictures_in, read_photo, to_image
+from genartisan.images import Photo, naming, pictures_in, read_photo, to_image
 from genartisan.patches import plan
 from genartisan.regions import RegionMap, random_regions
 from genartisan.sheets import contact_sheet
 from genartisan.start import LearnedStart
 from genartisan.start_training import LESSON, Curve, Rng, open_as_copy, random_config, train_start
 from genartisan.stylizer import Stylizer
+from genartisan.text import text_direction
 
-WIDTH = 128  # of the hidden layers
+CHECKPOINT, RECIPE = "learned_start_checkpoint.pt", "training.json"
 HELD_OUT = 8  # one photo and one sentence of so many are never learned from
 EXAMPLES = 8  # held-out pairs that are looked at
 SENTENCES = 1000  # that are drawn where no file of them is given
@@ -76,15 +78,18 @@ def train(settings: Settings) -> Curve:
         BundleError: the bundle is missing or damaged.
     """
     check(settings)
-    known_photos, held_photos = split(readable(pictures_in(settings.photos)), "photos")
-    known_texts, held_texts = split(sentences(settings), "texts")
-    stylizer = Stylizer(Bundle.load(settings.bundle), settings.device, settings.precision, prompt_bytes=2**28)
+    photos, texts = pictures_in(settings.photos), sentences(settings)
+    check_resumed(settings, recipe(settings, photos, texts))
+    known_photos, held_photos = split(readable(photos), "photos")
+    known_texts, held_texts = split(texts, "texts")
+    stylizer = Stylizer(Bundle.load(settings.bundle), settings.device, settings.precision)
     bundle = stylizer.bundle
     torch.manual_seed(settings.seed)
-    start = LearnedStart(bundle.clip.embedding_dim, bundle.start.first.out_channels, WIDTH)
+    start = LearnedStart(bundle.clip.embedding_dim, bundle.start.first.out_channels)
     open_as_copy(start, bundle.start)
     start.to(stylizer.device)
-    school = School(stylizer, start, LESSON.updated({"patch_size": max(16, round(PATCH * settings.size))}))
+    config = LESSON.updated({"patch_size": max(16, round(PATCH * settings.size))})
+    school = School(stylizer, start, config, directions(stylizer, texts, config.source_text))
 
     def lesson(rng: Rng) -> Run:
         square = rng.random() < SQUARE
@@ -105,13 +110,13 @@ def train(settings: Settings) -> Curve:
         draw_curve(curve, settings.out / "curve.png")
         draw_drafts(start, pairs, settings.out / "drafts.jpg")
 
-    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / RECIPE).write_text(json.dumps(recipe(settings, photos, texts), indent=1) + "\n", encoding="utf-8")
     curve = train_start(
         start,
         lesson,
         steps=settings.steps,
         seed=settings.seed,
-        checkpoint=settings.out / "learned_start_checkpoint.pt",
+        checkpoint=settings.out / CHECKPOINT,
         resume=settings.resume,
         examples=[run for _, run in pairs],
         examine_every=settings.examine_every,
@@ -123,11 +128,12 @@ def train(settings: Settings) -> Curve:
 
 @dataclass(frozen=True)
 class School:
-    """A bundle whose learned start is the one in training."""
+    """A bundle whose learned start is the one in training, and the directions of all sentences."""
 
     stylizer: Stylizer
     start: LearnedStart
     config: StyleConfig
+    directions: Mapping[str, Tensor]
 
     def lesson(self, photo: Photo, regions: RegionMap | None, text: str, rng: Rng) -> Run:
         """A request for a picture of that photo."""
@@ -136,7 +142,7 @@ class School:
             bundle=replace(self.stylizer.bundle, learned_start=self.start),
             photo=photo,
             regions=regions,
-            direction=self.stylizer.direction(text, config.source_text),
+            direction=self.directions[text],
             plan=plan(config, photo.size, regions, seed),
             config=config,
             seed=seed,
@@ -145,12 +151,64 @@ class School:
         )
 
 
+def directions(stylizer: Stylizer, texts: Sequence[str], source_text: str) -> dict[str, Tensor]:
+    """The direction of each sentence, ``(D,)``.
+
+    Raises:
+        InputError: one means the same as the source text; it is named.
+    """
+    found = {}
+    for text in tqdm(texts, desc="sentences", unit="sentence", mininterval=1):
+        found[text] = text_direction(stylizer.bundle.clip, text, source_text)
+        if not bool(found[text].any()):
+            raise InputError(f"texts hold {shown(text)}, which asks for no style; take it out.", "texts")
+    return found
+
+
+def recipe(settings: Settings, photos: Sequence[Path], texts: Sequence[str]) -> dict[str, Any]:
+    """What a training depends on: one that is resumed has to have the same."""
+    listed = json.dumps([[path.name for path in photos], list(texts)])
+    return {
+        "bundle": sha256(resolve(settings.bundle) / MANIFEST),
+        "photos_and_texts": hashlib.sha256(listed.encode()).hexdigest(),
+        "steps": settings.steps,
+        "size": settings.size,
+        "seed": settings.seed,
+    }
+
+
+def check_resumed(settings: Settings, wanted: dict[str, Any]) -> None:
+    """Makes the folder, unless what is in it is not to be gone on with.
+
+    Raises:
+        InputError: naming what differs, or what would be written over.
+    """
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out {str(settings.out)!r} cannot be made: {error.strerror}.", "out") from error
+    begun = (settings.out / CHECKPOINT).exists() or (settings.out / MANIFEST).exists()
+    if begun and not settings.resume:
+        raise InputError(f"out {str(settings.out)!r} holds a bundle or a training; name another, or --resume.", "out")
+    if not begun:
+        return
+    try:
+        before = json.loads((settings.out / RECIPE).read_text(encoding="utf-8"))
+        torch.load(settings.out / CHECKPOINT, weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever a damaged file may raise
+        raise InputError(f"out {str(settings.out)!r} holds no training to go on with ({error}).", "out") from error
+    if differs := [name for name in wanted if before.get(name) != wanted[name]]:
+        reason = f"was begun with another {differs[0]}"
+        raise InputError(f"out {str(settings.out)!r} {reason}; give the same, or another folder.", "out")
+
+
 def check(settings: Settings) -> None:
     """Refuses what would fail later, or overwrite another bundle.
 
     Raises:
         InputError: naming it.
     """
+    check_seed(settings.seed)
     if settings.steps < 1:
         raise InputError(f"steps is {settings.steps}; give at least 1.", "steps")
     if settings.examine_every < 1:
@@ -159,8 +217,6 @@ def check(settings: Settings) -> None:
         raise InputError(f"size is {settings.size}; give {LEAST_SIZE} to 512 pixels.", "size")
     if settings.out.exists() and settings.out.resolve() == resolve(settings.bundle).resolve():
         raise InputError(f"out {str(settings.out)!r} is the bundle itself; name a folder for the new one.", "out")
-    if (settings.out / MANIFEST).exists() and not settings.resume:
-        raise InputError(f"out {str(settings.out)!r} holds a bundle; name another folder, or give --resume.", "out")
 
 
 def readable(paths: Sequence[Path]) -> list[Path]:
@@ -170,10 +226,8 @@ def readable(paths: Sequence[Path]) -> list[Path]:
         InputError: one cannot be read; it is named.
     """
     for path in tqdm(paths, desc="photos", unit="photo", mininterval=1):
-        try:
+        with naming(path, "photos"):
             read_photo(path)
-        except InputError as error:
-            raise InputError(f"{path}: {error.message}", "photos") from error
     return list(paths)
 
 
@@ -222,11 +276,13 @@ def crop(photo: Photo, rng: Rng, size: tuple[int, int]) -> Photo:
 def write(settings: Settings, start: LearnedStart, curve: Curve) -> None:
     """The new bundle: links to the old one's files, and the start."""
     folder = resolve(settings.bundle)
-    bundle = Bundle.load(folder)
+    manifest = read_manifest(folder)
     networks: dict[str, tuple[Any, dict[str, Any]]] = {}
-    for role, entry in bundle.manifest.networks.items():
+    for role, entry in manifest.networks.items():
         if role != LEARNED_START:
-            shutil.copyfile(folder / entry.file, settings.out / f"{role}.safetensors")
+            target = settings.out / f"{role}.safetensors"
+            target.unlink(missing_ok=True)
+            link(folder / entry.file, target)
             networks[role] = None, entry.model_dump(exclude={"file", "sha256"})
     figures = {
         "steps": settings.steps,
@@ -238,7 +294,7 @@ def write(settings: Settings, start: LearnedStart, curve: Curve) -> None:
     tensors = {name: tensor.half() for name, tensor in start.state_dict().items()}
     networks[LEARNED_START] = tensors, {
         "architecture": {
-            "kind": LEARNED_START, "dim": start.dim, "base_channels": start.stylenet.first.out_channels, "width": WIDTH,
+            "kind": LEARNED_START, "dim": start.dim, "base_channels": start.stylenet.first.out_channels,
         },
         "source": f"genartisan train-start on {settings.photos.name} and "
         f"{'built-in sentences' if settings.texts is None else settings.texts.name}, "
@@ -247,7 +303,7 @@ def write(settings: Settings, start: LearnedStart, curve: Curve) -> None:
         "figures": figures,
         "seed": settings.seed,
     }  # fmt: skip
-    write_bundle(settings.out, settings.out.name, bundle.manifest.description, networks)
+    write_bundle(settings.out, settings.out.resolve().name, manifest.description, networks)
 
 
 def draw_curve(curve: Curve, path: Path) -> None:

@@ -66,13 +66,16 @@ def test_stylize_gives_the_librarys_picture_bit_for_bit(
     }
 
 
-def test_the_text_may_stand_anywhere(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
+def test_the_text_may_stand_anywhere(
+    photo: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ["--bundle", str(tiny_folder), "--device", "cpu", "--quiet", *QUICK]
     for number, order in enumerate((["fire", "-o", "OUT"], ["-o", "OUT", "fire"])):
         out = str(tmp_path / f"{number}.png")
         assert main(["stylize", photo, *[out if word == "OUT" else word for word in order], *common]) == 0
     assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
     assert main(["stylize", photo, "-o", out, *common]) == 2
+    assert "prompt is missing" in capsys.readouterr().err
     assert main(["stylize", photo, "-o", out, *common, "fire", "water"]) == 2
 
 
@@ -145,7 +148,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], ["COMMAND", "`genartisan --help`"]),
     (["paint"], ["paint", "stylize"]),
-    (["stylize", "p.png"], ["text", "-o", "`genartisan stylize --help`"]),
+    (["stylize", "p.png"], ["-o", "`genartisan stylize --help`"]),
     (["stop", "--no\nsuch"], ["--no such"]),
     (["weights", "buy"], ["buy", "fetch", "`genartisan weights --help`"]),
     (["weights", "fetch", "--dtype", "fp16"], ["fp16", *convert.DTYPES]),

@@ -1,0 +1,80 @@
+"""The benchmarks of the learned start and of flicker: what they compare, and how they sum it up."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genartisan.bundle import Bundle
+from genartisan.config import PRESETS, StyleConfig
+from genartisan.evaluate import default_photos
+from genartisan.frames import flicker
+from genartisan.images import read_photo
+from genartisan.stylizer import Stylizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+import flicker as flicker_benchmark
+import sooner
+
+
+def test_the_parts_are_all_that_fast_changes() -> None:
+    """But for what concerns people and the finished picture, and how long it runs."""
+    named = {key for keys in sooner.PARTS.values() for key in keys}
+    assert named | {"size", "steps", "contrast", "lambda_pixel", "regions"} == set(PRESETS["fast"])
+    chosen = sooner.settings(128, 400, with_parts=True)
+    assert chosen[sooner.CLIPSTYLER] == StyleConfig(mode="clipstyler", size=128, steps=400)
+    assert chosen["16 patches alone"] == chosen[sooner.CLIPSTYLER].updated({"patches": 16})
+    assert chosen["fast without 16 patches"] == chosen["fast"].updated({"patches": 64})
+    assert {config.size for config in chosen.values()} == {128}
+
+
+def test_looks_end_with_the_last_step() -> None:
+    assert list(sooner.looks(12, 5)) == [5, 10, 12]
+    assert list(sooner.looks(12, 0)) == [0, 1, 2, 3, 4, 5, 10, 12]
+
+
+def run(seconds: float, loss: float, reached: bool) -> dict[str, Any]:
+    point = {"step": 10 * seconds, "seconds": seconds, "loss": loss}
+    return {"reached": point if reached else None, "curve": [point]}
+
+
+def test_a_run_that_does_not_get_there_counts_as_longer_than_any() -> None:
+    whole = run(100.0, 50.0, True)
+    ours = [run(10.0, 50.0, True), run(5.0, 40.0, True), run(8.0, 75.0, False)]
+    pairs = [{"target": 50.0, "runs": {sooner.CLIPSTYLER: whole, "fast": one}} for one in ours]
+    told = sooner.summary(pairs, "fast")
+    assert (told["reached"], told["of"], told["median_steps"], told["median_times_sooner"]) == (2, 3, 100.0, 10.0)
+    assert told["median_last_loss_over_target"] == 1.0
+    told = sooner.summary(pairs[1:], "fast")
+    assert (told["median_steps"], told["median_times_sooner"]) == (None, None)
+
+
+def test_a_followed_run_is_the_run_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at its pictures changes nothing, and takes none of its time."""
+    monkeypatch.setattr(sooner, "SETS", 1)
+    stylizer, photo = Stylizer(Bundle.load(), "cpu", "fp32", styles={}), default_photos()[2]
+    config = StyleConfig(mode="clipstyler", size=64, steps=6, patches=2, patch_size=32, start="bundle", contrast=1.0)
+    loss_of = sooner.Evaluation(stylizer, photo, "Fire", 64)
+    told, picture = sooner.followed(stylizer, photo, "Fire", config, loss_of, float("-inf"), 2, to_the_end=False)
+    assert picture.tobytes() == stylizer(photo, "Fire", config=config, seed=sooner.SEED).image.tobytes()
+    assert [point["step"] for point in told["curve"]] == [2, 4, 6]
+    assert told["reached"] is None
+    middle = statistics.median(point["loss"] for point in told["curve"])
+    told, _ = sooner.followed(stylizer, photo, "Fire", config, loss_of, middle, 2, to_the_end=False)
+    assert told["reached"] == told["curve"][-1]
+    assert told["reached"]["loss"] <= middle
+
+
+@pytest.mark.parametrize("pan", flicker_benchmark.PANS)
+def test_a_camera_over_a_still_shows_the_same_where_it_has_moved_by_whole_pixels(pan: tuple[float, float]) -> None:
+    frames = flicker_benchmark.windows(default_photos()[0], pan, 512, 11)
+    told = flicker_benchmark.measured(pan, frames, {"film": frames})
+    assert told["still, whole pixels apart, inside"] < 1e-3
+    assert told["film, next frame"] == told["still, next frame"]
+    planes = [read_photo(frame).pixels for frame in frames[:2]]
+    assert flicker(planes, [(40, 40)]) > 0.01

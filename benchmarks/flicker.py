@@ -51,9 +51,8 @@ def main() -> None:
             for pan in PANS:
                 frames = windows(photo, pan, arguments.size, arguments.frames)
                 pictures = drawn(stylizer, frames)
-                if pan == PANS[0]:
-                    few = (0, 1, 2, 3)
-                    sheet += [[(f"{name}, frame {n}", made[n]) for n in few] for name, made in pictures.items()]
+                if pan == PANS[0] and photo in photos[:2]:
+                    sheet += [[(f"{name}, frame {n}", made[n]) for n in range(4)] for name, made in pictures.items()]
                 rows += [{"photo": photo.name, "pan": pan, **measured(pan, frames, pictures)}]
                 bar.update()
     result = {
@@ -83,7 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "flicker.json")
     arguments = parser.parse_args()
-    most = int(((ROOM - 1) * arguments.size / 2 - 2 * MARGIN) / max(abs(speed) for pan in PANS for speed in pan))
+    most = int(((ROOM - 1) * arguments.size - 2 * MARGIN) / max(abs(speed) for pan in PANS for speed in pan))
     if not 5 <= arguments.frames <= most:
         parser.error(f"frames is {arguments.frames}; at this size give 5 to {most}, or the camera leaves the photo.")
     if arguments.size < 512:

@@ -55,7 +55,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "16 patches": ("patches",),
     "coarse to fine": ("coarse_share",),
     "learning rate": ("learning_rate", "halve_every"),
-    "margin": ("threshold",),
     "grain": ("grain",),
 }
 ALL_PATCHES = "fast, 64 patches, all at full size"

@@ -25,7 +25,7 @@ import sooner
 def test_the_parts_are_all_that_fast_changes() -> None:
     """But for what concerns people and the finished picture, and how long it runs."""
     named = {key for keys in sooner.PARTS.values() for key in keys}
-    assert named | {"size", "steps", "contrast", "lambda_pixel", "regions"} == set(PRESETS["fast"])
+    assert named | {"size", "steps", "contrast", "lambda_pixel"} == set(PRESETS["fast"])
     chosen = sooner.settings(128, 400, with_parts=True)
     assert chosen[sooner.CLIPSTYLER] == StyleConfig(mode="clipstyler", size=128, steps=400)
     assert chosen["16 patches alone"] == chosen[sooner.CLIPSTYLER].updated({"patches": 16})

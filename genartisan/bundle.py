@@ -30,6 +30,7 @@ from genartisan.stylenet import StyleNet
 
 MANIFEST = "bundle.json"
 FORMAT = 1
+READABLE = 0o644  # safetensors' own files are for their owner alone; a server may run as another user
 EMBEDDED = Path(__file__).parent / "embedded"
 REQUIRED = ("clip", "fcn", "vgg", "stylenet")  # that every bundle has
 LEARNED_START = "learned_start"  # the role that a bundle may have besides
@@ -224,6 +225,7 @@ def write_bundle(
         if tensors is not None:
             partial = path.with_suffix(".partial")
             safetensors.torch.save_file({key: t.contiguous() for key, t in tensors.items()}, partial)
+            partial.chmod(READABLE)
             partial.replace(path)
         entries[role] = {"file": path.name, "sha256": sha256(path), **entry}
     manifest = Manifest.model_validate(

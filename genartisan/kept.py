@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from genartisan.bundle import assembled, home
+from genartisan.bundle import READABLE, assembled, home
 from genartisan.config import STYLE_NAME, check_style_name, shown
 from genartisan.errors import BundleError, InputError
 from genartisan.images import naming, read_photo
@@ -112,6 +112,7 @@ class KeptStyle:
         partial = path.with_suffix(".partial")
         tensors = {name: tensor.contiguous() for name, tensor in self.stylenet.state_dict().items()}
         safetensors.torch.save_file(tensors, partial, {HEADER: self.about.model_dump_json()})
+        partial.chmod(READABLE)
         partial.replace(path)
 
     def mixed(self, other: KeptStyle, share: float) -> KeptStyle:

@@ -2,6 +2,7 @@
 
     python benchmarks/stability.py --runs 1000 --device cuda --precision bf16
     python benchmarks/stability.py --runs 10 --preset fast
+    python benchmarks/stability.py --set size=64 --set steps=20 --set patches=4 --set patch_size=32
 
 Photos are drawn: noise of every contrast, flat colours, black and white among them, for those are hardest. The
 JSON goes to benchmarks/results; the exit status is 1 if any run failed.
@@ -24,7 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from genartisan.bundle import Bundle
-from genartisan.config import PRESETS, preset
+from genartisan.config import PRESETS, assignments, preset
 from genartisan.evaluation_measures import hardware
 from genartisan.stylizer import PRECISIONS, Stylizer
 
@@ -39,9 +40,10 @@ PROMPTS = (
 def main() -> None:
     arguments = parse()
     stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, graphs=arguments.graphs)
+    changes = assignments(arguments.settings)
     began, failed = time.perf_counter(), list[dict[str, Any]]()
     for seed in tqdm(range(arguments.runs), unit="run"):
-        trouble = attempt(stylizer, arguments.preset, seed)
+        trouble = attempt(stylizer, arguments.preset, changes, seed)
         if trouble:
             failed.append({"seed": seed, "why": trouble})
     result = {
@@ -63,6 +65,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--preset", choices=[name for name in PRESETS if PRESETS[name].get("steps", 1)], default="fast")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE", help="a setting, such as steps=20"
+    )
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--precision", choices=("auto", *PRECISIONS), default="auto")
@@ -71,13 +76,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def attempt(stylizer: Stylizer, name: str, seed: int) -> str:
+def attempt(stylizer: Stylizer, name: str, changes: dict[str, Any], seed: int) -> str:
     """What went wrong in a run, or ""."""
     rng = np.random.default_rng(seed)
     photo, mask = photo_of(rng)
     mode = ("artisan", "clipstyler")[seed % 2]
     try:
-        result = stylizer(photo, str(rng.choice(PROMPTS)), config=preset(name, {"mode": mode}), mask=mask, seed=seed)
+        config = preset(name, {**changes, "mode": mode})
+        result = stylizer(photo, str(rng.choice(PROMPTS)), config=config, mask=mask, seed=seed)
     except Exception as error:  # whatever it is, the other runs go on
         return repr(error)
     bad = [entry for entry in result.report["history"] if not all(map(math.isfinite, entry.values()))]

@@ -79,8 +79,10 @@ def train(settings: Settings) -> Curve:
     """
     check(settings)
     photos, texts = pictures_in(settings.photos), sentences(settings)
-    check_resumed(settings, recipe(settings, photos, texts))
-    known_photos, held_photos = split(readable(photos), "photos")
+    wanted = recipe(settings, photos, texts)
+    check_resumed(settings, wanted)
+    check_readable(photos)
+    known_photos, held_photos = split(photos, "photos")
     known_texts, held_texts = split(texts, "texts")
     stylizer = Stylizer(Bundle.load(settings.bundle), settings.device, settings.precision)
     bundle = stylizer.bundle
@@ -98,19 +100,18 @@ def train(settings: Settings) -> Curve:
         regions = random_regions(rng, (int(height), int(width)))
         return school.lesson(photo, regions, known_texts[rng.integers(len(known_texts))], rng)
 
-    examples = []
+    pairs = []
     for number in range(EXAMPLES):
-        rng = np.random.default_rng([settings.seed, 1, number])
+        rng, text = np.random.default_rng([settings.seed, 1, number]), held_texts[number % len(held_texts)]
         photo = crop(read_photo(held_photos[number % len(held_photos)]), rng, (settings.size, settings.size))
-        examples.append((held_texts[number % len(held_texts)], photo, rng))
-    pairs = [(text, school.lesson(photo, None, text, rng)) for text, photo, rng in examples]
+        pairs.append((text, school.lesson(photo, None, text, rng)))
 
     def told(curve: Curve) -> None:
         (settings.out / "curve.json").write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
         draw_curve(curve, settings.out / "curve.png")
         draw_drafts(start, pairs, settings.out / "drafts.jpg")
 
-    (settings.out / RECIPE).write_text(json.dumps(recipe(settings, photos, texts), indent=1) + "\n", encoding="utf-8")
+    (settings.out / RECIPE).write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
     curve = train_start(
         start,
         lesson,
@@ -219,8 +220,8 @@ def check(settings: Settings) -> None:
         raise InputError(f"out {str(settings.out)!r} is the bundle itself; name a folder for the new one.", "out")
 
 
-def readable(paths: Sequence[Path]) -> list[Path]:
-    """The files, each decoded once: in the midst of a training it would be late to learn that one is damaged.
+def check_readable(paths: Sequence[Path]) -> None:
+    """Decodes each file once: in the midst of a training it would be late to learn that one is damaged.
 
     Raises:
         InputError: one cannot be read; it is named.
@@ -228,7 +229,6 @@ def readable(paths: Sequence[Path]) -> list[Path]:
     for path in tqdm(paths, desc="photos", unit="photo", mininterval=1):
         with naming(path, "photos"):
             read_photo(path)
-    return list(paths)
 
 
 def sentences(settings: Settings) -> list[str]:

@@ -32,6 +32,7 @@ from genartisan.flags import (
     add_stylizer_flags,
     add_timeout_flag,
     load_stylizer,
+    masks_of,
     params_of,
 )
 from genartisan.studio import add_frames_flags, add_style_actions, add_training_flags, frames, style, train_start
@@ -91,7 +92,7 @@ def stylize(options: argparse.Namespace) -> None:
         if Path(options.report).resolve() == Path(options.output).resolve():
             raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
     stylizer = load_stylizer(options)
-    steps = stylizer.steps(options.photo, options.text, config=config, mask=options.mask, seed=seed)
+    steps = stylizer.steps(options.photo, options.text, config=config, mask=masks_of(options), seed=seed)
     with tqdm(total=config.steps, unit="step", disable=options.quiet or not config.steps, file=sys.stderr) as bar:
         for step in steps:
             if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
@@ -259,7 +260,7 @@ def request(options: argparse.Namespace) -> None:
     wish: dict[str, Any] = {
         "photo": Path(options.photo),
         "prompt": options.text,
-        "mask": options.mask and Path(options.mask),
+        "mask": masks_of(options),
         "params": params_of(options),
         "url": options.url,
         "timeout": options.timeout,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ CONNECT = 10.0  # seconds to wait for a connection
 RETRIES, LONGEST_PAUSE = 4, 20.0  # seconds; the pauses double from one second on, and differ from client to client
 
 Source = str | Path | bytes
+Masks = Source | Mapping[str, Source]
 
 
 class _Settings:
@@ -107,14 +108,15 @@ class Client(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Reply:
         """A photo in the style of a sentence.
 
         Args:
-            photo, mask: a path or encoded bytes.
+            photo: a path or encoded bytes.
+            mask: the same, white where people are; or several by the names of their regions.
             params: any fields of StyleConfig, plus ``preset`` and ``seed``.
             accept: the media type of the answer.
         """
@@ -131,7 +133,7 @@ class Client(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "application/json",
     ) -> Reply:
@@ -143,7 +145,7 @@ class Client(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Iterator[Event]:
@@ -206,7 +208,7 @@ class AsyncClient(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Reply:
@@ -224,7 +226,7 @@ class AsyncClient(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "application/json",
     ) -> Reply:
@@ -236,7 +238,7 @@ class AsyncClient(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Source | None = None,
+        mask: Masks | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> AsyncIterator[Event]:
@@ -348,12 +350,14 @@ def _grpc(address: str) -> tuple[Any, Any]:
     return grpc, inference_grpc
 
 
-def _fields(photo: Source, prompt: str | None, mask: Source | None, params: dict[str, Any] | None) -> dict[str, bytes]:
+def _fields(photo: Source, prompt: str | None, mask: Masks | None, params: dict[str, Any] | None) -> dict[str, bytes]:
     """The request's fields, as in a form."""
     fields = {"photo": _content(photo, "photo")}
     if prompt is not None or not (params or {}).get("style"):  # a kept style has a sentence of its own
         fields["prompt"] = check_prompt(prompt).encode()
-    if mask is not None:
+    if isinstance(mask, Mapping):
+        fields |= {f"mask.{name}": _content(source, f"mask.{name}") for name, source in mask.items()}
+    elif mask is not None:
         fields["mask"] = _content(mask, "mask")
     if params is not None:
         fields["params"] = json.dumps(params).encode()

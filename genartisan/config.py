@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,11 @@ MAX_OUTPUT = 4096  # pixels of a finished picture's long side
 PREVIEW_EVERY = 10  # steps between two previews of a stream, where the request does not say
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a kept style; it is a file's name, too
+REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+MAX_REGIONS = 24  # the 21 classes of VOC, and some masks more
+BACKGROUND, PORTRAIT = "background", "portrait"  # the regions that every photo has
+PERSON = "person"  # the class of VOC that is portrait
+CLASSES = "classes"  # name of a mask that is a picture of VOC's labels
 
 M = TypeVar("M", bound=BaseModel)
 Int = Annotated[int, Field(strict=True)]  # "12" and true are mistakes in JSON, not numbers
@@ -49,6 +55,15 @@ class RegionConfig(_Frozen):
     """Multiplies the loss of the region's patches (eq 16): less is less style, and more of lambda_pixel."""
     threshold: Threshold = 0.7  # 1 - cos, 0-2, paper §5.2
     """Patches whose loss is at most this are rejected (eq 14, 15): higher is less style."""
+    strength: Share = 1.0  # 0-1, ours
+    """How much of the style is seen there in the finished picture: 0 leaves the photo, 1 the whole style."""
+    prompt: str | None = None  # ours
+    """The region's own style text, which its patches and a global loss of its own follow. Null: the request's."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: str | None) -> str | None:
+        return prompt if prompt is None else plain(prompt)
 
 
 class PortraitConfig(RegionConfig):
@@ -60,14 +75,47 @@ class PortraitConfig(RegionConfig):
 
 
 class RegionsConfig(_Frozen):
-    """One entry for each region of the photo."""
+    """One entry for each region of the photo: people, what lies behind them, and any other by its name.
+
+    Other names are classes of VOC, such as ``dog``, or those of masks that the caller sends. ``person`` is portrait.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, RegionConfig] = Field(init=False)
 
     portrait: PortraitConfig = PortraitConfig()
     background: RegionConfig = RegionConfig()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all regions; the position is the label in a region map."""
+        return BACKGROUND, PORTRAIT, *self.__pydantic_extra__
+
+    @property
+    def each(self) -> list[RegionConfig]:
+        """In the order of the names."""
+        return [self[name] for name in self.names]
+
+    def __getitem__(self, name: str) -> RegionConfig:
+        region: RegionConfig = getattr(self, name)
+        return region
+
+    @model_validator(mode="before")
+    @classmethod
+    def _person_is_portrait(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or PERSON not in data:
+            return data
+        others = {name: value for name, value in data.items() if name != PERSON}
+        return merged(others, {PORTRAIT: data[PERSON]})
+
     @model_validator(mode="after")
-    def _shares_suffice(self) -> RegionsConfig:
-        if self.portrait.share + self.background.share < 1:
+    def _are_regions(self) -> RegionsConfig:
+        for name in self.__pydantic_extra__:
+            if not REGION_NAME.fullmatch(name) or name == CLASSES:
+                raise ValueError(f"must be regions by name, of up to 32 a-z, 0-9 and _; {shown(name)} is none")
+        if len(self.names) > MAX_REGIONS:
+            raise ValueError(f"must be at most {MAX_REGIONS} regions")
+        if math.fsum(region.share for region in self.each) < 1 - 1e-9:
             raise ValueError("must have shares that add up to at least 1, so that every patch has a region")
         return self
 
@@ -129,12 +177,24 @@ class StyleConfig(_Frozen):
     by as much as its weight lacks of 1. It keeps people as they are."""
     contrast: Float = Field(1.5, ge=0, le=4)  # factor, CLIPstyler's code
     """Contrast of the picture, applied after the last step; 1 leaves it as it is."""
+    keep_colors: bool = Field(False, strict=True)  # ours, after Gatys et al., arXiv 1606.05897
+    """Take from the picture only its luminance, and the colours from the photo."""
+    feather: Float = Field(0.0, ge=0, le=256)  # pixels, ours
+    """Width in pixels, at ``size``, of the soft edge in which a region goes over into the next. 0: hard edges."""
     source_text: str = Field("a Photo", min_length=1, max_length=MAX_PROMPT)  # CLIPstyler's code
     """What the photo is, in words: the text direction leads from here to the prompt."""
+    negative_prompt: str | None = Field(None, max_length=MAX_PROMPT)  # ours
+    """What the picture is not to look like, in words: no text direction leads there any more."""
     timeout_s: Float | None = Field(None, gt=0, le=86_400)  # seconds, ours
     """Deadline in seconds, from the request's arrival at the networks. Null: none."""
     on_timeout: Literal["picture", "error"] = "picture"  # ours
     """What is given at the deadline: the picture so far, with a warning, or an error."""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The style texts beside the prompt, by their fields."""
+        own = {f"regions.{name}.prompt": self.regions[name].prompt for name in self.regions.names}
+        return {field: text for field, text in {**own, "negative_prompt": self.negative_prompt}.items() if text}
 
     @property
     def long_side(self) -> int:
@@ -167,9 +227,12 @@ class StyleConfig(_Frozen):
     @field_validator("source_text")
     @classmethod
     def _plain(cls, text: str) -> str:
-        if not text.strip() or hidden(text):
-            raise ValueError("must be plain text that says something")
-        return " ".join(text.split())
+        return plain(text)
+
+    @field_validator("negative_prompt")
+    @classmethod
+    def _plain_too(cls, text: str | None) -> str | None:
+        return text if text is None else plain(text)
 
     def updated(self, changes: Mapping[str, Any]) -> StyleConfig:
         """A copy with ``changes`` (nested, as in JSON) applied and checked.
@@ -256,6 +319,17 @@ def validated(model: type[M], data: Any, field: str | None = None) -> M:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # a caller's own name may be long
         raise InputError(_explanation(path, first, model), path) from error
+
+
+def plain(text: str) -> str:
+    """The text, each run of white space in it one space.
+
+    Raises:
+        ValueError: it is empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
+    """
+    if not text.strip() or len(text) > MAX_PROMPT or hidden(text):
+        raise ValueError(f"must be plain text that says something, of at most {MAX_PROMPT} characters")
+    return " ".join(text.split())
 
 
 def check_prompt(prompt: object) -> str:
@@ -346,6 +420,9 @@ def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseMo
     """The model whose field the last part of ``location`` is, or should be."""
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
+        if field is None and model.model_config.get("extra") == "allow":  # a region by its name
+            model = RegionConfig
+            continue
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
             break
         model = field.annotation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 
 import numpy as np
@@ -16,19 +16,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.profiler import record_function
-from torchvision.transforms.functional import adjust_contrast
+from torchvision.transforms.functional import adjust_contrast, rgb_to_grayscale
 
 from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
+from genartisan.directions import Directions
 from genartisan.errors import DeadlineError, InputError
 from genartisan.graphs import WORTH, Graphs, Outputs, Take
 from genartisan.images import Photo, to_image
 from genartisan.objective import LOSSES, Objective, descend_together
 from genartisan.patches import PatchPlan, Records, plan
-from genartisan.regions import RegionMap
+from genartisan.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
 from genartisan.render import rendered
 from genartisan.scales import Eyes, Scale, content_of, film_grain, halved, prepared, strengths_in
-from genartisan.stylenet import StyleNet, adam, drawn, random_stylenet
+from genartisan.stylenet import Painter, StyleNet, StyleNets, adam, drawn, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
@@ -52,8 +53,7 @@ class Step:
     eta: float
     _losses: Tensor  # (6,), still on the device: reading it waits for the device
     _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
-    _photo: Photo
-    _contrast: float
+    _finish: Callable[[Tensor], Image.Image]
 
     @property
     def losses(self) -> dict[str, float]:
@@ -62,7 +62,7 @@ class Step:
 
     def preview(self) -> Image.Image:
         """The picture as this step saw it, at the size of the photo: a coarse step's is enlarged."""
-        return finished(self._picture, self._photo, self._contrast)
+        return self._finish(self._picture)
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,10 @@ class Run:
         bundle: the frozen networks, on their device and in the precision to compute in.
         photo: the photo at the size of the optimisation.
         regions: its region map in artisan mode; None in clipstyler mode.
-        direction: ΔT, ``(D,)``.
+        direction: ΔT of the prompt, ``(D,)``.
+        own: ΔT of the regions that have a text of their own, by name, each ``(D,)``.
         plan: the patches of all steps at the photo's size.
-        kept: the network of a kept style, of which the run starts from a copy; None: from what ``config.start`` names.
+        kept: the network of a kept style, from a copy of which the background starts; None: from ``config.start``.
         graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
@@ -100,6 +101,7 @@ class Run:
     device: torch.device
     dtype: torch.dtype
     kept: StyleNet | None = None
+    own: Mapping[str, Tensor] = field(default_factory=dict)
     graphs: Graphs | None = None
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
@@ -107,10 +109,13 @@ class Run:
 
     def __post_init__(self) -> None:
         self.direction = self.direction.to(self.device)
+        own = {name: direction.to(self.device) for name, direction in self.own.items()}
+        names = NAMES if self.regions is None else self.regions.names
+        self.directions = Directions.of(self.direction, {} if self.regions is None else own, names)
         self.stylenet = self._fresh_stylenet()
         self.eyes = Eyes(self.bundle, self.dtype)
         width, height = self.photo.size
-        self.objective = Objective(self.config, self.eyes, self.direction, width * height)
+        self.objective = Objective(self.config, self.eyes, self.directions, width * height)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse_plan = self._planned_coarsely() if self.coarse_steps else self.plan
         self.optimizer = adam(self.stylenet, self.config.learning_rate)
@@ -161,7 +166,14 @@ class Run:
         if not self.history and self.begins_styled and not self.stylenet.sees_strengths:  # no loss told it of regions
             strengths = self._strengths(photo, regions).to(picture)
             picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
-        return finished(picture, photo, self.config.contrast)
+        return self.finish(picture, photo, regions)
+
+    def finish(self, picture: Tensor, photo: Photo, regions: RegionMap | None) -> Image.Image:
+        """What `finished` makes of a picture of that photo, by the run's settings."""
+        strength = None
+        if regions is not None and any(self.config.regions[name].strength < 1 for name in regions.names):
+            strength = self._weighed([self.config.regions[name].strength for name in regions.names], regions)
+        return finished(picture, photo, self.config.contrast, self.config.keep_colors, strength)
 
     def divergence(self) -> InputError:
         """What to say of a network whose weights are no numbers."""
@@ -221,7 +233,8 @@ class Run:
         self.history.append(losses)
         index, now = len(self.history), time.perf_counter()
         eta = (now - self._first) * (self._work(self.config.steps) / self._work(index) - 1)
-        return Step(index, self.config.steps, now - self.began, eta, losses, picture, self.photo, self.config.contrast)
+        finish = partial(self.finish, photo=self.photo, regions=self.regions)
+        return Step(index, self.config.steps, now - self.began, eta, losses, picture, finish)
 
     def update(self, index: int) -> None:
         """Moves the weights along the gradient, at the rate of step ``index``, counted from 0."""
@@ -243,10 +256,10 @@ class Run:
     @contextmanager
     def _takes(self) -> Iterator[Take]:
         """What takes a step; where it is replayed, the weights are meanwhile where the captured steps have theirs."""
-        if self.graphs is None or self.config.steps < WORTH:
+        own = self.stylenet
+        if self.graphs is None or self.config.steps < WORTH or isinstance(own, StyleNets):
             yield self._take
             return
-        own = self.stylenet
         with self.graphs.home_of(own) as home:
             if home is None:
                 yield self._take
@@ -277,20 +290,24 @@ class Run:
         """Whether the network draws in the style already before its first step."""
         return self.kept is not None or (self.config.start == "bundle" and self.bundle.learned_start is not None)
 
-    def _fresh_stylenet(self) -> StyleNet:
-        """This run's own network: nothing of an earlier request may be left in it."""
-        learned = self.bundle.learned_start
-        if self.kept is not None:
-            net = copy.deepcopy(self.kept)
-        elif self.config.start == "random":
-            net = random_stylenet(self.seed)
-        elif self.config.start == "bundle" and learned is not None:
-            net = learned.written(self.direction)
-        else:
-            net = copy.deepcopy(self.bundle.start)
-            if self.config.start == "bundle":
-                self.warnings.append("start is bundle, but this bundle has no learned start; identity is taken instead")
+    def _fresh_stylenet(self) -> Painter:
+        """This run's own network, or one for each text: nothing of an earlier request may be left in it."""
+        if self.config.start == "bundle" and self.bundle.learned_start is None and self.kept is None:
+            self.warnings.append("start is bundle, but this bundle has no learned start; identity is taken instead")
+        nets = [self._start(row, direction) for row, direction in enumerate(self.directions.rows)]
+        net = nets[0] if len(nets) == 1 else StyleNets(nets)
         return net.to(self.device).requires_grad_(True).train()
+
+    def _start(self, row: int, direction: Tensor) -> StyleNet:
+        """The network for one of the texts; a kept style's is for that of the background."""
+        learned = self.bundle.learned_start
+        if self.kept is not None and row == self.directions.rows_of[BACKGROUND]:
+            return copy.deepcopy(self.kept)
+        if self.config.start == "random":
+            return random_stylenet(self.seed)
+        if self.config.start == "bundle" and learned is not None:
+            return learned.written(direction)
+        return copy.deepcopy(self.bundle.start)
 
     def _halved(self) -> tuple[Photo, RegionMap | None]:
         """Photo and regions at half their size."""
@@ -318,20 +335,34 @@ class Run:
             return rendered(self.stylenet, self.content, self._content(large.photo, large.regions))
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor) -> Scale:
-        return prepared(photo, regions, patches, self.eyes, self.device, content, self._strengths(photo, regions))
+        masks, rows = self.directions.masks(regions)
+        strengths = self._strengths(photo, regions)
+        return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths)
 
     def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """What StyleNet sees of a photo: `content_of` it, on the CPU."""
         grain = film_grain(photo.size, self.config.grain, self.seed)
-        portrait = None if regions is None else regions.portrait[None, None].float()
         strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
-        return content_of(photo.pixels[None], grain, portrait, strengths)
+        portrait = parts = None
+        if regions is not None:
+            portrait = self._weighed([float(label == PORTRAIT) for label in range(len(regions.names))], regions)
+            if len(self.directions) > 1:
+                parts = self.directions.parts(regions, self._feather(regions))[None]  # (1, T, H, W)
+        return content_of(photo.pixels[None], grain, portrait, strengths, parts)
 
     def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
         if regions is None:
             return torch.ones_like(photo.pixels[None, :1])
-        return regions.weighed(strengths_in(self.config))[None, None]
+        return self._weighed(strengths_in(self.config, regions.names), regions)
+
+    def _weighed(self, weights: Sequence[float], regions: RegionMap) -> Tensor:
+        """The number given for the region of each pixel, ``(1, 1, H, W)``, with soft edges if they are asked for."""
+        return regions.weighed(weights, self._feather(regions))[None, None]
+
+    def _feather(self, regions: RegionMap) -> float:
+        """Width of the soft edges in a map's own pixels."""
+        return self.config.feather * max(regions.size) / self.config.size
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:
@@ -370,13 +401,25 @@ def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
             yield from islice(run, 1)
 
 
-def finished(picture: Tensor, photo: Photo, contrast: float) -> Image.Image:
+def finished(
+    picture: Tensor, photo: Photo, contrast: float, keep_colors: bool = False, strength: Tensor | None = None
+) -> Image.Image:
     """``picture``, ``(1, 3, H, W)``, at the photo's size, with its contrast raised and the photo's alpha put back.
 
     CLIPstyler's code also stretches each picture to its own extremes when it saves it; its brightness would then depend
     on single pixels, so that is left out.
+
+    Args:
+        keep_colors: take from it only the luminance (Gatys et al., arXiv 1606.05897, §4.2).
+        strength: how much of the style each pixel shows, 0-1, ``(1, 1, H, W)``; the rest is the photo. None: all.
     """
     width, height = photo.size
     if picture.shape[-2:] != (height, width):
         picture = F.interpolate(picture, size=(height, width), mode="bicubic")
-    return to_image(adjust_contrast(picture[0].clamp(0, 1), contrast), photo.alpha)
+    pixels = adjust_contrast(picture[0].clamp(0, 1), contrast)  # (3, H, W)
+    original = photo.pixels.to(pixels)
+    if keep_colors:
+        pixels = (original + rgb_to_grayscale(pixels) - rgb_to_grayscale(original)).clamp(0, 1)
+    if strength is not None:
+        pixels = torch.lerp(original, pixels, strength[0].to(pixels))
+    return to_image(pixels, photo.alpha)

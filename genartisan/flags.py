@@ -6,7 +6,19 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments, merged
+from genartisan.config import (
+    BACKGROUND,
+    DEFAULT_PRESET,
+    PERSON,
+    PORTRAIT,
+    PRESETS,
+    PREVIEW_EVERY,
+    REGION_NAME,
+    StyleConfig,
+    assignments,
+    merged,
+    shown,
+)
 from genartisan.endpoint import READY_WITHIN, STATE
 from genartisan.errors import InputError
 
@@ -79,7 +91,10 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo")
     parser.add_argument("text", nargs="?", help='such as "Watercolor painting"; may be left out with --style')
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
-    parser.add_argument("--mask", help="a picture of the photo's size, white where people are")
+    parser.add_argument(
+        "--mask", dest="masks", action="append", default=[], metavar="[NAME=]FILE",
+        help="of the photo's size, white where people are, or where the region NAME is; classes=FILE: VOC's labels",
+    )  # fmt: skip
     add_setting_flags(parser)
 
 
@@ -171,6 +186,26 @@ def params_of(options: argparse.Namespace) -> dict[str, Any]:
     names = ("style", "mode", "steps", "size", "output_size")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
+
+
+def masks_of(options: argparse.Namespace) -> dict[str, Path] | None:
+    """The files of masks by the names of their regions.
+
+    Raises:
+        InputError: a region has two, or a name that none can have.
+    """
+    masks = dict[str, Path]()
+    for given in options.masks:
+        name, equals, file = given.partition("=")
+        if not equals or Path(given).exists():  # a file may have = in its name
+            name, file = PORTRAIT, given
+        name = PORTRAIT if name == PERSON else name
+        if not REGION_NAME.fullmatch(name) or name == BACKGROUND:
+            raise InputError(f"mask {shown(given)} is for no region; write NAME=FILE, as in sky=sky.png.", "mask")
+        if name in masks:
+            raise InputError(f"mask of {name} is given twice; give it once.", "mask")
+        masks[name] = Path(file)
+    return masks or None
 
 
 def number(text: str) -> int | float | str:

@@ -24,6 +24,7 @@ from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, name_of, naming, read_photo, resized
 from genartisan.motion import shift_between
 from genartisan.render import with_held_norms
+from genartisan.regions import NAMES, PORTRAIT, RegionMap
 from genartisan.scales import content_of, film_grain, strengths_in
 from genartisan.stylenet import MULTIPLE
 from genartisan.stylizer import Stylizer
@@ -70,6 +71,8 @@ class Film:
             with naming(frame, "frames"):
                 runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
         self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
+        self._directions = runs[0].directions
+        self._names = NAMES if runs[0].regions is None else runs[0].regions.names
         self._sees_strengths = runs[0].stylenet.sees_strengths
         self._net = with_held_norms(runs[0].stylenet, *(run.content for run in runs))
         self._device, self._dtype = runs[0].device, runs[0].dtype
@@ -78,7 +81,7 @@ class Film:
         self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
         self._reference: tuple[Photo, float, float] | None = None  # a frame that this is measured from, and its own
         self._before: Photo | None = None
-        self._portrait: Tensor | None = None  # (1, 1, H, W)
+        self._covers: Tensor | None = None  # (1, R, H, W)
 
     @torch.no_grad()
     def draw(self, frame: PictureSource) -> Image.Image:
@@ -96,19 +99,24 @@ class Film:
                 f"{name_of(frame)} has {sizes[0]} pixels, the others {sizes[1]}; make all alike.", "frames"
             )
         moved = self._follow(photo)
-        portrait = self._people(original, photo, moved)
-        background, person = strengths_in(self._config)
-        strengths = torch.full_like(photo.pixels[None, :1], 1.0)
-        if portrait is not None:
-            strengths = person * portrait + background * (1 - portrait)
+        regions = self._found(original, photo, moved)
         grain = None if self._grain is None else self._grain.roll((round(self._down), round(self._right)), (2, 3))
-        content = content_of(photo.pixels[None], grain, portrait, strengths if self._sees_strengths else None)
-        picture = self._drawn(content)
+        portrait = parts = strength = None
+        strengths = torch.full_like(photo.pixels[None, :1], 1.0)
+        if regions is not None:
+            portrait = regions.cover()[None, [PORTRAIT]]  # (1, 1, H, W)
+            feather = self._config.feather * max(photo.size) / self._config.size
+            strengths = regions.weighed(strengths_in(self._config, self._names), feather)[None, None]
+            controls = [self._config.regions[name].strength for name in self._names]
+            strength = regions.weighed(controls, feather)[None, None] if min(controls) < 1 else None
+            parts = self._directions.parts(regions, feather)[None] if len(self._directions) > 1 else None
+        seen = strengths if self._sees_strengths else None
+        picture = self._drawn(content_of(photo.pixels[None], grain, portrait, seen, parts))
         if not self._sees_strengths:
             picture = torch.lerp(photo.pixels[None], picture, strengths)
         if not bool(torch.isfinite(picture).all()):
             raise InputError(f"style gives no picture of {name_of(frame)}, but numbers that are none.", "style")
-        return finished(picture, photo, self._config.contrast)
+        return finished(picture, photo, self._config.contrast, self._config.keep_colors, strength)
 
     def _follow(self, photo: Photo) -> tuple[int, int]:
         """Notes how far the camera's picture has moved; how many pixels right and down since the last frame.
@@ -128,16 +136,17 @@ class Film:
         self._right, self._down = right + found[0], down + found[1]
         return round(self._right) - round(last[0]), round(self._down) - round(last[1])
 
-    def _people(self, original: Photo, photo: Photo, moved: tuple[int, int]) -> Tensor | None:
-        """How much of each pixel is a person's, ``(1, 1, H, W)``; None in a mode that sees none."""
+    def _found(self, original: Photo, photo: Photo, moved: tuple[int, int]) -> RegionMap | None:
+        """The region map, its outlines eased from frame to frame; None in a mode that sees none."""
         if self._config.mode == "clipstyler":
             return None
-        found = self._stylizer.regions(original).resized(photo.size).portrait[None, None].float()
-        if self._portrait is not None:
-            known = shifted(torch.cat((self._portrait, torch.ones_like(found)), dim=1), *moved)  # 0 where it is new
-            found = torch.where(known[:, 1:] > 0, torch.lerp(known[:, :1], found, FRESH), found)
-        self._portrait = found
-        return found
+        found = self._stylizer.regions(original, names=self._names).resized(photo.size)
+        covers = found.cover()[None]  # (1, R, H, W)
+        if self._covers is not None:
+            known = shifted(torch.cat((self._covers, torch.ones_like(covers[:, :1])), dim=1), *moved)  # 0: it is new
+            covers = torch.where(known[:, -1:] > 0, torch.lerp(known[:, :-1], covers, FRESH), covers)
+        self._covers = covers
+        return RegionMap(found.labels, found.names, covers[0])
 
     def _drawn(self, content: Tensor) -> Tensor:
         """The picture, ``(1, 3, H, W)``, on the CPU, with the network's strides where the camera's picture is."""

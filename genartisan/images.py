@@ -22,6 +22,7 @@ OUTPUTS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 MAX_PIXELS = 64_000_000  # of a photo: 64 megapixels, 192 MB decoded
 MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
 MIN_SIDE = 16  # pixels: StyleNet halves the picture three times
+VOC_LABELS = 20  # the last of VOC's
 MAX_ASPECT = 16  # long side / short side: beyond it a resized photo has no room for a patch
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
@@ -94,25 +95,58 @@ def pictures_in(folder: str | Path, field: str = "photos") -> list[Path]:
 
 
 def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "mask") -> Tensor:
-    """Decodes a portrait mask: white is portrait, black is background, ``(H, W)`` bool.
+    """Decodes the mask of a region: white where it is, black elsewhere, ``(H, W)``.
+
+    Bool where all is black and white; float32 in [0, 1] where greys make soft edges.
 
     Raises:
         InputError: as for `read_photo`, or the mask's size is not ``photo_size`` (width, height), or it is not black
             and white at all (only the values 0 and 1, say).
     """
-    image = upright(open_image(source, field), field)
-    if image.size != photo_size:
-        (w, h), (pw, ph) = image.size, photo_size
-        raise InputError(f"{field} is {w}x{h} pixels and photo is {pw}x{ph}; send a mask of the photo's size.", field)
+    image = _of_size(source, photo_size, field)
     if image.mode.startswith("I") or image.mode == "F":
         image = _narrowed(image)
     values = np.array(image.convert("RGB").convert("L"))  # alpha, if any, is no part of a mask
     if 0 < values.max() < 128:
         raise InputError(
-            f"{field} has no value above {values.max()}; portrait pixels must be white (255), background black (0).",
+            f"{field} has no value above {values.max()}; its region must be white (255), the rest black (0).", field
+        )
+    if bool(((values == 0) | (values == 255)).all()):
+        return torch.from_numpy(values == 255)
+    return torch.from_numpy(values).float() / 255
+
+
+def read_classes(source: PictureSource, photo_size: tuple[int, int], field: str = "mask") -> Tensor:
+    """Decodes a picture of VOC's labels, ``(H, W)``, uint8: 0 for background, 1 to 20 for its classes.
+
+    It is a palette's positions or grey values, as VOC's own PNG files have them; their 255, for what is left open, is
+    background.
+
+    Raises:
+        InputError: as for `read_mask`, or a value is no label.
+    """
+    image = _of_size(source, photo_size, field)
+    if image.mode not in ("P", "L"):
+        raise InputError(
+            f"{field} has the mode {image.mode}; send a PNG with a palette or in grey, of labels 0 to {VOC_LABELS}.", field
+        )
+    values = np.array(image)
+    values[values == 255] = 0
+    if values.max() > VOC_LABELS:
+        raise InputError(
+            f"{field} has the value {values.max()}, which is no label; VOC's are 0 to {VOC_LABELS} (255 is left open).",
             field,
         )
-    return torch.from_numpy(values >= 128)
+    return torch.from_numpy(values)
+
+
+def _of_size(source: PictureSource, photo_size: tuple[int, int], field: str) -> Image.Image:
+    """A mask's picture, upright, of the photo's size."""
+    image = upright(open_image(source, field), field)
+    if image.size != photo_size:
+        (w, h), (pw, ph) = image.size, photo_size
+        raise InputError(f"{field} is {w}x{h} pixels and photo is {pw}x{ph}; send a mask of the photo's size.", field)
+    return image
 
 
 def open_image(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> Image.Image:

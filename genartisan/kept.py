@@ -237,6 +237,13 @@ class Making(Iterator["Step"]):
             raise InputError("steps is 0; a style is made by at least one step over each photo.", "steps")
         if config.output_size is not None:
             raise InputError("output_size is of a picture; a style draws at any. Leave it out.", "output_size")
+        texts = [name for name in config.regions.names if config.regions[name].prompt is not None]
+        if texts:
+            raise InputError(
+                f"regions.{texts[0]}.prompt is a text of its own; a style has one text for all. Leave it out, and give "
+                "it with the pictures.",
+                f"regions.{texts[0]}.prompt",
+            )
         self._runs, self._photos = [], photos
         for number, photo in enumerate(photos):
             with naming(photo, "photos"):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from genartisan.config import MAX_OUTPUT, MAX_PROMPT, StyleConfig
+from genartisan.config import MAX_OUTPUT, MAX_PROMPT, PORTRAIT, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
 
 MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
 # GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
 # each pixel of the picture.
-PER_VIEW, PER_PIXEL = 1155 / 65, (388 + 96) / 512**2
+PER_VIEW, PER_PIXEL, PER_PIXEL_OF_NET = 1155 / 65, 388 / 512**2, 96 / 512**2
 PER_PIXEL_OUT = 1.7 * 96 / 3 / 512**2  # of StyleNet, once forward, for each pixel of a larger picture; tiles overlap
 COARSE = 1 / 4  # of a picture's pixels, in the coarse steps
 
@@ -68,25 +69,30 @@ class Limits(BaseModel):
             )
         return limits
 
-    def admit(self, photo: bytes, mask: bytes | None, prompt: str | None, config: StyleConfig) -> StyleConfig:
+    def admit(
+        self, photo: bytes, masks: Mapping[str, bytes], prompt: str | None, config: StyleConfig
+    ) -> StyleConfig:
         """The settings with their deadline, if the request is within the limits.
 
         Raises:
             TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
             InputError: its prompt or its deadline is too long.
         """
-        for field, content in (("photo", photo), ("mask", mask)):
-            if content is not None and len(content) > self.photo_bytes:
+        fields = {"mask" if name == PORTRAIT else f"mask.{name}": mask for name, mask in masks.items()}
+        for field, content in {"photo": photo, **fields}.items():
+            if len(content) > self.photo_bytes:
                 raise TooLargeError(
                     f"{field} has {len(content):,} bytes; this server takes at most {self.photo_bytes:,}. "
                     "Send a smaller file.",
                     field,
                 )
-        if prompt is not None and len(prompt) > self.prompt_characters:
-            raise InputError(
-                f"prompt has {len(prompt)} characters; this server takes at most {self.prompt_characters}. Shorten it.",
-                "prompt",
-            )
+        for field, text in {"prompt": prompt, **config.texts}.items():
+            if text is not None and len(text) > self.prompt_characters:
+                raise InputError(
+                    f"{field} has {len(text)} characters; this server takes at most {self.prompt_characters}. "
+                    "Shorten it.",
+                    field,
+                )
         if config.long_side > self.output_size:
             raise TooLargeError(
                 f"{'size' if config.output_size is None else 'output_size'} is {config.long_side}; this server makes "
@@ -140,7 +146,10 @@ def _gflop(config: StyleConfig, pixels: int) -> float:
     coarse = round(config.coarse_share * config.steps)
     full_steps = config.steps - coarse * (1 - COARSE)
     rendered = pixels * (config.long_side / config.size) ** 2 if config.long_side > config.size else 0.0
-    return config.steps * PER_VIEW * (config.patches + 1) + full_steps * PER_PIXEL * pixels + PER_PIXEL_OUT * rendered
+    texts = 1 + len({region.prompt for region in config.regions.each if region.prompt})  # each has a StyleNet
+    views = config.steps * (config.patches + texts)
+    per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * texts
+    return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * texts * rendered
 
 
 def header_size(content: bytes) -> tuple[int, int] | None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from genartisan.config import StyleConfig
+from genartisan.directions import Directions
 from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
 from genartisan.patches import PatchBatch, warp
-from genartisan.regions import NAMES
 from genartisan.scales import Eyes, Scale
 
 LOSSES = ("total", "direction", "patch", "content", "tv", "pixel")
@@ -26,34 +26,44 @@ class Objective:
     """The losses of a picture, as the frozen networks see it.
 
     Args:
-        direction: ΔT, ``(D,)``.
+        directions: ΔT of each text, and the regions that follow it.
         pixels: of the photo at its full size.
 
     Attributes:
         lambdas: the weights of the losses after the total, in the order of `LOSSES`, ``(5,)``.
-        rejected: how many patches of each of `NAMES` have been rejected so far, ``(2,)``, int64.
+        rows: ΔT of each text, ``(T, D)``, and
+        rows_of: which of them each region follows, ``(R,)``, int64, on the device.
+        rejected: how many patches of each region have been rejected so far, ``(R,)``, int64.
     """
 
     config: StyleConfig
     eyes: Eyes
-    direction: Tensor
+    directions: Directions
     pixels: int
     lambdas: Tensor = field(init=False)
+    rows: Tensor = field(init=False)
+    rows_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
-        self.lambdas = torch.tensor(weights, device=self.direction.device)
-        self.rejected = torch.zeros(len(NAMES), dtype=torch.int64, device=self.direction.device)
+        self.rows = self.directions.rows
+        self.rows_of = torch.tensor(self.directions.rows_of, device=self.device)
+        self.lambdas = torch.tensor(weights, device=self.device)
+        self.rejected = torch.zeros_like(self.rows_of)
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
 
     @property
     def tensors(self) -> list[Tensor]:
-        return [self.direction, self.lambdas, self.rejected]
+        return [self.rows, self.rows_of, self.lambdas, self.rejected]
 
     def copied(self) -> Objective:
         """The same with tensors of its own."""
         other = copy.copy(self)
-        other.direction, other.lambdas, other.rejected = (tensor.clone() for tensor in self.tensors)
+        other.rows, other.rows_of, other.lambdas, other.rejected = (tensor.clone() for tensor in self.tensors)
         return other
 
     def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
@@ -66,7 +76,7 @@ class Objective:
         A part's gradient is taken before the next part is computed, so that the memory of one of them suffices.
         """
         seen = picture.detach().requires_grad_()
-        losses = torch.zeros(len(LOSSES), device=self.direction.device)
+        losses = torch.zeros(len(LOSSES), device=self.device)
         for part in self._parts(seen, scale, step):
             with record_function("backward"):
                 part[0].backward()  # type: ignore[no-untyped-call]
@@ -79,12 +89,12 @@ class Objective:
         """Losses ``(6,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
         batch = scale.patches.at(step)
         count = len(batch.weights)
-        groups = batch.split(VIEWS_AT_ONCE if self.direction.device.type == "cpu" else count)
+        groups = batch.split(VIEWS_AT_ONCE if self.device.type == "cpu" else count)
         for group in groups[:-1]:
             yield self._weighted(
                 self._of_clip(self._seen_by_clip(self._views(picture, scale, group)), scale, group, count)
             )
-        views = self._views(picture, scale, groups[-1], with_whole=True)  # (n + 1, 3, S, S)
+        views = self._views(picture, scale, groups[-1], with_whole=True)  # (n + G, 3, S, S)
         of_clip = self._of_clip(self._seen_by_clip(views), scale, groups[-1], count)
         if len(groups) > 1:
             yield self._weighted(of_clip)
@@ -99,31 +109,34 @@ class Objective:
             return self.eyes.embed(views)
 
     def _views(self, picture: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
-        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them the picture without its people.
+        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them what the global losses see of it.
 
-        The latter, which makes it ``(N + 1, 3, S, S)``, only ``with_whole`` (eq 20).
+        The latter, which makes it ``(N + G, 3, S, S)``, only ``with_whole``: the picture without its people (eq 20), or
+        for each text what follows it.
         """
         with record_function("warp"):
             views = self.eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))
-            if not with_whole:
+            if not with_whole or not scale.rows:
                 return views
-            whole = self.eyes.whole(picture if scale.background is None else picture * scale.background)
+            whole = self.eyes.whole(picture if scale.masks is None else picture * scale.masks)
             return torch.cat((views, whole))
 
     def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
         """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.
 
         Args:
-            embeddings: of the patches, ``(N, D)``; and, if the direction loss is wanted, of the whole picture after
-                them, ``(N + 1, D)``.
+            embeddings: of the patches, ``(N, D)``; and, if the direction loss is wanted, of what it sees of the picture
+                after them, ``(N + G, D)``.
         """
         some = len(patches.weights)
-        distances = directional_distances(embeddings[:some], scale.source, self.direction)  # (n,)
+        own = self.rows[self.rows_of[patches.regions]]  # (n, D)
+        distances = directional_distances(embeddings[:some], scale.source, own)  # (n,)
         self.rejected.scatter_add_(0, patches.regions, (distances.detach() <= patches.thresholds).long())
         terms = {"patch": patch_loss(distances, patches.weights, patches.thresholds) * (some / count)}
-        if len(embeddings) > some and scale.sees_background:
-            whole = directional_distances(embeddings[some:], scale.global_source, self.direction)  # (1,)
-            terms["direction"] = whole.mean()
+        if len(embeddings) > some:
+            followed = torch.stack([self.rows[row] for row in scale.rows])  # (G, D)
+            whole = directional_distances(embeddings[some:], scale.global_source, followed)  # (G,)
+            terms["direction"] = whole.sum()
         return terms
 
     def _of_pixels(self, picture: Tensor, features: list[Tensor], scale: Scale) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ order patches are drawn or regrouped in.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.regions import BACKGROUND, PORTRAIT, RegionMap
+from genartisan.regions import BACKGROUND, RegionMap
 
 PATCH = np.dtype([
     ("x", np.int32),  # left edge, pixels
     ("y", np.int32),  # upper edge, pixels
-    ("region", np.int32),  # position in regions.NAMES
+    ("region", np.int32),  # position in the region map's names
     ("weight", np.float32),  # alpha, eq 16
     ("threshold", np.float32),  # tau, eq 15
     ("corners", np.int16, (4, 2)),  # where the random perspective moves the crop's corners, pixels x and y
 ])  # fmt: skip
 Records = NDArray[np.void]
+CONTROLS = ("weight", "threshold")  # of a patch
 
 
 class PatchBatch(NamedTuple):
@@ -89,8 +90,8 @@ def plan(
     width, height = size
     wanted = patch_size or config.patch_size
     side = min(wanted, width, height)
-    # Three streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
-    placing, redrawing, bending = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+    # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
+    placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     records = np.zeros((config.steps, config.patches), PATCH)
     columns, rows = width - side + 1, height - side + 1
     positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
@@ -100,20 +101,65 @@ def plan(
     if regions is None:
         records["weight"], records["threshold"] = 1, config.threshold
     else:
-        coverage = portrait_coverage(regions.portrait.cpu().numpy(), side, config)  # (rows, columns)
-        positions, unmet = within_budget(positions, in_portrait(coverage.ravel(), config), config, redrawing)
+        crops = controls_of_crops(regions, side, config)
+        positions, unmet = within_budget(positions, crops.regions, regions.names, config, redrawing, moving)
         warnings += unmet
-        assign_controls(records, coverage.ravel()[positions], config)
+        records["region"] = crops.regions[positions]
+        records["weight"], records["threshold"] = crops.weights[positions], crops.thresholds[positions]
     records["y"], records["x"] = np.divmod(positions, columns)
     records["corners"] = random_corners(records.shape, side, config.distortion, bending)
     return PatchPlan(records, side, tuple(warnings))
 
 
-def portrait_coverage(portrait: NDArray[np.bool_], side: int, config: StyleConfig) -> NDArray[np.float64]:
-    """For each position of a crop, the portrait's share, in [0, 1], of what decides the crop's region (eq 18).
+class Crops(NamedTuple):
+    """What a crop gets at each position of its upper left corner, row by row."""
+
+    regions: NDArray[np.int64]  # (rows * columns,), positions in the map's names
+    weights: NDArray[np.float64]  # (rows * columns,)
+    thresholds: NDArray[np.float64]  # (rows * columns,)
+
+
+def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Crops:
+    """Region, weight and threshold of a crop at each position (eq 15, 16, 18).
+
+    A crop belongs to the region, other than the background, that has most of what decides; to the background if none
+    has any of it, or, under the rule ``coverage``, if the background has more. Under that rule weight and threshold
+    are the means of the regions', by what each has of the crop.
+    """
+    soft = config.decision_rule == "coverage"
+    covers = regions.cover() if soft and regions.covers is not None else None
+    labels = regions.labels.cpu().numpy()
+    controls = [config.regions[name] for name in regions.names]
+    region, most = BACKGROUND, 0.0
+    left, weight, threshold = 1.0, 0.0, 0.0  # of the crop, and what the regions so far add up to
+    for label, pixels in enumerate(regions.pixels()):
+        if label == BACKGROUND or (pixels == 0 and covers is None):
+            continue
+        plane = labels == label if covers is None else covers[label].numpy()
+        share = decided(plane, side, config)  # (rows, columns)
+        region, most = np.where(share > most, label, region), np.maximum(share, most)
+        left = left - share
+        weight, threshold = weight + share * controls[label].weight, threshold + share * controls[label].threshold
+    shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
+    region = np.broadcast_to(region, shape)
+    if soft:
+        region = np.where(left > most, BACKGROUND, region)
+        weight = weight + left * controls[BACKGROUND].weight
+        threshold = threshold + left * controls[BACKGROUND].threshold
+    else:
+        weight, threshold = (np.array([getattr(each, name) for each in controls])[region] for name in CONTROLS)
+    weight, threshold = (np.broadcast_to(each, shape).ravel() for each in (weight, threshold))
+    return Crops(region.astype(np.int64).ravel(), weight, threshold)
+
+
+def decided(plane: NDArray[Any], side: int, config: StyleConfig) -> NDArray[np.float64]:
+    """For each position of a crop, a region's share, in [0, 1], of what decides the crop's region (eq 18).
 
     That is the deciding window, or the whole crop under the rule ``coverage``. Taken from an integral image, so
     that the cost does not depend on the crop's side.
+
+    Args:
+        plane: where the region is, ``(H, W)``: bool, or how much of each pixel, 0-1.
     """
     window = max(1, round(config.decision * side))
     top, left, height, width = {
@@ -122,63 +168,72 @@ def portrait_coverage(portrait: NDArray[np.bool_], side: int, config: StyleConfi
     }[config.decision_window]
     if config.decision_rule == "coverage":
         top, left, height, width = 0, 0, side, side
-    rows, columns = portrait.shape[0] - side + 1, portrait.shape[1] - side + 1
-    total = np.pad(portrait.astype(np.int64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # (H + 1, W + 1)
+    rows, columns = plane.shape[0] - side + 1, plane.shape[1] - side + 1
+    exact = np.int64 if plane.dtype == bool else np.float64
+    total = np.pad(plane.astype(exact), ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # (H + 1, W + 1)
     y, x = slice(top, top + rows), slice(left, left + columns)
     y_end, x_end = slice(top + height, top + height + rows), slice(left + width, left + width + columns)
     count = total[y_end, x_end] - total[y, x_end] - total[y_end, x] + total[y, x]  # (rows, columns)
     return np.asarray(count / (height * width), np.float64)
 
 
-def in_portrait(coverage: NDArray[np.float64], config: StyleConfig) -> NDArray[np.bool_]:
-    """Which crops count as portrait: those with any portrait pixel in the window, or with half of the crop covered."""
-    return coverage > 0 if config.decision_rule == "any" else coverage >= 0.5
-
-
 def within_budget(
-    positions: NDArray[np.int64], is_portrait: NDArray[np.bool_], config: StyleConfig, rng: np.random.Generator
+    positions: NDArray[np.int64],
+    regions: NDArray[np.int64],
+    names: Sequence[str],
+    config: StyleConfig,
+    rng: np.random.Generator,
+    moving: np.random.Generator,
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Redraws the patches that exceed a region's share of a step (eq 17), from the positions of the other region.
+    """Redraws the patches that exceed their region's share of a step (eq 17), from regions that have room.
 
     The earliest draws are kept, so the outcome is distributed as if patches were drawn and refused one by one; but each
     is redrawn at most once, so a photo with no background ends as soon as any other.
 
     Args:
         positions: of the crops, ``(steps, N)``.
-        is_portrait: for each position, whether a crop there is portrait.
+        regions: of a crop at each position.
+        names: of the regions.
+        rng: draws positions.
+        moving: chooses between several regions that have room.
     """
-    n, shares = positions.shape[1], config.regions
-    limits = {
-        PORTRAIT: math.floor(shares.portrait.share * n + 1e-9),
-        BACKGROUND: math.ceil(shares.background.share * n),
-    }
-    warnings = []
-    for region, other, name in ((PORTRAIT, BACKGROUND, "portrait"), (BACKGROUND, PORTRAIT, "background")):
-        drawn = is_portrait[positions] == (region == PORTRAIT)  # (steps, N)
-        excess = drawn & (drawn.cumsum(axis=1) > limits[region])
-        if not excess.any():
-            continue
-        candidates = np.flatnonzero(is_portrait == (other == PORTRAIT))
-        if candidates.size:
-            positions = positions.copy()
-            positions[excess] = rng.choice(candidates, size=int(excess.sum()))
-        else:
-            share = getattr(shares, name).share
-            warnings.append(
-                f"regions.{name}.share of {share:g} could not be kept: the photo has no other crop, so all are {name}"
-            )
-    return positions, warnings
+    n, room = positions.shape[1], np.array([config.regions[name].share for name in names]) * positions.shape[1]
+    limits = np.floor(room + 1e-9).astype(int)
+    limits[BACKGROUND] = np.ceil(room[BACKGROUND])
+    crops = np.bincount(regions, minlength=len(names))  # positions that each region has
+    drawn = regions[positions]  # (steps, N)
+    target, counts, steps = drawn.copy(), np.zeros((len(positions), len(names)), int), np.arange(len(positions))
+    over = set[int]()  # regions that get more than their share, because no other crop is left
+    for place in range(n):
+        full = counts[steps, drawn[:, place]] >= limits[drawn[:, place]]  # (steps,)
+        if full.any():
+            chances = np.where(counts[full] < limits, crops, 0)  # (some, R)
+            none = chances.sum(axis=1) == 0
+            over |= set(np.unique(drawn[full, place][none]).tolist())
+            chances[none, drawn[full, place][none]] = 1
+            target[full, place] = one_of_each(chances, moving)
+        counts[steps, target[:, place]] += 1
+    positions = positions.copy()
+    for label in range(len(names)):
+        moved = (target == label) & (drawn != label)
+        if moved.any():
+            positions[moved] = rng.choice(np.flatnonzero(regions == label), size=int(moved.sum()))
+    return positions, [
+        f"regions.{names[label]}.share of {config.regions[names[label]].share:g} could not be kept: "
+        + ("the photo has too few other crops" if np.count_nonzero(crops) > 1 else f"all crops are {names[label]}")
+        for label in sorted(over)
+    ]
 
 
-def assign_controls(records: Records, coverage: NDArray[np.float64], config: StyleConfig) -> None:
-    """Writes region, weight and threshold into each record, from its own coverage (eq 15, 16)."""
-    controls = config.regions
-    is_portrait = in_portrait(coverage, config)
-    mixture = coverage if config.decision_rule == "coverage" else is_portrait.astype(np.float64)  # 1: all portrait
-    records["region"] = np.where(is_portrait, PORTRAIT, BACKGROUND)
-    for name in ("weight", "threshold"):
-        portrait, background = getattr(controls.portrait, name), getattr(controls.background, name)
-        records[name] = mixture * portrait + (1 - mixture) * background
+def one_of_each(chances: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A column for each row, ``(M,)``, drawn in proportion to the row's entries, ``(M, R)``; no draw where one is left."""
+    choice = chances.argmax(axis=1)
+    several = np.flatnonzero((chances > 0).sum(axis=1) > 1)
+    if several.size:
+        reached = chances[several].cumsum(axis=1)
+        drawn = rng.integers(reached[:, -1])
+        choice[several] = (reached > drawn[:, None]).argmax(axis=1)
+    return choice
 
 
 def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:

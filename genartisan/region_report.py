@@ -9,7 +9,6 @@ from PIL import Image
 
 from genartisan.engine import Run
 from genartisan.patches import Records
-from genartisan.regions import NAMES
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,10 @@ def _regions(run: Run, drawn: Records) -> list[dict[str, Any]]:
         names, pixels = ["photo"], [width * height]
         controls: list[Any] = [{"weight": 1.0, "threshold": run.config.threshold}]
     else:
-        names, pixels = list(NAMES), run.regions.pixels()
-        controls = [getattr(run.config.regions, name).model_dump(include={"weight", "threshold"}) for name in names]
+        names, pixels = list(run.regions.names), run.regions.pixels()
+        controls = [
+            run.config.regions[name].model_dump(include={"weight", "threshold", "strength", "prompt"}) for name in names
+        ]
     return [
         {
             "name": name,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genartisan.stylenet import MULTIPLE, StyleNet
+from genartisan.stylenet import MULTIPLE, Painter
 
 TILE = 512  # pixels: the side of what is rendered at a time, without its margins
 MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
@@ -45,11 +45,11 @@ class HeldNorm(nn.Module):
 
 
 @torch.no_grad()
-def with_held_norms(net: StyleNet, *contents: Tensor) -> StyleNet:
+def with_held_norms(net: Painter, *contents: Tensor) -> Painter:
     """A copy of a network whose norms have, whatever it is given, the statistics they have on some contents together.
 
     Args:
-        contents: each ``(1, 3 or 4, H, W)``.
+        contents: each ``(1, 3 or more, H, W)``.
     """
     held = copy.deepcopy(net)
     norms = {name: module for name, module in held.named_modules() if isinstance(module, nn.InstanceNorm2d)}
@@ -68,15 +68,15 @@ def with_held_norms(net: StyleNet, *contents: Tensor) -> StyleNet:
 
 
 @torch.no_grad()
-def rendered(net: StyleNet, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
+def rendered(net: Painter, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
     """The network's picture of ``content``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
 
     Beside content and picture it takes the memory of one tile's forward pass, whatever the size.
 
     Args:
         net: an optimised network, on its device.
-        seen: what it was optimised on, ``(1, 3 or 4, h, w)``, on that device.
-        content: the same at a larger size, ``(1, 3 or 4, H, W)``, on any device.
+        seen: what it was optimised on, ``(1, 3 or more, h, w)``, on that device.
+        content: the same at a larger size, ``(1, 3 or more, H, W)``, on any device.
         tile: side of a tile in pixels, a multiple of 8.
     """
     held = with_held_norms(net, seen)

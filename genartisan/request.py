@@ -14,13 +14,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, check_prompt, from_params, shown
+from genartisan.config import (
+    BACKGROUND,
+    MAX_STEPS,
+    PORTRAIT,
+    PREVIEW_EVERY,
+    REGION_NAME,
+    StyleConfig,
+    check_prompt,
+    from_params,
+    shown,
+)
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import OUTPUTS
 
-FIELDS = ("photo", "prompt", "mask", "params")
+MASK = "mask"
+FIELDS = ("photo", "prompt", MASK, "params")
 JSON = "application/json"
 MEDIA_TYPES = (*OUTPUTS, JSON, EVENTS)  # in the order of preference where a wildcard leaves the choice to us
 HOW_TO_ASK = (
@@ -36,7 +47,8 @@ class StyleRequest:
     Attributes:
         photo: the encoded photo.
         prompt: the sentence; None for that of the kept style which the settings name.
-        mask: an encoded portrait mask, or None.
+        masks: encoded masks by the names of their regions, in the order in which they came; that of the field
+            ``mask`` alone is the people's.
         media_type: of the answer, one of `MEDIA_TYPES`.
         picture_type: of the picture in the answer, one of `genartisan.images.OUTPUTS`.
         preview_every: steps between two previews in a stream; 0 for none.
@@ -44,7 +56,7 @@ class StyleRequest:
 
     photo: bytes
     prompt: str | None
-    mask: bytes | None
+    masks: dict[str, bytes]
     config: StyleConfig
     seed: int
     media_type: str
@@ -58,9 +70,9 @@ class StyleRequest:
             bundle: the SHA-256 of the bundle's manifest.
         """
         settings = self.config.model_dump_json(exclude={"timeout_s", "on_timeout"})  # they only cut it short
-        parts = (self.photo, self.mask or b"", (self.prompt or "").encode(), settings.encode())
+        parts = (self.photo, (self.prompt or "").encode(), settings.encode(), *self.masks.values())
         digests = [hashlib.sha256(part).hexdigest() for part in parts]
-        whole = [*digests, self.mask is not None, self.seed, bundle]
+        whole = [*digests, *self.masks, self.seed, bundle]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
@@ -91,7 +103,7 @@ def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
     return _request(
         photo=_raw(fields.get("photo"), "photo"),
         prompt=_text(fields.get("prompt"), "prompt"),
-        mask=_raw(fields.get("mask"), "mask"),
+        masks={region_of(name): _raw(value, name) for name, value in fields.items() if region_of(name)},
         params=_json(fields.get("params"), "params"),
         accept=accept,
     )
@@ -110,11 +122,11 @@ def read_body(body: Any, media_type: str, accept: str | None) -> StyleRequest:
         body = _json(body, "body")
     if not isinstance(body, Mapping):
         raise InputError(f"The body must be a JSON object, got {_kind(body)}; {HOW_TO_ASK}.", "body")
-    _check_names(body)
+    _check_names(dict(_named(body)))
     return _request(
         photo=_decoded(body.get("photo"), "photo"),
         prompt=body.get("prompt"),
-        mask=_decoded(body.get("mask"), "mask"),
+        masks={region_of(name): _decoded(value, name) for name, value in _named(body) if region_of(name)},
         params=body.get("params"),
         accept=accept,
     )
@@ -154,7 +166,24 @@ def _media_types(accept: str | None) -> tuple[str, str]:
     return media_type, choose_media_type(accept, tuple(OUTPUTS)) or "image/png"
 
 
-def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, accept: str | None) -> StyleRequest:
+def region_of(field: str) -> str:
+    """The region whose mask a field is: ``mask`` people's, ``mask.sky`` the sky's; "" for a field that is no mask."""
+    if field == MASK:
+        return PORTRAIT
+    head, _, name = field.partition(".")
+    return name if head == MASK and (REGION_NAME.fullmatch(name) and name != BACKGROUND) else ""
+
+
+def _named(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The fields of a JSON body; ``mask`` may be an object, with the masks of several regions by their names."""
+    masks = body.get(MASK)
+    own = {f"{MASK}.{name}": value for name, value in masks.items()} if isinstance(masks, Mapping) else {MASK: masks}
+    return [*((name, value) for name, value in body.items() if name != MASK), *own.items()]
+
+
+def _request(
+    photo: bytes | None, prompt: Any, masks: Mapping[str, bytes | None], params: Any, accept: str | None
+) -> StyleRequest:
     if photo is None:
         raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
     if prompt is None and not (isinstance(params, Mapping) and params.get("style")):
@@ -163,7 +192,8 @@ def _request(photo: bytes | None, prompt: Any, mask: bytes | None, params: Any, 
     media_type, picture_type = _media_types(accept)
     params, preview_every = _without_preview({} if params is None else params)
     config, seed = from_params(params)
-    return StyleRequest(photo, prompt, mask, config, seed, media_type, picture_type, preview_every)
+    sent = {name: mask for name, mask in masks.items() if mask is not None}
+    return StyleRequest(photo, prompt, sent, config, seed, media_type, picture_type, preview_every)
 
 
 def _without_preview(params: Any) -> tuple[Any, int]:
@@ -180,10 +210,12 @@ def _without_preview(params: Any) -> tuple[Any, int]:
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:
-    unknown = [name for name in fields if name not in FIELDS]
+    unknown = [name for name in fields if name not in FIELDS and not region_of(name)]
     if unknown:
         name = unknown[0][:80]
         hint = " Name the media type in the Accept header." if name == "accept" else ""
+        if name.startswith(f"{MASK}."):
+            hint = f" A mask is {MASK}.NAME, of a region in up to 32 a-z, 0-9 and _; the background is what is left."
         raise InputError(f"{name} is no field; known are {', '.join(FIELDS)}.{hint}", name)
 
 

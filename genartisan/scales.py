@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from genartisan.config import StyleConfig
 from genartisan.images import MIN_SIDE, Photo, resized
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchBatch, PatchPlan
-from genartisan.regions import NAMES, RegionMap
+from genartisan.regions import NAMES
 
 GRAIN_OCTAVES = (0, 1, 2)  # grids of single pixels, of 2 and of 4: coarser ones alone turn pencil lines to woodcut
 
@@ -55,13 +56,13 @@ class Scale:
         photo: RGB in [0, 1], ``(1, 3, H, W)``.
         kept: what the strength of styling lacks of 1 at each pixel, ``(1, 1, H, W)``; None where that is nothing.
         content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background; or
-            ``(1, 4, H, W)``, with the map of strengths.
-        background: the global loss's mask, ``(1, 1, H, W)``: 1 for background, 0 for portrait (eq 22); None masks
-            nothing.
-        sees_background: whether the mask leaves anything; two black pictures have no direction, only rounding errors.
+            ``(1, 4, H, W)``, with the map of strengths; or more, with the parts of several networks.
+        masks: of the global losses, ``(G, 1, H, W)``, one for each text: 1 where it is followed, so with one text 1 for
+            background and 0 for portrait (eq 22); None masks nothing.
+        rows: of those texts among the run's, G.
         features: VGG's maps of the photo.
         source: E_I of the photo, ``(1, D)``, normalised.
-        global_source: E_I of the masked photo, ``(1, D)``, normalised.
+        global_source: E_I of the masked photos, ``(G, D)``, normalised.
         plan: the patches of all steps, in pixels of this size.
         patches: the same on the device.
     """
@@ -69,8 +70,8 @@ class Scale:
     photo: Tensor
     kept: Tensor | None
     content: Tensor
-    background: Tensor | None
-    sees_background: bool
+    masks: Tensor | None
+    rows: tuple[int, ...]
     features: list[Tensor]
     source: Tensor
     global_source: Tensor
@@ -84,14 +85,14 @@ class Scale:
     @property
     def tensors(self) -> list[Tensor]:
         """All but the patches."""
-        maybe = (self.photo, self.kept, self.content, self.background, *self.features, self.source, self.global_source)
+        maybe = (self.photo, self.kept, self.content, self.masks, *self.features, self.source, self.global_source)
         return [tensor for tensor in maybe if tensor is not None]
 
     @property
     def shape(self) -> tuple[object, ...]:
         """What two scales have to have in common for one step's code to do for both."""
         return (
-            self.content.shape, self.kept is None, self.background is None, self.sees_background, self.plan.side,
+            self.content.shape, self.kept is None, self.masks is None, self.rows, self.plan.side,
             len(self.patches.weights[0]),
         )  # fmt: skip
 
@@ -103,7 +104,7 @@ class Scale:
             photo=next(copies),
             kept=None if self.kept is None else next(copies),
             content=next(copies),
-            background=None if self.background is None else next(copies),
+            masks=None if self.masks is None else next(copies),
             features=[next(copies) for _ in self.features],
             source=next(copies),
             global_source=next(copies),
@@ -115,58 +116,65 @@ class Scale:
 @torch.no_grad()
 def prepared(
     photo: Photo,
-    regions: RegionMap | None,
+    masks: Tensor | None,
+    rows: tuple[int, ...],
     plan: PatchPlan,
     eyes: Eyes,
     device: torch.device,
     content: Tensor,
     strengths: Tensor,
 ) -> Scale:
-    """The scale of a photo and its region map, which is None where nothing is masked, on ``device``.
+    """The scale of a photo, on ``device``.
 
     Args:
+        masks, rows: of the global losses; see `Scale`.
         content: what StyleNet sees of it. The losses hold the picture against the photo itself.
         strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, 0-1.
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
-    background = None
-    if regions is not None and bool(regions.portrait.any()):
-        background = (~regions.portrait)[None, None].to(device, torch.float32)  # (1, 1, H, W)
+    masks = None if masks is None else masks.to(device)
     features = eyes.features(pixels)
     source = F.normalize(eyes.embed(eyes.whole(pixels)), dim=-1)  # (1, D)
-    masked = source if background is None else eyes.embed(eyes.whole(pixels * background))
+    masked = source if masks is None else eyes.embed(eyes.whole(pixels * masks))  # (G, D)
     return Scale(
         photo=pixels,
         kept=(1 - strengths).to(device) if bool((strengths < 1).any()) else None,
         content=content.to(device),
-        background=background,
-        sees_background=background is None or bool(background.any()),
+        masks=masks,
+        rows=rows,
         features=features,
         source=source,
-        global_source=F.normalize(masked, dim=-1),  # (1, D)
+        global_source=F.normalize(masked, dim=-1),  # (G, D)
         plan=plan,
         patches=plan.to(device),
     )
 
 
-def strengths_in(config: StyleConfig) -> tuple[float, float]:
-    """How strongly each of `NAMES` is to be styled, 0-1: the weight of its patches."""
-    background, portrait = (min(1.0, getattr(config.regions, name).weight) for name in NAMES)
-    return background, portrait
+def strengths_in(config: StyleConfig, names: Sequence[str] = NAMES) -> list[float]:
+    """How strongly each region is to be styled, 0-1: the weight of its patches."""
+    return [min(1.0, config.regions[name].weight) for name in names]
 
 
-def content_of(photo: Tensor, grain: Tensor | None, portrait: Tensor | None, strengths: Tensor | None) -> Tensor:
-    """What StyleNet sees of a photo, ``(1, 3, H, W)``: with grain on all but the people; or with strengths beside it.
+def content_of(
+    photo: Tensor,
+    grain: Tensor | None,
+    portrait: Tensor | None,
+    strengths: Tensor | None,
+    parts: Tensor | None = None,
+) -> Tensor:
+    """What StyleNet sees of a photo, ``(1, 3, H, W)``: with grain on all but the people; or with more beside it.
 
     Args:
         photo: RGB in [0, 1], ``(1, 3, H, W)``.
         grain: of `film_grain`, ``(1, 1, H, W)``, or None.
         portrait: how much of each pixel is a person's, 0-1, ``(1, 1, H, W)``; None: nothing.
         strengths: how strongly each is to be styled, 0-1, ``(1, 1, H, W)``, for a network that sees them; or None.
+        parts: how much of each pixel each of several networks draws, 0-1, ``(1, T, H, W)``; or None.
     """
     if grain is not None:
         photo = photo + (grain if portrait is None else grain * (1 - portrait))
-    return photo if strengths is None else torch.cat((photo, strengths), dim=1)  # (1, 3 or 4, H, W)
+    beside = [planes for planes in (strengths, parts) if planes is not None]
+    return torch.cat((photo, *beside), dim=1) if beside else photo  # (1, 3 ... 4 + T, H, W)
 
 
 def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:

@@ -56,7 +56,11 @@ def request_schema() -> Schema:
                 "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
                 "description": "The style, in words. Where params name a kept style, it may be left out.",
             },
-            "mask": {**base64, "description": f"{PICTURE}, of the photo's size, white where people are."},
+            "mask": {
+                "description": f"{PICTURE}, of the photo's size, white where people are, grey at soft edges; or such "
+                "masks by the names of their regions, where `classes` is a PNG of VOC's labels.",
+                "anyOf": [base64, {"type": "object", "additionalProperties": base64}],
+            },
             "params": {"$ref": "#/components/schemas/Params"},
         },
     }  # fmt: skip
@@ -147,8 +151,9 @@ def form_schema() -> Schema:
     binary = {"type": "string", "contentMediaType": "application/octet-stream"}
     body = request_schema()
     properties = {**body["properties"], "photo": binary, "mask": binary}
+    more = {r"^mask\.[a-z][a-z0-9_]{0,31}$": {**binary, "description": "The mask of a region by its name."}}
     properties["params"] = {"type": "string", "contentMediaType": JSON, "description": "Params as JSON text."}
-    return {**body, "properties": properties}
+    return {**body, "properties": properties, "patternProperties": more}
 
 
 def picture_answer(picture: str, facts: str) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -88,14 +89,42 @@ class StyleNet(nn.Module):
         return torch.sigmoid(self.last(x).float())[..., :height, :width]  # (N, 3, H, W)
 
 
-def drawn(net: StyleNet, content: Tensor, dtype: torch.dtype) -> Tensor:
+class StyleNets(nn.Module):
+    """Several networks, of which each draws the part of the picture that follows its text.
+
+    Input ``(N, C + T, H, W)``: what the networks see, and how much of each pixel each of the T draws, in [0, 1], with
+    the sum 1. Output ``(N, 3, H, W)``, RGB in [0, 1].
+
+    One network could not follow two texts: a convolution does not know in which region it is.
+    """
+
+    def __init__(self, nets: Sequence[StyleNet]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    @property
+    def sees_strengths(self) -> bool:
+        """Whether any of them sees the map of strengths; it is then in the input."""
+        return any(cast(StyleNet, net).sees_strengths for net in self.nets)
+
+    def forward(self, content: Tensor) -> Tensor:
+        seen, parts = content[:, : -len(self.nets)], content[:, -len(self.nets) :]
+        inputs = [cast(StyleNet, net).first.in_channels for net in self.nets]  # 3 or 4
+        pictures = [net(seen[:, :count]) for net, count in zip(self.nets, inputs, strict=True)]  # each (N, 3, H, W)
+        return torch.stack([picture * parts[:, [k]] for k, picture in enumerate(pictures)]).sum(dim=0)
+
+
+Painter = StyleNet | StyleNets  # whatever draws the picture of a run
+
+
+def drawn(net: Painter, content: Tensor, dtype: torch.dtype) -> Tensor:
     """The picture that a network makes of its input, computed in ``dtype``: ``(N, 3, H, W)``, float32."""
     with record_function("stylenet"), torch.autocast(content.device.type, dtype, enabled=dtype != torch.float32):
         picture: Tensor = net(content)
     return picture.float()
 
 
-def adam(net: StyleNet, rate: float | Tensor) -> torch.optim.Adam:
+def adam(net: Painter, rate: float | Tensor) -> torch.optim.Adam:
     """Adam over a network's weights, one kernel for all of them; a CUDA graph needs a rate that is a tensor."""
     parameters = list(net.parameters())
     capturable = isinstance(rate, Tensor) and parameters[0].is_cuda

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -17,16 +17,29 @@ from torch import Tensor
 
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
-from genartisan.config import StyleConfig, check_prompt, check_seed, preset_name, shown
+from genartisan.config import (
+    BACKGROUND,
+    CLASSES,
+    PERSON,
+    PORTRAIT,
+    PortraitConfig,
+    StyleConfig,
+    check_prompt,
+    check_seed,
+    merged,
+    preset_name,
+    shown,
+)
 from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
-from genartisan.images import Photo, PictureSource, fitted, read_mask, read_photo, resized, to_image
+from genartisan.images import Photo, PictureSource, fitted, read_classes, read_mask, read_photo, resized, to_image
 from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.patches import plan
 from genartisan.region_report import Explanation, region_plan, region_report
-from genartisan.regions import RegionMap, from_mask, segment
-from genartisan.text import text_direction
+from genartisan.networks import VOC_CLASSES
+from genartisan.regions import NAMES, RegionMap, channel_of, from_classes, segment
+from genartisan.text import blend, by_region, text_direction
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +219,7 @@ class Stylizer:
         prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
-        mask: PictureSource | None = None,
+        mask: PictureSource | Mapping[str, PictureSource] | None = None,
         seed: int = 0,
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
@@ -218,7 +231,8 @@ class Stylizer:
             prompt: the style, such as "Watercolor painting"; with a kept style it may be left out, which then has
                 its own.
             config: the settings; by default the paper's.
-            mask: white where people are, of the photo's size; by default FCN finds them.
+            mask: white where people are, grey at soft edges, of the photo's size; or masks by the names of their
+                regions, of which ``classes`` is a picture of VOC's labels. FCN finds the regions that have none.
             seed: of the crops and of a random start.
 
         Raises:
@@ -235,7 +249,7 @@ class Stylizer:
         prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
-        mask: PictureSource | None = None,
+        mask: PictureSource | Mapping[str, PictureSource] | None = None,
         seed: int = 0,
     ) -> Stylization:
         """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
@@ -252,31 +266,40 @@ class Stylizer:
                 "pass; take more steps, or preset fast.",
                 "steps",
             )
+        masks = named_masks(mask)
+        main, config = told_by_region(prompt, config, masks)
         began, seconds = time.perf_counter(), dict[str, float]()
         facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-            portrait = None if mask is None else read_mask(mask, original.size)  # (H, W), checked in both modes
+            planes = read_masks(masks, original.size)  # checked in both modes
+            check_findable(config.regions.names, planes, self.bundle.fcn)
 
         def begin() -> Begun:
             with timed(seconds, "segment"):
                 regions = found = None
                 if config.mode == "artisan":
-                    found = segment(self.bundle.fcn, original) if portrait is None else from_mask(portrait)
+                    found = self._found(original, planes, config.regions.names)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                if kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
-                    direction, cached = torch.zeros(self.bundle.clip.embedding_dim), True
-                else:
-                    direction, cached = self._direction(prompt, config.source_text)
+                directions, cached = dict[str, Tensor](), True
+                texts = {name: text for name in config.regions.names if (text := config.regions[name].prompt)}
+                for name, text in {"": main, **(texts if regions is not None else {})}.items():
+                    field = f"regions.{name}.prompt" if name else "prompt"
+                    if not name and kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
+                        directions[name] = torch.zeros(self.bundle.clip.embedding_dim)
+                        continue
+                    directions[name], known = self._direction(text, config, field)
+                    cached = cached and known
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
             run = Run(
                 bundle=self.bundle,
                 photo=small,
                 regions=regions,
-                direction=direction,
+                direction=directions.pop(""),
+                own=directions,
                 plan=patches,
                 config=config,
                 seed=seed,
@@ -287,13 +310,17 @@ class Stylizer:
                 began=began,
             )
             if kept is None or config.steps > 0:
-                run.warnings += [f"prompt: {remark}" for remark in self.bundle.clip.remarks(prompt)]
+                run.warnings += self._remarks({"prompt": main, "negative_prompt": config.negative_prompt})
             elif prompt != own:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
             if kept is not None and (made := kept.about.config.get("grain", config.grain)) != config.grain:
                 run.warnings.append(f"grain is {config.grain:g}; style {config.style} was made with {made:g}")
-            if portrait is not None and regions is None:
+            if regions is not None:
+                run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in texts.items()})
+            elif masks:
                 run.warnings.append("mask is not used: mode clipstyler sees no regions")
+            elif texts:
+                run.warnings.append("prompts of regions are not used: mode clipstyler sees none")
 
             def large() -> Large | None:
                 if config.long_side == config.size:
@@ -305,24 +332,100 @@ class Stylizer:
 
         return Stylization(begin, facts, seconds)
 
-    def regions(self, photo: Photo, mask: PictureSource | None = None) -> RegionMap:
-        """The region map of ``photo``, at its own resolution: from ``mask``, or else from FCN."""
-        return segment(self.bundle.fcn, photo) if mask is None else from_mask(read_mask(mask, photo.size))
+    def regions(
+        self, photo: Photo, mask: PictureSource | Mapping[str, PictureSource] | None = None, names: Sequence[str] = NAMES
+    ) -> RegionMap:
+        """The region map of ``photo``, at its own resolution: from masks, and from FCN where a region has none.
 
-    def _direction(self, prompt: str, source_text: str) -> tuple[Tensor, bool]:
+        Raises:
+            InputError: a mask cannot be read, or a region is none of FCN's classes.
+        """
+        planes = read_masks(named_masks(mask), photo.size)
+        return self._found(photo, planes, names)
+
+    def _found(self, photo: Photo, planes: Mapping[str, Tensor], names: Sequence[str]) -> RegionMap:
+        if CLASSES in planes:
+            found = from_classes(planes[CLASSES], VOC_CLASSES, names)
+        else:
+            found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
+        return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
+
+    def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
+        """What CLIP cannot read of texts by their fields, each part of a blend for itself."""
+        parts = [(field, part.text) for field, text in texts.items() if text for part in blend(text)]
+        return [f"{field}: {remark}" for field, text in parts for remark in self.bundle.clip.remarks(text)]
+
+    def _direction(self, prompt: str, config: StyleConfig, field: str = "prompt") -> tuple[Tensor, bool]:
         """ΔT, ``(D,)``, and whether it was known already."""
-        key = json.dumps((prompt, source_text))
+        texts = (prompt, config.source_text, config.negative_prompt)
+        key = json.dumps(texts)
         direction = self._directions.get(key)
         if direction is not None:
             return direction, True
-        direction = text_direction(self.bundle.clip, prompt, source_text)  # (D,)
+        direction = text_direction(self.bundle.clip, *texts)  # (D,)
         if float(direction.norm()) == 0:
-            raise InputError(
-                f"prompt {shown(prompt)} means the same as source_text {shown(source_text)}; describe a style.",
-                "prompt",
-            )
+            _, source, negative = texts
+            other = f"negative_prompt {shown(negative)}" if negative else f"source_text {shown(source)}"
+            raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
         self._directions.put(key, direction, direction.nbytes + len(key))
         return direction, False
+
+
+def named_masks(mask: PictureSource | Mapping[str, PictureSource] | None) -> dict[str, PictureSource]:
+    """Masks by the names of their regions; one alone is the people's."""
+    if mask is None:
+        return {}
+    if not isinstance(mask, Mapping):
+        return {PORTRAIT: mask}
+    return {PORTRAIT if name == PERSON else name: source for name, source in mask.items()}
+
+
+def told_by_region(
+    prompt: str, config: StyleConfig, masks: Mapping[str, PictureSource]
+) -> tuple[str, StyleConfig]:
+    """The text for all regions without one of their own; and settings that have a region for each mask and text.
+
+    People that the prompt gives a text are styled as the background is, unless the settings say how.
+
+    Raises:
+        InputError: the prompt tells regions their texts, but not the background.
+    """
+    changes: dict[str, Any] = {name: {} for name in masks if name not in (*config.regions.names, CLASSES)}
+    names = {*config.regions.names, *changes, *VOC_CLASSES[1:]}
+    texts = by_region(prompt, names)
+    if texts is not None:
+        if BACKGROUND not in texts and config.regions.background.prompt is None:
+            raise InputError(
+                f"prompt {shown(prompt)} has texts for regions, and none for the rest; add '; background: …'.", "prompt"
+            )
+        texts = {PORTRAIT if name == PERSON else name: text for name, text in texts.items()}
+        changes = merged(changes, {name: {"prompt": text} for name, text in texts.items() if name != BACKGROUND})
+        if PORTRAIT in texts and config.regions.portrait == PortraitConfig():  # asked for, so it is to be seen
+            as_background = config.regions.background.model_dump(include={"share", "weight", "threshold"})
+            changes = merged(changes, {PORTRAIT: as_background})
+        prompt = texts.get(BACKGROUND) or config.regions.background.prompt or prompt
+    return prompt, config.updated({"regions": changes}) if changes else config
+
+
+def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int]) -> dict[str, Tensor]:
+    """The planes of masks by name, each ``(H, W)``; ``classes`` is a picture of VOC's labels."""
+    planes = {}
+    for name, source in masks.items():
+        field = "mask" if name == PORTRAIT else f"mask.{name}"
+        planes[name] = (read_classes if name == CLASSES else read_mask)(source, size, field)
+    return planes
+
+
+def check_findable(names: Sequence[str], planes: Mapping[str, Tensor], fcn: torch.nn.Module) -> None:
+    """Refuses a region that neither a mask nor FCN can show.
+
+    Raises:
+        InputError: naming it.
+    """
+    for name in names[1:]:
+        if name in planes:
+            continue
+        channel_of(name, VOC_CLASSES if CLASSES in planes else list(fcn.classes))  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -1,6 +1,14 @@
-"""From a sentence to the direction in CLIP space that the picture has to take (eq 2, 10)."""
+"""From a sentence to the direction in CLIP space that the picture has to take (eq 2, 10).
+
+A sentence may be a blend, "0.6 watercolor + 0.4 neon", or say what each region is to look like,
+"person: pencil sketch; background: The Starry Night".
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +16,8 @@ from torch import Tensor
 
 from genartisan.networks import Clip
 
+SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight, with its point, and a text
+REGION = re.compile(r"\s*([a-z][a-z0-9_]*)\s*:\s*(\S.*?)\s*")  # a region's name and its text
 SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
 # CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
 # over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
@@ -45,7 +55,55 @@ def text_embedding(clip: Clip, text: str) -> Tensor:
     return F.normalize(embeddings.float().mean(dim=0), dim=0)
 
 
-def text_direction(clip: Clip, prompt: str, source_text: str) -> Tensor:
-    """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same."""
-    difference = text_embedding(clip, prompt) - text_embedding(clip, source_text)  # (D,)
+class Part(NamedTuple):
+    """One text of a blend; the weights of all add up to 1."""
+
+    weight: float
+    text: str
+
+
+def blend(prompt: str) -> list[Part]:
+    """The texts that a prompt blends, as in "0.6 watercolor + 0.4 neon"; any other prompt is one text.
+
+    Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence.
+    """
+    found = [SHARE.fullmatch(part) for part in re.split(r"\s+\+\s+", prompt)]
+    parts = [(float(match[1]), match[2]) for match in found if match is not None]
+    total = sum(weight for weight, _ in parts)
+    if len(parts) < max(2, len(found)) or total == 0:
+        return [Part(1.0, prompt)]
+    return [Part(weight / total, text) for weight, text in parts if weight > 0]
+
+
+def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
+    """The text of each region, as in "person: pencil sketch; background: The Starry Night".
+
+    None where the prompt is one text for all: a part of it does not begin with one of ``names`` and a colon.
+    """
+    found = [REGION.fullmatch(part) for part in prompt.split(";") if part.strip()]
+    texts = {match[1]: match[2] for match in found if match is not None and match[1] in names}
+    return texts if texts and len(texts) == len(found) else None
+
+
+def text_direction(clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None) -> Tensor:
+    """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same.
+
+    A blend's is the weighted mean of its texts' directions. Of what leads to ``negative_prompt`` nothing is left in it:
+    it is at a right angle to that direction, or turned away from it; zero where it led nowhere else.
+    """
+    source = text_embedding(clip, source_text)
+    direction = _blended(clip, prompt, source)
+    if negative_prompt is not None:
+        unwanted = _blended(clip, negative_prompt, source)
+        direction = direction - unwanted * torch.dot(direction, unwanted).clamp_min(0)
+    return _unit(direction)
+
+
+def _blended(clip: Clip, prompt: str, source: Tensor) -> Tensor:
+    """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
+    parts = blend(prompt)
+    return _unit(torch.stack([weight * _unit(text_embedding(clip, text) - source) for weight, text in parts]).sum(0))
+
+
+def _unit(difference: Tensor) -> Tensor:
     return F.normalize(difference, dim=0) if float(difference.norm()) > SAME else torch.zeros_like(difference)

@@ -121,7 +121,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             self.record.details["style"] = request.config.style
         if self.settings.get("log_prompts"):
             self.record.details["prompt"] = request.prompt
-        config = self.limits.admit(request.photo, request.mask, request.prompt, request.config)
+        config = self.limits.admit(request.photo, request.masks, request.prompt, request.config)
         return replace(request, config=config)
 
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
@@ -136,7 +136,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 self._accept(request)
             return request, kept
         steps = self.stylizer.steps(
-            request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
+            request.photo, request.prompt, config=request.config, mask=request.masks, seed=request.seed
         )
         with closing(steps):
             if request.media_type == EVENTS:
@@ -179,7 +179,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         if request.media_type == EVENTS:
             raise InputError(f"accept is {EVENTS}; an explanation is one reply, a picture or {JSON}.", "accept")
         explanation = self.stylizer.steps(
-            request.photo, request.prompt, config=request.config, mask=request.mask, seed=request.seed
+            request.photo, request.prompt, config=request.config, mask=request.masks, seed=request.seed
         ).explanation()
         return [self._answer("overlay", explanation.overlay, {"explanation": explanation.facts}, request)]
 
@@ -217,7 +217,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         try:
             request = self.preprocess(data)
             config = request.config
-            size = fitting_size(self.stylizer, request.photo, request.prompt, config, mask=request.mask)
+            size = fitting_size(self.stylizer, request.photo, request.prompt, config, mask=request.masks)
         except Exception:
             logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
             return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")

@@ -174,7 +174,7 @@ SETTINGS = [
     of_params("regions.portrait.weight", "much", "number"),
     of_params("regions.portrait.weight", 11, "from 0 to 10"),
     of_params("regions.portrait", 3, "object"),
-    of_params("regions.sky", {"weight": 0.5}, "known are portrait, background"),
+    of_params("regions.sky", {"weight": 0.5}, "no mask of that name"),
     of_params("regions", [], "object"),
     of_params("preset", "best", "paper"),
     of_params("preset", 3, "paper"),

@@ -35,6 +35,12 @@ def tiny_stylizer(tiny_bundle: Bundle) -> Stylizer:
 
 
 @pytest.fixture(scope="session")
+def embedded() -> Bundle:
+    """The bundle that ships with the package."""
+    return Bundle.load("embedded")
+
+
+@pytest.fixture(scope="session")
 def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running TorchServe with the tiny bundle."""
     with serving.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:

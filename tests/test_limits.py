@@ -40,7 +40,7 @@ def test_a_larger_output_costs_a_little_more() -> None:
 
 def test_every_preset_is_within_the_limits() -> None:
     for name in ("paper", "fast", "draft"):
-        assert Limits().admit(picture(), None, "fire", preset(name)).timeout_s == Limits().timeout_s
+        assert Limits().admit(picture(), {}, "fire", preset(name)).timeout_s == Limits().timeout_s
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_preset_is_within_the_limits() -> None:
 )
 def test_what_is_refused(limits: dict[str, float], field: str, received: str, allowed: str) -> None:
     with pytest.raises(InputError) as caught:
-        Limits(**limits).admit(picture(), None, "fire", StyleConfig(timeout_s=10.0))
+        Limits(**limits).admit(picture(), {}, "fire", StyleConfig(timeout_s=10.0))
     assert caught.value.field == field
     assert re.search(received, caught.value.message)
     assert allowed in caught.value.message
@@ -64,7 +64,7 @@ def test_what_is_refused(limits: dict[str, float], field: str, received: str, al
 
 def test_a_mask_may_not_be_larger_than_a_photo() -> None:
     with pytest.raises(TooLargeError) as caught:
-        Limits(photo_bytes=1000).admit(picture(), bytes(1001), "fire", StyleConfig())
+        Limits(photo_bytes=1000).admit(picture(), {"portrait": bytes(1001)}, "fire", StyleConfig())
     assert caught.value.field == "mask"
 
 
@@ -72,9 +72,9 @@ def test_the_remedy_for_a_costly_run_is_one() -> None:
     limits = Limits(cost=2.0)
     for config in (StyleConfig(steps=5000), StyleConfig(size=2048), StyleConfig(steps=900, patches=200)):
         with pytest.raises(TooLargeError) as caught:
-            limits.admit(picture(300, 200), None, "fire", config)
+            limits.admit(picture(300, 200), {}, "fire", config)
         (steps,) = map(int, re.findall(r"Lower steps to (\d+)", caught.value.message))
-        limits.admit(picture(300, 200), None, "fire", config.updated({"steps": steps}))
+        limits.admit(picture(300, 200), {}, "fire", config.updated({"steps": steps}))
 
 
 def test_what_is_no_picture_is_left_to_the_decoder() -> None:
@@ -83,7 +83,7 @@ def test_what_is_no_picture_is_left_to_the_decoder() -> None:
 
 
 def test_a_request_keeps_its_own_deadline() -> None:
-    assert Limits().admit(picture(), None, "fire", StyleConfig(timeout_s=7.0)).timeout_s == 7
+    assert Limits().admit(picture(), {}, "fire", StyleConfig(timeout_s=7.0)).timeout_s == 7
 
 
 def test_a_server_whose_deadlines_are_too_long_does_not_start() -> None:

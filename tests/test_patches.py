@@ -9,7 +9,7 @@ from torchvision.transforms import RandomPerspective
 from torchvision.transforms.functional import perspective
 
 from genartisan.config import StyleConfig
-from genartisan.patches import crop_corners, homographies, plan, portrait_coverage, warp
+from genartisan.patches import crop_corners, decided, homographies, plan, warp
 from genartisan.regions import BACKGROUND, PORTRAIT, RegionMap, from_mask
 
 WIDTH, HEIGHT, SIDE = 96, 64, 24
@@ -97,7 +97,7 @@ def test_coverage_rule_interpolates_weight_and_threshold() -> None:
 
 def test_a_wider_window_makes_more_crops_portrait() -> None:
     portrait = half_portrait().portrait.numpy()
-    shares = [(portrait_coverage(portrait, SIDE, settings(decision=d)) > 0).mean() for d in (0.05, 0.2, 0.6, 1.0)]
+    shares = [(decided(portrait, SIDE, settings(decision=d)) > 0).mean() for d in (0.05, 0.2, 0.6, 1.0)]
     assert shares == sorted(shares)
     assert shares[0] < shares[-1]
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from genartisan.config import StyleConfig
+from genartisan.directions import Directions
 from genartisan.engine import Run
 from genartisan.networks import build
 from genartisan.objective import Objective
@@ -73,11 +74,11 @@ def official() -> tuple[Objective, StyleNet, Scale]:
     patches = plan(config.updated({"steps": 1}), (512, 512), None, 0)
     photo, direction = torch.empty(1, 3, 512, 512, device=device), torch.empty(512, device=device)
     scale = Scale(
-        photo=photo, kept=photo[:, :1], content=photo, background=photo[:, :1], sees_background=True,
+        photo=photo, kept=photo[:, :1], content=photo, masks=photo[:, :1], rows=(0,),
         features=eyes.features(photo), source=direction[None], global_source=direction[None], plan=patches,
         patches=PatchBatch(*(column.to(device) for column in patches.to(torch.device("cpu")))),
     )  # fmt: skip
-    return Objective(config, eyes, direction, scale.pixels), StyleNet().to(device), scale
+    return Objective(config, eyes, Directions.of(direction), scale.pixels), StyleNet().to(device), scale
 
 
 def test_a_step_of_the_papers_settings_computes_no_more_than_it_has_to(

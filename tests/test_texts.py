@@ -1,0 +1,109 @@
+"""Texts: blends by weight, what a picture is not to look like, a source of one's own, one text a region."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+
+from genartisan.bundle import Bundle
+from genartisan.config import StyleConfig
+from genartisan.errors import InputError
+from genartisan.stylizer import Stylizer
+from genartisan.text import blend, by_region, text_direction
+
+SOURCE = "a Photo"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("0.6 watercolor + 0.4 neon", [(0.6, "watercolor"), (0.4, "neon")]),
+        ("1.5 fire + 0.5 a mix of ice + .5 snow", [(0.6, "fire"), (0.2, "a mix of ice"), (0.2, "snow")]),
+        ("0.0 fire + 1.0 ice", [(1.0, "ice")]),
+        ("fire", [(1.0, "fire")]),
+        ("3 cats + 2 dogs", [(1.0, "3 cats + 2 dogs")]),
+        ("0.6 watercolor + neon", [(1.0, "0.6 watercolor + neon")]),
+        ("0.6 watercolor", [(1.0, "0.6 watercolor")]),
+        ("0.0 fire + 0.0 ice", [(1.0, "0.0 fire + 0.0 ice")]),
+        ("C++ in 0.5 seconds", [(1.0, "C++ in 0.5 seconds")]),
+    ],
+)
+def test_a_blend_is_told_by_its_weights(prompt: str, parts: list[tuple[float, str]]) -> None:
+    found = blend(prompt)
+    assert [text for _, text in found] == [text for _, text in parts]
+    assert [weight for weight, _ in found] == pytest.approx([weight for weight, _ in parts])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ("person: pencil sketch; background: The Starry Night", {"person": "pencil sketch", "background": "The Starry Night"}),
+        ("background:fire;", {"background": "fire"}),
+        ("person: a; dog: b", None),
+        ("Monet: water lilies", None),
+        ("fire; ice", None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_regions_are_told_by_their_names(prompt: str, texts: dict[str, str] | None) -> None:
+    assert by_region(prompt, {"person", "background"}) == texts
+
+
+def test_a_blend_goes_from_one_text_to_the_other_by_its_weights(embedded: Bundle) -> None:
+    ends = [text_direction(embedded.clip, text, SOURCE) for text in ("watercolor painting", "neon light")]
+    nearness = []
+    for share in (0.9, 0.7, 0.5, 0.3, 0.1):
+        text = f"{share:.1f} watercolor painting + {1 - share:.1f} neon light"
+        direction = text_direction(embedded.clip, text, SOURCE)
+        assert float(direction.norm()) == pytest.approx(1, abs=1e-5)
+        nearness.append(float(direction @ ends[0]) - float(direction @ ends[1]))
+    assert nearness == sorted(nearness, reverse=True)
+    assert nearness[0] > 0.1
+    assert nearness[-1] < -0.1
+    assert nearness[2] == pytest.approx(0, abs=1e-4)
+
+
+def test_nothing_leads_to_a_negative_text_and_what_else_there_was_is_left(embedded: Bundle) -> None:
+    plain, unwanted, other = (
+        text_direction(embedded.clip, text, SOURCE) for text in ("blue watercolor painting", "blue", "watercolor painting")
+    )
+    direction = text_direction(embedded.clip, "blue watercolor painting", SOURCE, "blue")
+    assert float(plain @ unwanted) > 0.1
+    assert abs(float(direction @ unwanted)) < 1e-4
+    assert float(direction @ other) > float(plain @ other)
+    assert float(direction.norm()) == pytest.approx(1, abs=1e-5)
+    assert float(text_direction(embedded.clip, "fire", SOURCE, "fire").norm()) == 0
+
+
+def test_a_source_text_is_where_the_direction_begins(embedded: Bundle) -> None:
+    there, back = (text_direction(embedded.clip, *texts) for texts in (("fire", "ice"), ("ice", "fire")))
+    torch.testing.assert_close(there, -back)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "field", "says"),
+    [
+        ("a photo", {"source_text": "a photo"}, "prompt", "source_text"),
+        ("fire", {"negative_prompt": "fire"}, "prompt", "negative_prompt"),
+        ("fire", {"regions": {"portrait": {"prompt": "a photo"}}, "source_text": "a photo"},
+         "regions.portrait.prompt", "source_text"),
+    ],
+)  # fmt: skip
+def test_a_text_that_leads_nowhere_is_refused_by_its_field(
+    tiny_stylizer: Stylizer, prompt: str, changes: dict[str, object], field: str, says: str
+) -> None:
+    config = StyleConfig(size=64, steps=2, patches=2, patch_size=32).updated(changes)
+    with pytest.raises(InputError) as caught:
+        tiny_stylizer(tiny.picture(), prompt, config=config, mask=tiny.mask())
+    assert caught.value.field == field
+    assert says in caught.value.message
+
+
+def test_words_that_clip_does_not_know_are_remarked_by_field(tiny_stylizer: Stylizer) -> None:
+    changes = {"negative_prompt": "gloop", "regions": {"portrait": {"prompt": "fire blarg"}}}
+    config = StyleConfig(size=64, steps=1, patches=2, patch_size=32).updated(changes)
+    result = tiny_stylizer(tiny.picture(), "0.5 fire + 0.5 zorp", config=config, mask=tiny.mask())
+    fields = [warning.partition(": ")[0] for warning in result.report["warnings"]]
+    assert {"prompt", "negative_prompt", "regions.portrait.prompt"} <= set(fields)
+    assert any("blarg" in warning for warning in result.report["warnings"])

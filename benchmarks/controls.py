@@ -65,8 +65,8 @@ def main() -> None:
             for text in TEXTS[: arguments.texts]:
                 for control, values in SWEEPS.items():
                     points, pictures = swept(stylizer, photo, text, config, control, values, bar)
-                    sweeps.append({"photo": photo.name, "text": text, "control": control,
-                                   "points": [point._asdict() for point in points], **correlations(control, points)})  # fmt: skip
+                    found = {"points": [point._asdict() for point in points], **correlations(control, points)}
+                    sweeps.append({"photo": photo.name, "text": text, "control": control, **found})
                     if (photo, text) == (photos[0], TEXTS[0]):
                         sheet.append(list(zip((f"{control} {value:g}" for value in values), pictures, strict=True)))
     result = {

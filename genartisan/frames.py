@@ -23,8 +23,8 @@ from genartisan.engine import finished
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, name_of, naming, read_photo, resized
 from genartisan.motion import shift_between
-from genartisan.render import with_held_norms
 from genartisan.regions import NAMES, PORTRAIT, RegionMap
+from genartisan.render import with_held_norms
 from genartisan.scales import content_of, film_grain, strengths_in
 from genartisan.stylenet import MULTIPLE
 from genartisan.stylizer import Stylizer

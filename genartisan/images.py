@@ -128,7 +128,8 @@ def read_classes(source: PictureSource, photo_size: tuple[int, int], field: str 
     image = _of_size(source, photo_size, field)
     if image.mode not in ("P", "L"):
         raise InputError(
-            f"{field} has the mode {image.mode}; send a PNG with a palette or in grey, of labels 0 to {VOC_LABELS}.", field
+            f"{field} has the mode {image.mode}; send a PNG with a palette or in grey, of labels 0 to {VOC_LABELS}.",
+            field,
         )
     values = np.array(image)
     values[values == 255] = 0

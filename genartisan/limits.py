@@ -69,9 +69,7 @@ class Limits(BaseModel):
             )
         return limits
 
-    def admit(
-        self, photo: bytes, masks: Mapping[str, bytes], prompt: str | None, config: StyleConfig
-    ) -> StyleConfig:
+    def admit(self, photo: bytes, masks: Mapping[str, bytes], prompt: str | None, config: StyleConfig) -> StyleConfig:
         """The settings with their deadline, if the request is within the limits.
 
         Raises:

@@ -130,8 +130,9 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
     covers = regions.cover() if soft and regions.covers is not None else None
     labels = regions.labels.cpu().numpy()
     controls = [config.regions[name] for name in regions.names]
-    region, most = BACKGROUND, 0.0
-    left, weight, threshold = 1.0, 0.0, 0.0  # of the crop, and what the regions so far add up to
+    shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
+    region, most = np.full(shape, BACKGROUND), np.zeros(shape)
+    left, weight, threshold = np.ones(shape), np.zeros(shape), np.zeros(shape)  # of the crop; of the regions so far
     for label, pixels in enumerate(regions.pixels()):
         if label == BACKGROUND or (pixels == 0 and covers is None):
             continue
@@ -140,16 +141,13 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
         region, most = np.where(share > most, label, region), np.maximum(share, most)
         left = left - share
         weight, threshold = weight + share * controls[label].weight, threshold + share * controls[label].threshold
-    shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
-    region = np.broadcast_to(region, shape)
     if soft:
         region = np.where(left > most, BACKGROUND, region)
         weight = weight + left * controls[BACKGROUND].weight
         threshold = threshold + left * controls[BACKGROUND].threshold
     else:
         weight, threshold = (np.array([getattr(each, name) for each in controls])[region] for name in CONTROLS)
-    weight, threshold = (np.broadcast_to(each, shape).ravel() for each in (weight, threshold))
-    return Crops(region.astype(np.int64).ravel(), weight, threshold)
+    return Crops(region.astype(np.int64).ravel(), weight.ravel(), threshold.ravel())
 
 
 def decided(plane: NDArray[Any], side: int, config: StyleConfig) -> NDArray[np.float64]:
@@ -226,14 +224,17 @@ def within_budget(
 
 
 def one_of_each(chances: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A column for each row, ``(M,)``, drawn in proportion to the row's entries, ``(M, R)``; no draw where one is left."""
+    """A column for each row, ``(M,)``, drawn in proportion to the row's entries, ``(M, R)``.
+
+    Nothing is drawn where a row leaves no choice.
+    """
     choice = chances.argmax(axis=1)
     several = np.flatnonzero((chances > 0).sum(axis=1) > 1)
     if several.size:
         reached = chances[several].cumsum(axis=1)
         drawn = rng.integers(reached[:, -1])
         choice[several] = (reached > drawn[:, None]).argmax(axis=1)
-    return choice
+    return np.asarray(choice, np.int64)
 
 
 def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:

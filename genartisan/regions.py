@@ -66,7 +66,7 @@ class RegionMap:
         """The number given for the region of each pixel, in the order of ``names``, ``(H, W)``, float32."""
         if self.covers is None and feather <= 0:
             return torch.tensor(weights)[self.labels.long()]
-        return torch.tensordot(torch.tensor(weights), self.cover(feather), dims=1)
+        return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
 
     def pixels(self) -> list[int]:
         """How many pixels each region has."""
@@ -214,4 +214,5 @@ def _blurred(planes: Tensor, deviation: float) -> Tensor:
     """Planes, ``(R, H, W)``, blurred by a Gaussian of ``deviation`` pixels; the border goes on beyond the picture."""
     reach = max(1, round(3 * deviation))
     padded = F.pad(planes[None], (reach,) * 4, mode="replicate")
-    return gaussian_blur(padded, 2 * reach + 1, max(deviation, 1e-3))[0, :, reach:-reach, reach:-reach]
+    blurred: Tensor = gaussian_blur(padded, [2 * reach + 1] * 2, [max(deviation, 1e-3)] * 2)
+    return blurred[0, :, reach:-reach, reach:-reach]

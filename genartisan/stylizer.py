@@ -35,9 +35,9 @@ from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
 from genartisan.images import Photo, PictureSource, fitted, read_classes, read_mask, read_photo, resized, to_image
 from genartisan.kept import KeptStyle, StyleFolder, find
+from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
 from genartisan.region_report import Explanation, region_plan, region_report
-from genartisan.networks import VOC_CLASSES
 from genartisan.regions import NAMES, RegionMap, channel_of, from_classes, segment
 from genartisan.text import blend, by_region, text_direction
 
@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BF16_PAYS = 1.5  # times as fast as fp32, at least: half precision costs some accuracy
+MaskSource = PictureSource | Mapping[str, PictureSource] | None  # the people's, or any region's by its name
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
 
 
@@ -219,7 +220,7 @@ class Stylizer:
         prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
-        mask: PictureSource | Mapping[str, PictureSource] | None = None,
+        mask: MaskSource = None,
         seed: int = 0,
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
@@ -249,7 +250,7 @@ class Stylizer:
         prompt: str | None = None,
         *,
         config: StyleConfig | None = None,
-        mask: PictureSource | Mapping[str, PictureSource] | None = None,
+        mask: MaskSource = None,
         seed: int = 0,
     ) -> Stylization:
         """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
@@ -332,9 +333,7 @@ class Stylizer:
 
         return Stylization(begin, facts, seconds)
 
-    def regions(
-        self, photo: Photo, mask: PictureSource | Mapping[str, PictureSource] | None = None, names: Sequence[str] = NAMES
-    ) -> RegionMap:
+    def regions(self, photo: Photo, mask: MaskSource = None, names: Sequence[str] = NAMES) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from masks, and from FCN where a region has none.
 
         Raises:
@@ -371,7 +370,7 @@ class Stylizer:
         return direction, False
 
 
-def named_masks(mask: PictureSource | Mapping[str, PictureSource] | None) -> dict[str, PictureSource]:
+def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
     """Masks by the names of their regions; one alone is the people's."""
     if mask is None:
         return {}
@@ -380,9 +379,7 @@ def named_masks(mask: PictureSource | Mapping[str, PictureSource] | None) -> dic
     return {PORTRAIT if name == PERSON else name: source for name, source in mask.items()}
 
 
-def told_by_region(
-    prompt: str, config: StyleConfig, masks: Mapping[str, PictureSource]
-) -> tuple[str, StyleConfig]:
+def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, PictureSource]) -> tuple[str, StyleConfig]:
     """The text for all regions without one of their own; and settings that have a region for each mask and text.
 
     People that the prompt gives a text are styled as the background is, unless the settings say how.

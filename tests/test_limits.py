@@ -79,7 +79,7 @@ def test_the_remedy_for_a_costly_run_is_one() -> None:
 
 def test_what_is_no_picture_is_left_to_the_decoder() -> None:
     for content in (b"", b"no picture", picture()[:20]):
-        assert Limits().admit(content, None, "fire", StyleConfig()).timeout_s is not None
+        assert Limits().admit(content, {}, "fire", StyleConfig()).timeout_s is not None
 
 
 def test_a_request_keeps_its_own_deadline() -> None:

@@ -111,9 +111,9 @@ def test_fcn_finds_each_class_that_has_a_region() -> None:
     torch.manual_seed(3)
     fcn = CompactFcn(classes=["__background__", "person", "dog", "cat"], widths=[8, 8, 8, 8], image_size=64).eval()
     photo = read_photo(tiny.picture())
-    scores = nn.functional.interpolate(
-        fcn(_standardised(photo.pixels))["out"], (HEIGHT, WIDTH), mode="bilinear"
-    )[0].detach()  # (4, H, W)
+    scores = nn.functional.interpolate(fcn(_standardised(photo.pixels))["out"], (HEIGHT, WIDTH), mode="bilinear")[
+        0
+    ].detach()  # (4, H, W)
     found = segment(fcn, photo, ("background", "portrait", "dog"))
     other = torch.maximum(scores[0], scores[3])  # a cat is background here
     winner = torch.stack((other, scores[1], scores[2])).argmax(0)
@@ -304,7 +304,8 @@ def test_feathered_regions_melt_into_each_other_and_are_themselves_further_away(
     assert row[28:].tolist() == pytest.approx([0] * 36, abs=0.01)
     assert (row[14:26].diff() < 0).all()
     assert float(row[19] + row[20]) == pytest.approx(1, abs=1e-4)
-    assert torch.equal(regions.weighed((1.0, 0.3, 0.5)), torch.tensor([0.3] * 20 + [1.0] * 20 + [0.5] * 24).expand(48, 64))
+    hard = torch.tensor([0.3] * 20 + [1.0] * 20 + [0.5] * 24).expand(48, 64)
+    assert torch.equal(regions.weighed((1.0, 0.3, 0.5)), hard)
 
 
 def test_a_soft_edge_is_as_wide_in_a_larger_picture_and_leaves_no_seam(tiny_stylizer: Stylizer) -> None:

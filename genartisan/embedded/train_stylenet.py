@@ -159,7 +159,7 @@ def prime(
             left = 1 - number / rounds
             tasks = [task(networks, rng, photos) for _ in range(TASKS)]
             ends = list(pool.map(run_to_the_end, tasks))
-            move_towards(model, [run.stylenet for run in ends], PACE * left)
+            move_towards(model, [cast(StyleNet, run.stylenet) for run in ends], PACE * left)
             for group in optimiser.param_groups:
                 group["lr"] = COPY_RATE * max(left, 0.05)
             for _ in range(COPIES if number + 1 < rounds else 20 * COPIES):

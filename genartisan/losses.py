@@ -18,10 +18,10 @@ def directional_distances(embeddings: Tensor, source: Tensor, direction: Tensor)
     Args:
         embeddings: E_I of the pictures, ``(N, D)``; normalised here.
         source: E_I of the photo, ``(1, D)``, or of each one's own, ``(N, D)``, normalised.
-        direction: ΔT, ``(D,)``, or of each, ``(N, D)``.
+        direction: ΔT, ``(D,)`` or ``(1, D)``, or of each, ``(N, D)``.
     """
     moved = F.normalize(embeddings.float(), dim=-1) - source  # (N, D)
-    return 1 - F.cosine_similarity(moved, direction.expand_as(moved), dim=-1)
+    return 1 - F.cosine_similarity(moved, torch.atleast_2d(direction), dim=-1)
 
 
 def patch_loss(distances: Tensor, weights: Tensor, thresholds: Tensor) -> Tensor:

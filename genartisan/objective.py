@@ -129,12 +129,13 @@ class Objective:
                 after them, ``(N + G, D)``.
         """
         some = len(patches.weights)
-        own = self.rows[self.rows_of[patches.regions]]  # (n, D)
+        own = self.rows if len(self.rows) == 1 else self.rows[self.rows_of[patches.regions]]  # (1, D) or (n, D)
         distances = directional_distances(embeddings[:some], scale.source, own)  # (n,)
         self.rejected.scatter_add_(0, patches.regions, (distances.detach() <= patches.thresholds).long())
         terms = {"patch": patch_loss(distances, patches.weights, patches.thresholds) * (some / count)}
         if len(embeddings) > some:
-            followed = torch.stack([self.rows[row] for row in scale.rows])  # (G, D)
+            every = scale.rows == tuple(range(len(self.rows)))
+            followed = self.rows if every else torch.stack([self.rows[row] for row in scale.rows])  # (G, D)
             whole = directional_distances(embeddings[some:], scale.global_source, followed)  # (G,)
             terms["direction"] = whole.sum()
         return terms

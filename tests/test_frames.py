@@ -22,6 +22,7 @@ from genartisan.frames import Film, flicker, shifted
 from genartisan.images import read_photo
 from genartisan.kept import Making
 from genartisan.motion import shift_between
+from genartisan.regions import PORTRAIT
 from genartisan.stylizer import Stylizer
 
 DRAFT = preset("draft", {"size": 160})
@@ -150,11 +151,11 @@ def test_people_s_outline_is_eased(tiny_stylizer: Stylizer, monkeypatch: pytest.
     seen = []
     for found in (tiny.mask(), tiny.mask(box=(0, 0, 48, 48)), tiny.mask(box=(0, 0, 48, 48))):
         regions = tiny_stylizer.regions(read_photo(frame), found)
-        monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, regions=regions: regions)
+        monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, names, regions=regions: regions)
         film.draw(frame)
         monkeypatch.undo()
-        assert film._portrait is not None
-        seen.append(film._portrait[0, 0, 10, [16, 40, 60]].tolist())
+        assert film._covers is not None
+        seen.append(film._covers[0, PORTRAIT, 10, [16, 40, 60]].tolist())
     assert seen == [[1, 0, 0], [1, 0.5, 0], [1, 0.75, 0]]
 
 
@@ -168,10 +169,10 @@ def test_people_s_outline_goes_along_with_the_camera(tiny_stylizer: Stylizer, mo
         for box in ((50, 0, 100, 120), (150, 0, 160, 120))
     ]
     for frame, found in zip(frames, regions, strict=True):
-        monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, found=found: found)
+        monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, names, found=found: found)
         film.draw(frame)
-    assert film._portrait is not None
-    assert film._portrait[0, 0, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
+    assert film._covers is not None
+    assert film._covers[0, PORTRAIT, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
 
 
 def test_a_style_whose_network_sees_no_strengths_draws_frames(tiny_stylizer: Stylizer) -> None:
@@ -183,7 +184,7 @@ def test_a_style_whose_network_sees_no_strengths_draws_frames(tiny_stylizer: Sty
         regions = stylizer.regions(read_photo(frame), tiny.mask())
         config = preset("draft", {"size": 64, "style": "kept", "grain": 0.0, "regions": PEOPLE_KEPT})
         film = Film(stylizer, None, [frame], config)
-        film._stylizer = cast(Any, SimpleNamespace(regions=lambda photo, regions=regions: regions))
+        film._stylizer = cast(Any, SimpleNamespace(regions=lambda photo, names, regions=regions: regions))
         drawn = pixels(film.draw(frame))
         torch.testing.assert_close(drawn[:, :, :32], pixels(frame)[:, :, :32], atol=1e-3, rtol=0)
         alone = pixels(stylizer(frame, config=config, mask=tiny.mask()).image)
@@ -257,7 +258,7 @@ def test_settings_of_people_reach_the_frames(stylizer: Stylizer, monkeypatch: py
     frame = window(scene(), 100, 80)
     config: StyleConfig = DRAFT.updated({"regions": {"portrait": {"weight": 0.0}}})
     regions = stylizer.regions(read_photo(frame), tiny.mask(160, 120, (0, 0, 80, 120)))
-    monkeypatch.setattr(stylizer, "regions", lambda photo: regions)
+    monkeypatch.setattr(stylizer, "regions", lambda photo, names: regions)
     picture, photo = pixels(Film(stylizer, "fire", [frame], config).draw(frame)), pixels(frame)
     change = (picture - photo).abs().mean(0)
     assert change[:, :60].mean() < 0.5 * change[:, 100:].mean()

@@ -178,7 +178,7 @@ def test_a_preview_is_a_picture_of_the_final_size(tiny_stylizer: Stylizer) -> No
 def test_bad_input_is_told_before_any_work_is_begun(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
 
-    def noted(fcn: torch.nn.Module, photo: Photo) -> RegionMap:
+    def noted(fcn: torch.nn.Module, photo: Photo, names: object, unsought: object) -> RegionMap:
         begun.append(photo)
         return from_mask(torch.zeros(48, 64, dtype=torch.bool))
 

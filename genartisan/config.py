@@ -250,9 +250,8 @@ class StyleConfig(_Frozen):
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
-        "size": 384, "steps": 70, "start": "bundle", "learning_rate": 2e-3, "halve_every": 50, "patches": 16,
-        "contrast": 1.0, "grain": 0.05, "feather": 8.0, "lambda_pixel": 15000.0,
-        "threshold": 0.67, "regions": {"background": {"threshold": 0.67}},
+        "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 1.5e-3, "halve_every": 40,
+        "patches": 16, "contrast": 1.0, "grain": 0.05, "lambda_pixel": 5000.0,
     },
     "draft": {"steps": 0, "start": "bundle", "contrast": 1.0, "grain": 0.05},
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genartisan.archive import VERSION
-from genartisan.config import PRESETS, StyleConfig, from_params
+from genartisan.config import PERSON, PORTRAIT, PRESETS, StyleConfig, from_params
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
 from genartisan.errors import GenartisanError, InputError, ServeError, WeightsError
 from genartisan.flags import (
@@ -107,17 +107,18 @@ def stylize(options: argparse.Namespace) -> None:
 
 
 def segment(options: argparse.Namespace) -> None:
-    """PHOTO -o MASK: where the people are, as a mask that ``--mask`` takes."""
+    """PHOTO -o MASK: where the people are, or another class, as a mask that ``--mask`` takes."""
     from genartisan.images import encode, read_photo
+    from genartisan.regions import NAMES
 
     media_type = media_type_of(options.output)
     check_writable(options.output)
-    photo = read_photo(options.photo)
-    regions = load_stylizer(options).regions(photo)
-    image = regions.overlay(photo) if options.overlay else regions.as_mask()
+    photo, name = read_photo(options.photo), PORTRAIT if options.region == PERSON else options.region
+    regions = load_stylizer(options).regions(photo, names=tuple(dict.fromkeys((*NAMES, name))))
+    image = regions.overlay(photo) if options.overlay else regions.as_mask(name)
     write(options.output, encode(image, media_type))
-    share = float(regions.portrait.float().mean())
-    print(f"{options.output}: {share:.1%} of the photo is portrait")
+    share = regions.pixels()[regions.names.index(name)] / regions.labels.numel()
+    print(f"{options.output}: {share:.1%} of the photo is {name}")
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -324,8 +325,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("segment", segment)
     sub.add_argument("photo")
     sub.add_argument("-o", "--output", required=True, metavar="MASK")
+    sub.add_argument("--region", default=PORTRAIT, metavar="NAME", help=f"a class of FCN's (default: {PORTRAIT})")
     sub.add_argument(
-        "--overlay", action="store_true", help="the photo with people tinted, to look at, instead of a mask"
+        "--overlay", action="store_true", help="the photo with the regions tinted, to look at, instead of a mask"
     )
     add_bundle_flag(sub)
     add_device_flags(sub)

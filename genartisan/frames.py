@@ -64,12 +64,13 @@ class Film:
                     "are drawn in one pass, as by preset draft. For more, make a style (genartisan style make) first.",
                     field,
                 )
-        self._stylizer, self._config = stylizer, config
+        self._stylizer = stylizer
         few = [frames[round(place)] for place in torch.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).tolist()]
         runs = []
         for frame in few:
             with naming(frame, "frames"):
                 runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
+        self._config = runs[0].config  # the prompt may have told regions their texts
         self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
         self._directions = runs[0].directions
         self._names = NAMES if runs[0].regions is None else runs[0].regions.names

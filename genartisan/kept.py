@@ -237,18 +237,17 @@ class Making(Iterator["Step"]):
             raise InputError("steps is 0; a style is made by at least one step over each photo.", "steps")
         if config.output_size is not None:
             raise InputError("output_size is of a picture; a style draws at any. Leave it out.", "output_size")
-        texts = [name for name in config.regions.names if config.regions[name].prompt is not None]
-        if texts:
-            raise InputError(
-                f"regions.{texts[0]}.prompt is a text of its own; a style has one text for all. Leave it out, and give "
-                "it with the pictures.",
-                f"regions.{texts[0]}.prompt",
-            )
         self._runs, self._photos = [], photos
         for number, photo in enumerate(photos):
             with naming(photo, "photos"):
                 mask = self._people(stylizer, photo, [seed, number]) if config.mode == "artisan" else None
                 self._runs.append(stylizer.steps(photo, prompt, config=config, mask=mask, seed=seed).run)
+        if any(len(run.directions) > 1 for run in self._runs):
+            raise InputError(
+                f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the others with the "
+                "pictures.",
+                "prompt",
+            )
         self.total = config.steps * len(photos)
         self._steps = in_turns(self._runs)
         self._about = About(

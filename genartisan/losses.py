@@ -21,7 +21,7 @@ def directional_distances(embeddings: Tensor, source: Tensor, direction: Tensor)
         direction: ΔT, ``(D,)`` or ``(1, D)``, or of each, ``(N, D)``.
     """
     moved = F.normalize(embeddings.float(), dim=-1) - source  # (N, D)
-    return 1 - F.cosine_similarity(moved, torch.atleast_2d(direction), dim=-1)
+    return 1 - F.cosine_similarity(moved, direction.reshape(-1, direction.shape[-1]), dim=-1)
 
 
 def patch_loss(distances: Tensor, weights: Tensor, thresholds: Tensor) -> Tensor:

@@ -102,9 +102,9 @@ class RegionMap:
             labels = torch.where(mask, names.index(name), labels).to(torch.uint8)
         return RegionMap(labels, names)
 
-    def as_mask(self) -> Image.Image:
-        """White where a person is, black elsewhere; what ``--mask`` reads."""
-        return Image.fromarray(np.asarray(self.portrait.cpu().numpy() * np.uint8(255)))
+    def as_mask(self, name: str = PORTRAIT_NAME) -> Image.Image:
+        """White where a region is, black elsewhere; what ``--mask`` reads."""
+        return Image.fromarray(np.asarray((self.labels == self.names.index(name)).cpu().numpy() * np.uint8(255)))
 
     def overlay(self, photo: Photo) -> Image.Image:
         """The photo with every region but the background tinted, for looking at."""

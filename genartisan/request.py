@@ -47,8 +47,7 @@ class StyleRequest:
     Attributes:
         photo: the encoded photo.
         prompt: the sentence; None for that of the kept style which the settings name.
-        masks: encoded masks by the names of their regions, in the order in which they came; that of the field
-            ``mask`` alone is the people's.
+        masks: encoded masks by the names of their regions; that of the field ``mask`` is the people's.
         media_type: of the answer, one of `MEDIA_TYPES`.
         picture_type: of the picture in the answer, one of `genartisan.images.OUTPUTS`.
         preview_every: steps between two previews in a stream; 0 for none.
@@ -70,9 +69,10 @@ class StyleRequest:
             bundle: the SHA-256 of the bundle's manifest.
         """
         settings = self.config.model_dump_json(exclude={"timeout_s", "on_timeout"})  # they only cut it short
-        parts = (self.photo, (self.prompt or "").encode(), settings.encode(), *self.masks.values())
+        masks = dict(sorted(self.masks.items()))
+        parts = (self.photo, (self.prompt or "").encode(), settings.encode(), *masks.values())
         digests = [hashlib.sha256(part).hexdigest() for part in parts]
-        whole = [*digests, *self.masks, self.seed, bundle]
+        whole = [*digests, *masks, self.seed, bundle]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 

@@ -274,7 +274,7 @@ class Stylizer:
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-            planes = read_masks(masks, original.size)  # checked in both modes
+            planes = read_masks(masks, original.size, config.regions.names)  # checked in both modes
             check_findable(config.regions.names, planes, self.bundle.fcn)
 
         def begin() -> Begun:
@@ -339,7 +339,7 @@ class Stylizer:
         Raises:
             InputError: a mask cannot be read, or a region is none of FCN's classes.
         """
-        planes = read_masks(named_masks(mask), photo.size)
+        planes = read_masks(named_masks(mask), photo.size, names)
         return self._found(photo, planes, names)
 
     def _found(self, photo: Photo, planes: Mapping[str, Tensor], names: Sequence[str]) -> RegionMap:
@@ -387,7 +387,8 @@ def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, Picture
     Raises:
         InputError: the prompt tells regions their texts, but not the background.
     """
-    changes: dict[str, Any] = {name: {} for name in masks if name not in (*config.regions.names, CLASSES)}
+    # A form keeps the order of its fields, a gRPC map does not: so of the masks that only come with the photo, none.
+    changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
     names = {*config.regions.names, *changes, *VOC_CLASSES[1:]}
     texts = by_region(prompt, names)
     if texts is not None:
@@ -404,10 +405,16 @@ def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, Picture
     return prompt, config.updated({"regions": changes}) if changes else config
 
 
-def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int]) -> dict[str, Tensor]:
-    """The planes of masks by name, each ``(H, W)``; ``classes`` is a picture of VOC's labels."""
+def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
+    """The planes of masks by name, each ``(H, W)``, in the order of ``names``: the later lies above.
+
+    ``classes`` is a picture of VOC's labels.
+    """
     planes = {}
-    for name, source in masks.items():
+    for name in (CLASSES, *names):
+        if name not in masks:
+            continue
+        source = masks[name]
         field = "mask" if name == PORTRAIT else f"mask.{name}"
         planes[name] = (read_classes if name == CLASSES else read_mask)(source, size, field)
     return planes

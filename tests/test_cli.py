@@ -93,6 +93,14 @@ def test_a_mask_from_segment_is_a_mask_for_stylize(photo: str, tmp_path: Path, t
     assert Image.open(mask).size == (64, 48)
     assert set(np.unique(np.asarray(Image.open(mask)))) <= {0, 255}
     assert stylize(photo, tiny_folder, tmp_path / "a.png", "--mask", str(mask)) == 0
+    rest, report = tmp_path / "rest.png", tmp_path / "report.json"
+    assert main(["segment", photo, "-o", str(rest), "--region", "background", "--bundle", str(tiny_folder)]) == 0
+    assert (np.asarray(Image.open(rest)) == 255 - np.asarray(Image.open(mask))).all()
+    flags = ["--mask", f"person={mask}", "--mask", f"sky={rest}", "--report", str(report)]
+    assert stylize(photo, tiny_folder, tmp_path / "b.png", *flags) == 0
+    pixels = {region["name"]: region["pixels"] for region in json.loads(report.read_text())["regions"]}
+    assert pixels["background"] == 0
+    assert pixels["portrait"] + pixels["sky"] == 64 * 48
 
 
 def test_settings_reach_the_run(photo: str, tmp_path: Path, tiny_folder: Path) -> None:

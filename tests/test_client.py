@@ -89,6 +89,11 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
         assert f'name="{name}"'.encode() in request.content
         assert content in request.content
     server = Server([PICTURE])
+    ask(kind, server, "stylize", mask={"portrait": b"people", "sky": b"above"})
+    for name, content in (("mask.portrait", b"people"), ("mask.sky", b"above")):
+        assert f'name="{name}"'.encode() in server.asked[0].content
+        assert content in server.asked[0].content
+    server = Server([PICTURE])
     ask(kind, server, "explain")
     assert (server.asked[0].url.path, server.asked[0].headers["accept"]) == (
         "/explanations/genartisan", "application/json",

@@ -136,6 +136,20 @@ def test_the_same_frame_is_the_same_picture(stylizer: Stylizer) -> None:
     )
 
 
+def test_frames_have_a_text_for_each_region_and_a_strength(
+    tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame, mask = tiny.picture(), tiny.mask()
+    prompt = "person: watercolor painting; background: fire"
+    config = preset("draft", {"size": 64, "grain": 0.0, "regions": {"background": {"strength": 0.5}}})
+    found = tiny_stylizer.regions(read_photo(frame), mask)
+    monkeypatch.setattr("genartisan.stylizer.segment", lambda *_, **__: found)
+    drawn = pixels(Film(tiny_stylizer, prompt, [frame], config).draw(frame))
+    alone = pixels(tiny_stylizer(frame, prompt, config=config, mask=mask).image)
+    torch.testing.assert_close(drawn, alone, atol=0.01, rtol=0)
+    assert not torch.equal(alone, pixels(tiny_stylizer(frame, "fire", config=config, mask=mask).image))
+
+
 def test_the_norms_know_the_whole_film(stylizer: Stylizer) -> None:
     """What one frame of a film shows does not change how another is drawn; its lightness alone would otherwise."""
     frame, bright = window(scene(), 100, 80), Image.new("RGB", (160, 120), "white")

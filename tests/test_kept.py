@@ -295,6 +295,8 @@ def test_what_no_style_can_be_made_of_is_refused(stylizer: Stylizer, monkeypatch
         Making(stylizer, "fire", photos(1), QUICK.updated({"output_size": 128}))
     with pytest.raises(InputError, match="steps is 0"):
         Making(stylizer, "fire", photos(1), QUICK.updated({"steps": 0}))
+    with pytest.raises(InputError, match="several texts"):
+        Making(stylizer, "person: fire; background: watercolor painting", photos(1), QUICK)
     broken = Making(stylizer, "fire", photos(1), QUICK.updated({"learning_rate": 0.1}))
     next(broken)
     with torch.no_grad():

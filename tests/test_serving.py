@@ -93,6 +93,30 @@ def test_the_same_seed_gives_the_same_bytes_everywhere(
             assert Path(output).read_bytes() == library
 
 
+def test_masks_by_name_and_texts_by_region_are_served(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+    """As a form, as JSON and over gRPC alike; a mask of another size is refused by its field."""
+    prompt, params = "person: fire; sky: a painting; background: Watercolor painting", {**TINY, "feather": 4.0}
+    config, seed = from_params(params)
+    whole = np.zeros((56, 72), np.uint8)
+    whole[:20] = 255
+    sky = encode(Image.fromarray(whole))
+    masks = {"portrait": mask(), "sky": sky}
+    expected = encode(tiny_stylizer(photo(), prompt, config=config, mask=masks, seed=seed).image)
+    fields = {"photo": photo(), "prompt": prompt.encode(), "params": json.dumps(params).encode()}
+    form = {**fields, "mask": mask(), "mask.sky": sky}
+    assert post(server, form).content == call(server, form).content == expected
+    ask = {"params": params, "url": server.url, "key_file": server.keys}
+    assert client.request(photo(), prompt, mask=masks, **ask).content == expected
+    in_base64 = {name: base64.b64encode(content).decode() for name, content in masks.items()}
+    body = {"photo": base64.b64encode(photo()).decode(), "prompt": prompt, "params": params, "mask": in_base64}
+    told = json.loads(send(server, {"Accept": "application/json"}, json=body).content)
+    assert base64.b64decode(told["photo"]) == expected
+    assert [region["name"] for region in told["report"]["regions"]] == ["background", "portrait", "sky"]
+    refused = json.loads(post(server, {**form, "mask.sky": mask(56, 72)}).content)["error"]
+    assert (refused["code"], refused["field"]) == ("bad_input", "mask.sky")
+    assert "56x72 pixels and photo is 72x56" in refused["message"]
+
+
 def test_a_kept_style_is_served_by_its_name(server: serve.Server, tiny_bundle: Bundle, tmp_path: Path) -> None:
     """Without a sentence, in one pass or as a start; and beside it others are refused, with those that are known."""
     style = KeptStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))

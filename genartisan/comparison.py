@@ -126,7 +126,10 @@ def chosen_styles(names: Sequence[str] | None) -> tuple[str, ...]:
         return STYLES
     if list(names) == ["all"]:
         return tuple(ALL_STYLES)
-    return tuple(dict.fromkeys(check_prompt(name) for name in names))
+    try:
+        return tuple(dict.fromkeys(check_prompt(name) for name in names))
+    except InputError as error:
+        raise InputError(f"styles holds what is none: {error.message}", "styles") from error
 
 
 def compare(settings: Settings) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     judge = None if settings.judge is None else loaded_judge(settings.judge, settings.styles)
     stylizer = settings.machine.stylizer()
     subjects = found_in(settings.photos, stylizer, settings.work / "masks")
-    warnings = warnings_of(stylizer, subjects[0].photo, settings.styles)
+    warnings = warnings_of(stylizer, subjects[0].photo, settings)
     if settings.scenes:
         subjects += drawn(settings.scenes, settings.config.size, settings.seed, settings.work / "scenes")
     pairs = [Pair(subject, style, sentence(style)) for subject in subjects for style in settings.styles]
@@ -221,15 +224,15 @@ def sentence(style: str) -> str:
     return prompt_of(style) if style in CAPTIONS else style
 
 
-def warnings_of(stylizer: Stylizer, photo: Path, styles: Sequence[str]) -> list[str]:
+def warnings_of(stylizer: Stylizer, photo: Path, settings: Settings) -> list[str]:
     """What the bundle's CLIP cannot read of the styles.
 
     Raises:
         InputError: it reads nothing in one of them.
     """
     found = []
-    for style in styles:
-        config = StyleConfig(mode="clipstyler", size=64, steps=1, patches=1, patch_size=16, start="identity")
+    config = StyleConfig(mode="clipstyler", size=settings.config.size, steps=1, patches=1, start="identity")
+    for style in settings.styles:
         run = stylizer.steps(photo, sentence(style), config=config).run
         found += [f"{style}: {remark}" for remark in run.warnings if remark.startswith("prompt")]
     return found

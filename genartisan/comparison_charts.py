@@ -105,7 +105,7 @@ def bar(axis: Axes, place: float, values: Sequence[float], label: str | None, co
     if values:
         spread = statistics.pstdev(values)
         colour = colour or COLOURS[str(label)]
-        style = {"width": 0.9, "capsize": 3, "error_kw": {"alpha": 0.6}}
+        style: dict[str, Any] = {"width": 0.9, "capsize": 3, "error_kw": {"alpha": 0.6}}
         axis.bar(place, statistics.mean(values), yerr=spread, color=colour, label=label, **style)
 
 

@@ -87,7 +87,9 @@ def ablation_pairs(pairs: Sequence[Pair], count: int) -> list[Pair]:
     styles = list(dict.fromkeys(pair.style for pair in pairs))
     if not subjects:
         return []
-    chosen = [(subjects[turn % len(subjects)], styles[turn % len(styles)]) for turn in range(count)]
+    chosen = [
+        (subjects[turn % len(subjects)], styles[(turn + turn // len(subjects)) % len(styles)]) for turn in range(count)
+    ]
     return [known[key] for key in dict.fromkeys(chosen)]
 
 

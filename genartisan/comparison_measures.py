@@ -136,6 +136,7 @@ def facts_of(entry: Entry, work: Path) -> Row:
         "steps": report["steps"],
         "seed": job.seed,
         "seconds": report["seconds"]["total"],
+        "warnings": "; ".join(report["warnings"]),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from genartisan.comparison_findings import AIM, HALVED, medians_by_setting, targets
-from genartisan.comparison_measures import PARTS
+from genartisan.comparison_measures import PARTS, Row
 from genartisan.comparison_subjects import KINDS, PEOPLE, SELFIE
 from genartisan.documents import Block, Code, Heading, Picture, Table, Text
 from genartisan.preservation import PRESERVATION
@@ -20,17 +22,17 @@ ABLATION_COLUMNS = {
 }  # fmt: skip
 # What each mode minimises explains what it may miss; that it does so is not proven by it.
 REASONS = {
-    "direction": "Clipstyler mode minimises this very loss, people and all; artisan mode never sees it, and leaves in "
+    "direction": "clipstyler mode minimises this very loss, people and all; artisan mode never sees it, and leaves in "
     "the picture the people who hold it back.",
-    "patch": "Clipstyler mode minimises this very loss. In artisan mode few crops lie on people, those count less and "
+    "patch": "clipstyler mode minimises this very loss. In artisan mode few crops lie on people, those count less and "
     "are left alone sooner, so that crops on people stay above τ here.",
-    "content": "Both modes minimise it with the same weight, against style losses that differ: what is not spent on "
+    "content": "both modes minimise it with the same weight, against style losses that differ: what is not spent on "
     "people is spent on the background.",
-    "tv": "Both modes minimise it, with a weight that is small beside the others: it follows how much a picture has of "
+    "tv": "both modes minimise it, with a weight that is small beside the others: it follows how much a picture has of "
     "strokes in the background and of the photo's own detail on people.",
-    "semantic_direction": "Artisan mode minimises this very loss. Clipstyler mode styles the background as part of the "
+    "semantic_direction": "artisan mode minimises this very loss. Clipstyler mode styles the background as part of the "
     "whole, by all of its crops, and the people who are blacked out here do not hold it back.",
-    "semantic_patch": "Artisan mode minimises this very loss, and a crop on people counts in it by its own weight "
+    "semantic_patch": "artisan mode minimises this very loss, and a crop on people counts in it by its own weight "
     "only; but a crop that clipstyler mode has styled below τ, on people or beside them, counts for nothing.",
 }
 
@@ -96,10 +98,16 @@ def setting_of(results: dict[str, Any]) -> list[Block]:
         Table(("Photo", "Kind", "People", "Mask"), photos),
         Text(
             f"A photo of which people fill {SELFIE:.0%} or more is a selfie here, one with fewer a tour photo, and one "
-            f"with less than {PEOPLE:.1%} counts as one without people: there the modes differ in nothing."
+            f"with less than {PEOPLE:.1%} counts as one without people: there the modes are one, or nearly."
         ),
-        *(Text(f"Warning: {warning}.") for warning in settings["warnings"]),
+        *(Text(f"Warning: {warning}.") for warning in (*settings["warnings"], *of_runs(results["pictures"]))),
     ]
+
+
+def of_runs(rows: Sequence[Row]) -> list[str]:
+    """What could not be met when pictures were made, and in how many of them; what is said of prompts stands once."""
+    counts = Counter(row["warnings"] for row in rows if row["warnings"] and not row["warnings"].startswith("prompt"))
+    return [f"{warning} ({times} pictures)" for warning, times in counts.items()]
 
 
 def missed(found: dict[str, Any]) -> list[str]:
@@ -112,7 +120,8 @@ def missed(found: dict[str, Any]) -> list[str]:
             continue
         told.append(
             f"Finding: the {loss.label} loss is lower in artisan mode in {own['lower']} of {own['of']} pairs with "
-            f"people (in the median {shown(own['median_ratio'])} times clipstyler mode's). {REASONS[name]}"
+            f"people (in the median {shown(own['median_ratio'])} times clipstyler mode's). The likely reason: "
+            f"{REASONS[name]}"
         )
     distance = found["preservation"]["portrait_vgg"]["median_ratio"]
     if distance is not None and distance > HALVED:

@@ -55,7 +55,7 @@ def name_of(photo: Path) -> str:
 
 
 def found_in(photos: Sequence[Path], stylizer: Stylizer, folder: Path) -> list[Subject]:
-    """Photos with the masks that FCN finds, kept in ``folder``.
+    """Photos with the masks that FCN finds, kept in ``folder``; a photo that is there twice counts once.
 
     Raises:
         InputError: a photo cannot be read; it is named.
@@ -63,12 +63,13 @@ def found_in(photos: Sequence[Path], stylizer: Stylizer, folder: Path) -> list[S
     read = {}
     for path in photos:
         with naming(path, "photos"):
-            read[path] = read_photo(path)
+            photo = read_photo(path)
+        read.setdefault(name_of(path), (path, photo))
     folder.mkdir(parents=True, exist_ok=True)
     subjects = []
-    for path, photo in read.items():
+    for name, (path, photo) in read.items():
         regions = stylizer.regions(photo)
-        mask = folder / f"{name_of(path)}_mask.png"
+        mask = folder / f"{name}_mask.png"
         regions.as_mask().save(mask)
         subjects.append(Subject(path, mask, False, float(regions.portrait.float().mean())))
     return subjects

@@ -94,6 +94,7 @@ class Measures:
             "picture": sha256(entry.job.picture(work)),
             "photo": sha256(entry.pair.subject.photo),
             "mask": sha256(entry.pair.subject.mask),
+            "style": entry.pair.style,
             "prompt": entry.pair.prompt,
             "bundle": self.machine.bundle_hash,
             "device": self.machine.device,

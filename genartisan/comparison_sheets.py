@@ -31,7 +31,7 @@ def comparison_sheet(
     for name in list(dict.fromkeys(one["subject"] for one, _ in pairs))[:PHOTOS]:
         own = [pair for pair in pairs if pair[0]["subject"] == name]
         for place in range(2):
-            first = ("photo\n" if place == 0 else "\n", small_photo(photos[name]))
+            first = (f"{own[0][place]['photo']}\n{own[0][place]['setting']} mode", small_photo(photos[name]))
             rows.append([first, *(cell(pair[place], work, contrast) for pair in own)])
     path.write_bytes(as_jpeg(contact_sheet(rows, SHEET_SIDE), SHEET_BYTES))
 
@@ -51,9 +51,9 @@ def ablation_sheet(
 
 
 def cell(row: Row, work: Path, contrast: float) -> Cell:
-    """A picture under its style; below it the mode, and what the judge took it for if that is another style."""
-    wrong = row.get("judge_taken_for", row["style"])
-    words = row["setting"] if wrong == row["style"] else f"{row['setting']}: seen as {wrong}"
+    """A picture over its style, and what the judge took it for if that is another style."""
+    taken_for = row.get("judge_taken_for", row["style"])
+    words = "" if taken_for == row["style"] else f"seen as {taken_for}"
     return f"{row['style']}\n{words}", shown(work / row["file"], contrast)
 
 

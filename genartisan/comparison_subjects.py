@@ -11,7 +11,7 @@ from PIL import Image
 
 from genartisan.bundle import sha256
 from genartisan.errors import InputError
-from genartisan.images import naming, read_photo
+from genartisan.images import Photo, naming, read_photo
 from genartisan.stylizer import Stylizer
 
 KINDS = ("selfie", "tour photo", "no people")  # the paper's two, and the rest
@@ -60,7 +60,7 @@ def found_in(photos: Sequence[Path], stylizer: Stylizer, folder: Path) -> list[S
     Raises:
         InputError: a photo cannot be read; it is named.
     """
-    read = {}
+    read: dict[str, tuple[Path, Photo]] = {}
     for path in photos:
         with naming(path, "photos"):
             photo = read_photo(path)

@@ -60,7 +60,7 @@ def ssim(photo: Tensor, picture: Tensor, part: Tensor) -> float:
     from skimage.metrics import structural_similarity
 
     one, other = (np.asarray(each.permute(1, 2, 0).cpu().numpy(), np.float64) for each in (photo, picture))  # (H, W, 3)
-    _, similar = structural_similarity(
+    _, similar = structural_similarity(  # type: ignore[no-untyped-call]
         one, other, channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=SSIM_SIGMA,
         use_sample_covariance=False, full=True,
     )  # (H, W, 3)  # fmt: skip
@@ -86,4 +86,4 @@ def edge_strength(picture: Tensor) -> Tensor:
     across = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     filters = torch.stack((across, across.T))[:, None]  # (2, 1, 3, 3)
     gradient = F.conv2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), filters)  # (1, 2, H, W)
-    return gradient[0].norm(dim=0)
+    return torch.linalg.vector_norm(gradient[0], dim=0)

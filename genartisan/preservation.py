@@ -86,4 +86,5 @@ def edge_strength(picture: Tensor) -> Tensor:
     across = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]) / 8
     filters = torch.stack((across, across.T))[:, None]  # (2, 1, 3, 3)
     gradient = F.conv2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), filters)  # (1, 2, H, W)
-    return torch.linalg.vector_norm(gradient[0], dim=0)
+    strength: Tensor = torch.linalg.vector_norm(gradient[0], dim=0)
+    return strength

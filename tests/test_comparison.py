@@ -98,7 +98,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, untrai
 def results(settings: comparison.Settings) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylizer, "regions", by_name)
-        patch.setattr(six_losses, "SETS", 2)
+        patch.setattr(six_losses, "SETS", 1)
         return comparison.compare(settings)
 
 
@@ -165,7 +165,7 @@ def test_a_second_run_keeps_pictures_and_numbers(
     settings: comparison.Settings, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Stylizer, "regions", by_name)
-    monkeypatch.setattr(six_losses, "SETS", 2)
+    monkeypatch.setattr(six_losses, "SETS", 1)
     again = replace(settings, resume=True, output=settings.output.with_name("again.md"))
     measured: list[str] = []
     of_picture = comparison.Measures.of_picture

@@ -12,7 +12,7 @@ from genartisan.comparison_measures import PARTS, Row
 from genartisan.comparison_subjects import KINDS
 from genartisan.evaluation_report import Target
 from genartisan.preservation import PRESERVATION
-from genartisan.six_losses import MODES, SIX
+from genartisan.six_losses import MODES, SHARES, SIX
 
 AIM = 0.9  # of the pairs with people, in which each loss is to be lower in artisan mode
 HALVED = 0.5
@@ -85,7 +85,9 @@ def findings(rows: Sequence[Row]) -> dict[str, Any]:
     groups = {"with people": of_kind(pairs, *KINDS[:2]), **{kind: of_kind(pairs, kind) for kind in KINDS}, "all": pairs}
     measures = [f"{part}_{name}" for part in PARTS for name in (*PRESERVATION, "lpips", "dists")]
     return {
-        "losses": {group: {name: count(own, name).as_dict() for name in SIX} for group, own in groups.items()},
+        "losses": {
+            group: {name: count(own, name).as_dict() for name in (*SIX, *SHARES)} for group, own in groups.items()
+        },
         "preservation": {name: count(pairs, name).as_dict() for name in measures if any(name in row for row in rows)},
         "verdicts": {group: verdicts(own) for group, own in groups.items() if any("judge_place" in a for a, _ in own)},
     }

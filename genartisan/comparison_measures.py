@@ -19,7 +19,7 @@ from genartisan.images import read_photo
 from genartisan.judge import Judge
 from genartisan.perceptual import Distance
 from genartisan.preservation import PRESERVATION, preservation
-from genartisan.six_losses import CROPS_SEED, MODES, SETS, SixLosses, measuring
+from genartisan.six_losses import CROPS_SEED, MODES, SETS, SHARES, SIX, SixLosses, measuring
 from genartisan.stylizer import Stylizer
 
 PARTS = ("portrait", "background")
@@ -66,7 +66,7 @@ class Measures:
         if self._losses is None or pair != self._pair:
             self._pair, self._losses = pair, SixLosses(self.stylizer, pair.subject, pair.prompt, self.size)
         losses = self._losses
-        numbers: Row = dict(losses(picture))
+        numbers: Row = {**losses(picture), **losses.shares(picture)}
         with_people = pair.subject.kind != "no people"
         for part, where in zip(PARTS, (losses.portrait, ~losses.portrait), strict=True):
             measured = preservation(losses.eyes, losses.photo, picture, where) if with_people else None
@@ -103,7 +103,7 @@ class Measures:
             "crops": [CROPS_SEED, SETS],
             "contrast": self.contrast,
             "judge": self.judge_hash,
-            "distances": list(self.distances),
+            "numbers": [*SIX, *SHARES, *PRESERVATION, *self.distances],
         }
 
 

@@ -12,7 +12,7 @@ from genartisan.comparison_measures import PARTS, Row
 from genartisan.comparison_subjects import KINDS, PEOPLE, SELFIE
 from genartisan.documents import Block, Code, Heading, Picture, Table, Text
 from genartisan.preservation import PRESERVATION
-from genartisan.six_losses import SETS, SIX
+from genartisan.six_losses import SETS, SHARES, SIX
 
 GROUPS = ("with people", *KINDS)
 ABLATION_COLUMNS = {
@@ -121,7 +121,7 @@ def missed(found: dict[str, Any]) -> list[str]:
         told.append(
             f"Finding: the {loss.label} loss is lower in artisan mode in {own['lower']} of {own['of']} pairs with "
             f"people (in the median {shown(own['median_ratio'])} times clipstyler mode's). The likely reason: "
-            f"{REASONS[name]}"
+            f"{REASONS[name]}{by_region(counts) if name == 'semantic_patch' else ''}"
         )
     distance = found["preservation"]["portrait_vgg"]["median_ratio"]
     if distance is not None and distance > HALVED:
@@ -129,25 +129,38 @@ def missed(found: dict[str, Any]) -> list[str]:
     return told
 
 
+def by_region(counts: dict[str, Any]) -> str:
+    """Which crops the semantic patch loss comes from."""
+    people, background = (counts[name] for name in SHARES)
+    return (
+        f" Measured: crops on people add {shown(people['median_artisan'])} to it in artisan mode and "
+        f"{shown(people['median_clipstyler'])} in clipstyler mode, crops on the background "
+        f"{shown(background['median_artisan'])} and {shown(background['median_clipstyler'])} (medians); what the "
+        f"background adds is lower in artisan mode in {background['lower']} of {background['of']} pairs."
+    )
+
+
 def loss_table(counts: dict[str, Any]) -> Table:
-    rows = tuple(
-        (
-            loss.label, loss.about, f"{own['lower']} of {own['of']}", shown(own["median_clipstyler"]),
-            shown(own["median_artisan"]), shown(own["median_ratio"]),
-        )
-        for name, loss in SIX.items()
-        for own in (counts[name],)
-    )  # fmt: skip
+    about = {
+        **{name: (loss.label, loss.about) for name, loss in SIX.items()},
+        **{n: (w, "") for n, w in SHARES.items()},
+    }
+    rows = []
+    for name, words in about.items():
+        own = counts[name]
+        medians = (shown(own[key]) for key in ("median_clipstyler", "median_artisan", "median_ratio"))
+        rows.append((*words, f"{own['lower']} of {own['of']}", *medians))
     columns = ("Loss", "Sees", "Lower in artisan", "Clipstyler, median", "Artisan, median", "Ratio, median")
-    return Table(columns, rows)
+    return Table(columns, tuple(rows))
 
 
 def kind_table(losses: dict[str, Any]) -> Table:
     groups = [group for group in GROUPS if any(own["of"] for own in losses[group].values())]
+    labels = {**{name: loss.label for name, loss in SIX.items()}, **SHARES}
     rows = []
-    for name, loss in SIX.items():
+    for name, label in labels.items():
         own = [losses[group][name] for group in groups]
-        rows.append((loss.label, *(f"{one['lower']} / {one['equal']} / {one['higher']}" for one in own)))
+        rows.append((label, *(f"{one['lower']} / {one['equal']} / {one['higher']}" for one in own)))
     return Table(("Loss", *groups), tuple(rows))
 
 

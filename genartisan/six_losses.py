@@ -10,7 +10,10 @@ from torch import Tensor
 from genartisan.comparison_subjects import Subject
 from genartisan.config import StyleConfig
 from genartisan.engine import Run
+from genartisan.losses import directional_distances, patch_loss
 from genartisan.objective import LOSSES
+from genartisan.patches import warp
+from genartisan.regions import PORTRAIT
 from genartisan.stylizer import Stylizer
 
 MODES = ("clipstyler", "artisan")
@@ -41,6 +44,10 @@ SIX = {
     "semantic_direction": Loss("semantic global", "artisan", "direction", "people blacked out (eq 19-22)"),
     "semantic_patch": Loss("semantic patch", "artisan", "patch", "each region's share, weight and τ (eq 10-18)"),
 }
+SHARES = {
+    "semantic_patch_people": "of the last, by crops on people",
+    "semantic_patch_background": "of the last, by crops on the background",
+}  # that add up to the semantic patch loss
 
 
 class SixLosses:
@@ -72,6 +79,19 @@ class SixLosses:
         if not self._runs["artisan"].full.sees_background:
             values["semantic_direction"] = None  # of a photo of nothing but people
         return values
+
+    @torch.no_grad()
+    def shares(self, picture: Tensor) -> dict[str, float]:
+        """What the crops on people, and those on the background, add to the semantic patch loss: `SHARES`."""
+        run, told = self._runs["artisan"], dict.fromkeys(SHARES, 0.0)
+        for number in range(SETS):
+            batch = run.full.patches.at(number)
+            crops = warp(picture[None].to(run.device), batch.boxes, batch.homographies, run.full.plan.side)
+            distances = directional_distances(run.eyes.embed(run.eyes.crops(crops)), run.full.source, run.direction)
+            on_people = (batch.regions == PORTRAIT).float()  # (N,)
+            for name, own in zip(SHARES, (on_people, 1 - on_people), strict=True):
+                told[name] += float(patch_loss(distances, batch.weights * own, batch.thresholds)) / SETS
+        return told
 
     def _mean(self, run: Run, picture: Tensor) -> dict[str, float]:
         sets = [run.objective.losses_of(picture, run.full, number) for number in range(SETS)]

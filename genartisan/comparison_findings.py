@@ -106,7 +106,13 @@ def verdicts(pairs: Sequence[RowPair]) -> dict[str, Any]:
             "median place": median([row["judge_place"] for row in own]),
         }
     gains = [other["judge_probability"] - one["judge_probability"] for one, other in judged]
-    return {**told, "median gain": median(gains), "not worse": sum(gain >= 0 for gain in gains)}
+    down = [other["judge_place"] - one["judge_place"] for one, other in judged]
+    return {
+        **told,
+        "median steps down": median(down),
+        "median gain": median(gains),
+        "not worse": sum(gain >= 0 for gain in gains),
+    }
 
 
 def targets(results: dict[str, Any]) -> list[Target]:
@@ -125,8 +131,9 @@ def targets(results: dict[str, Any]) -> list[Target]:
     )
     if "with people" in found["verdicts"]:
         told = found["verdicts"]["with people"]
-        words = f"Judge's probability of the right style, artisan less clipstyler mode, median of {told['of']} pairs"
-        aims.append(Target(words, told["median gain"], "≥", 0))
+        words = f"of the right style, artisan less clipstyler mode, median of {told['of']} pairs"
+        aims.append(Target(f"Judge's place {words}", told["median steps down"], "≤", 0))
+        aims.append(Target(f"Judge's probability {words}", told["median gain"], "≥", 0))
     return aims
 
 

@@ -33,7 +33,8 @@ REASONS = {
     "semantic_direction": "artisan mode minimises this very loss. Clipstyler mode styles the background as part of the "
     "whole, by all of its crops, and the people who are blacked out here do not hold it back.",
     "semantic_patch": "artisan mode minimises this very loss, and a crop on people counts in it by its own weight "
-    "only; but a crop that clipstyler mode has styled below τ, on people or beside them, counts for nothing.",
+    "only; but a crop that clipstyler mode has styled below τ, on people or beside them, counts for nothing, and "
+    "crops on the background hold parts of people, too, whom artisan mode keeps.",
 }
 
 

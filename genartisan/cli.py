@@ -293,14 +293,21 @@ def streamed(options: argparse.Namespace, wish: dict[str, Any], accept: str) -> 
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measures a bundle: its networks, and in how many of its pictures a judge sees the right style."""
-    from genartisan import evaluate as evaluation
+    """PHOTO …: both modes compared; or, with --judge alone, measures a bundle by how many styles a judge recognises."""
+    command = ["genartisan", *sys.argv[1:]]
+    if options.photo or options.compare:
+        from genartisan import comparison
 
-    settings = evaluation.settings_from(options, ["genartisan", *sys.argv[1:]])
-    results = evaluation.evaluate(settings)
+        compared = comparison.settings_from(options, command)
+        results, output = comparison.compare(compared), compared.output
+    else:
+        from genartisan import evaluate as evaluation
+
+        judged = evaluation.settings_from(options, command)
+        results, output = evaluation.evaluate(judged), judged.output
     for row in results["targets"]:
         print(f"{row['what']}: {row['value']} ({row['target']})")
-    print(settings.output)
+    print(output)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import importlib.util
 import json
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,6 +32,7 @@ PHOTOS = {
     "skimage": ("data/astronaut.png", "data/coffee.png", "data/chelsea.png", "data/rocket.jpg"),
     "sklearn": ("datasets/images/china.jpg", "datasets/images/flower.jpg"),
 }  # photos that lie in wheels, people and things
+OUTPUT, WORK = "docs/evaluation.md", "out/evaluation"
 START_PAIRS = 8
 START_STEP = 60  # at which the losses of the starts are compared
 PAPER_CONFIG = StyleConfig(size=160, steps=START_STEP, patches=16)  # the paper's learning rate and schedule, small
@@ -80,20 +81,23 @@ def settings_from(options: Namespace, command: Sequence[str]) -> Settings:
     """
     check_extras()
     if options.judge is None:
-        raise InputError("evaluate has nothing to do; give --judge, or --judge DIR.", "judge")
+        raise InputError("evaluate has nothing to do; give photos, --compare or --judge.", "judge")
+    for name in ("scenes", "ablation"):
+        if getattr(options, name) is not None:
+            raise InputError(f"{name} is for a comparison; give photos or --compare, or leave it out.", name)
     if options.processes < 1:
         raise InputError(f"processes is {options.processes}; it must be at least 1.", "processes")
-    output = Path(options.output)
+    output = Path(options.output or OUTPUT)
     if output.suffix not in ("", ".md"):
         raise InputError(f"output {str(output)!r} ends in {output.suffix}; give a .md file or a folder.", "output")
-    params = {"preset": options.preset, "seed": options.seed}
-    config, seed = from_params(params if options.size is None else {**params, "size": options.size})
+    params = {name: getattr(options, name) for name in ("preset", "seed", "size", "steps")}
+    config, seed = from_params({name: value for name, value in params.items() if value is not None})
     return Settings(
         machine=Machine(options.bundle, options.device, options.precision),
         judge=Path(options.judge),
-        output=output if output.suffix else output / "evaluation.md",
-        work=Path(options.work),
-        styles=chosen_styles(options.styles),
+        output=output if output.suffix else output / Path(OUTPUT).name,
+        work=Path(options.work or WORK),
+        styles=chosen_styles(options.styles or ["all"]),
         photos=tuple(options.photos or default_photos()),
         config=config,
         seed=seed,
@@ -249,13 +253,16 @@ def write(settings: Settings, results: dict[str, Any]) -> None:
     output.write_text(markdown(results, rows, sheet.relative_to(output.parent)), encoding="utf-8")
 
 
-def check_extras() -> None:
-    """Refuses where the packages are missing that hold the photos and draw the styles.
+def check_extras(needed: Mapping[str, str] = EXTRAS) -> None:
+    """Refuses where packages are missing; by default those that hold the photos and draw the styles.
+
+    Args:
+        needed: packages by their modules.
 
     Raises:
         InputError: one is missing.
     """
-    missing = [package for module, package in EXTRAS.items() if importlib.util.find_spec(module) is None]
+    missing = [package for module, package in needed.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(
             f"evaluate needs {', '.join(missing)}, not installed; get it with: pip install 'genartisan[train]'."

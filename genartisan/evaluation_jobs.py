@@ -44,6 +44,7 @@ class Job:
     Attributes:
         name: of its files, without a suffix.
         photo, style, prompt, config, seed: what to make; ``style`` is the judge's name for what ``prompt`` asks for.
+        mask: white where people are; None: where FCN finds them.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Job:
     prompt: str
     config: StyleConfig
     seed: int
+    mask: Path | None = None
 
     def picture(self, folder: Path) -> Path:
         return folder / f"{self.name}.png"
@@ -70,7 +72,7 @@ class Job:
     def make(self, folder: Path, machine: Machine, stylizer: Stylizer) -> None:
         """Makes the picture; its report is written last, so a picture that has one is whole."""
         self._report_file(folder).unlink(missing_ok=True)
-        result = stylizer(self.photo, self.prompt, config=self.config, seed=self.seed)
+        result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
         result.image.save(self.picture(folder))
         report = {**result.report, "made_from": self._source(machine)}
         partial = self._report_file(folder).with_suffix(".partial")
@@ -89,6 +91,7 @@ class Job:
             "bundle": machine.bundle_hash,
             "device": machine.device,
             "precision": machine.precision,
+            **({} if self.mask is None else {"mask": sha256(self.mask)}),
         }
 
 

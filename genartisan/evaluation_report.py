@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import operator
 import statistics
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from genartisan.sheets import contact_sheet
+from genartisan.sheets import as_jpeg, contact_sheet
 
 SHEET_SIDE = 144  # pixels of a picture on the sheet
 SHEET_BYTES = 1_500_000
@@ -41,11 +40,16 @@ class Target:
         target = f"{self.relation} {self.limit}"
         return {"what": self.what, "value": self.value, "target": target, "unit": self.unit, "reached": self.reached}
 
-    def as_row(self) -> str:
+    def cells(self) -> tuple[str, str, str, str]:
+        """What, the value, the target, and whether it was reached."""
         show = UNITS[self.unit].format
-        answer = {True: "yes", False: "**no**", None: "not measured"}[self.reached]
+        answer = {True: "yes", False: "no", None: "not measured"}[self.reached]
         measured = "–" if self.value is None else show(self.value)
-        return f"| {self.what} | {measured} | {self.relation} {show(self.limit)} | {answer} |"
+        return self.what, measured, f"{self.relation} {show(self.limit)}", answer
+
+    def as_row(self) -> str:
+        what, measured, target, answer = self.cells()
+        return f"| {what} | {measured} | {target} | {'**no**' if answer == 'no' else answer} |"
 
 
 def targets(results: dict[str, Any]) -> list[Target]:
@@ -173,13 +177,7 @@ def contact_sheet_of(results: dict[str, Any], photos: Sequence[Path], work: Path
         some = styles[first : first + blocks]
         own = [picture for style in some for picture in results["pictures"] if picture["style"] == style]
         rows.append([(caption_of(picture), opened(work / picture["file"])) for picture in own])
-    sheet = contact_sheet(rows, SHEET_SIDE)
-    for quality in range(88, 20, -6):
-        buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= SHEET_BYTES:
-            break
-    return buffer.getvalue()
+    return as_jpeg(contact_sheet(rows, SHEET_SIDE), SHEET_BYTES)
 
 
 def caption_of(picture: dict[str, Any]) -> str:

@@ -30,8 +30,10 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are ours; argparse's own are several lines."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's own; but an optional TEXT may stand after options, where argparse has given it up already."""
+        """As argparse's own; but an optional TEXT, or PHOTOs, may stand after options, where argparse has given up."""
         options, left = super().parse_known_args(args, namespace)
+        if getattr(options, "photo", None) == [] and left and not any(word.startswith("-") for word in left):
+            options.photo, left = [Path(word) for word in left], []
         if len(left) == 1 and not left[0].startswith("-") and getattr(options, "text", "") is None:
             options.text = left.pop()
         return options, left
@@ -152,20 +154,33 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
-    """The judge, what it judges and where the results go."""
+    """What to compare or judge, and where the results go."""
+    parser.add_argument("photo", nargs="*", type=Path, metavar="PHOTO", help="to be made in both modes; put them first")
+    parser.add_argument(
+        "--compare", action="store_true", help="compare both modes; without photos six that come in wheels and scenes"
+    )
     parser.add_argument(
         "--judge", nargs="?", const="tests/judge", metavar="DIR", help="let a judge name the styles (tests/judge)"
     )
     parser.add_argument(
-        "-o", "--output", default="docs/evaluation.md", metavar="OUT", help="a .md file, or a folder for evaluation.md"
+        "-o", "--output", metavar="OUT",
+        help="a .md file, or a folder (default: docs/comparison.md; of --judge alone docs/evaluation.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="keeps the pictures (default: out/comparison or out/evaluation)"
     )
     parser.add_argument(
-        "--work", type=Path, default="out/evaluation", metavar="DIR", help="keeps the pictures (default: %(default)s)"
+        "--styles",
+        nargs="+",
+        metavar="STYLE",
+        help="names of styles, or, without a judge, any sentences; all: every style",
     )
-    parser.add_argument("--styles", nargs="+", default=["all"], metavar="STYLE", help="names of styles (default: all)")
     parser.add_argument("--photos", nargs="+", type=Path, metavar="FILE", help="instead of six that come in wheels")
+    parser.add_argument("--scenes", type=int, metavar="N", help="drawn selfies, and as many tour photos, to compare by")
+    parser.add_argument("--ablation", type=int, metavar="N", help="pairs that are compared with controls left out")
     parser.add_argument("--preset", default="fast", help=f"{', '.join(PRESETS)} (default: fast)")
-    parser.add_argument("--size", type=number, metavar="N", help=StyleConfig.model_fields["size"].description)
+    for name in ("size", "steps"):
+        parser.add_argument(f"--{name}", type=number, metavar="N", help=StyleConfig.model_fields[name].description)
     parser.add_argument("--seed", type=number, default=0)
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -24,6 +25,16 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int =
             for number, line in enumerate(caption.split("\n")):
                 draw.text((left, top + side + 3 + number * LINE), shortened(line, font, side), fill="black", font=font)
     return sheet
+
+
+def as_jpeg(sheet: Image.Image, most: int) -> bytes:
+    """A JPEG of the sheet, in the best quality that needs at most ``most`` bytes, or in a poor one."""
+    for quality in range(88, 20, -6):
+        buffer = io.BytesIO()
+        sheet.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= most:
+            break
+    return buffer.getvalue()
 
 
 def shortened(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

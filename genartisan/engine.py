@@ -29,7 +29,7 @@ from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
 from genartisan.render import rendered
 from genartisan.scales import Eyes, Scale, content_of, film_grain, halved, prepared, strengths_in
-from genartisan.stylenet import Painter, StyleNet, StyleNets, adam, drawn, random_stylenet
+from genartisan.stylenet import Painter, StyleNet, StyleNets, adam, composed, drawn, layers_of, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
@@ -244,11 +244,11 @@ class Run:
             self.optimizer.step()
 
     def _take(self, scale: Scale, index: int) -> Outputs:
-        picture = self._stylised(scale)
+        layers = self._stylised(scale)
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self.objective.descend(picture, scale, index)
+        losses = self.objective.descend(layers, scale, index)
         self.update(index)
-        return picture.detach(), losses
+        return composed(layers.detach(), scale.content), losses
 
     def _rate(self, index: int) -> float:
         return self.config.learning_rate * 0.5 ** (index // self.config.halve_every)
@@ -283,7 +283,8 @@ class Run:
         return coarse * COARSE_WORK + steps - coarse
 
     def _stylised(self, scale: Scale) -> Tensor:
-        return drawn(self.stylenet, scale.content, self.dtype)
+        """What each text's network draws now, ``(T, 3, H, W)``."""
+        return layers_of(self.stylenet, scale.content, self.dtype)
 
     @property
     def begins_styled(self) -> bool:
@@ -377,13 +378,14 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
         raise ValueError("runs that take steps together come from one Stylizer, without graphs")
     indices = [len(run.history) for run in runs]
     scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
-    pictures = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
+    layers = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
     for run in runs:
         run.optimizer.zero_grad(set_to_none=True)
-    losses = descend_together(list(zip([run.objective for run in runs], pictures, scales, indices, strict=True)))
+    losses = descend_together(list(zip([run.objective for run in runs], layers, scales, indices, strict=True)))
     for run, index in zip(runs, indices, strict=True):
         run.update(index)
-    return [run.done(picture.detach(), own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
+    pictures = [composed(each.detach(), scale.content) for each, scale in zip(layers, scales, strict=True)]
+    return [run.done(picture, own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
 
 
 def in_turns(runs: Sequence[Run]) -> Iterator[Step]:

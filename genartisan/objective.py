@@ -16,6 +16,7 @@ from genartisan.directions import Directions
 from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
 from genartisan.patches import PatchBatch, warp
 from genartisan.scales import Eyes, Scale
+from genartisan.stylenet import composed
 
 LOSSES = ("total", "direction", "patch", "content", "tv", "pixel")
 VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
@@ -66,39 +67,45 @@ class Objective:
         other.rows, other.rows_of, other.lambdas, other.rejected = (tensor.clone() for tensor in self.tensors)
         return other
 
-    def losses_of(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of ``picture``, ``(1, 3, H, W)``, in the order of `LOSSES`, ``(6,)`` (eq 1, 23)."""
-        return torch.stack(list(self._parts(picture, scale, step))).sum(dim=0)
+    def losses_of(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
+        """The losses of a picture in the order of `LOSSES`, ``(6,)`` (eq 1, 23).
 
-    def descend(self, picture: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of a step, ``(6,)``; their gradient is added to that of the network which ``picture`` comes from.
+        Args:
+            layers: the picture, ``(1, 3, H, W)``; or what each text's network makes of the photo, ``(T, 3, H, W)``:
+                then a text's patches are cut from its own layer, and the other losses see all layers composed.
+        """
+        return torch.stack(list(self._parts(layers, scale, step))).sum(dim=0)
+
+    def descend(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
+        """The losses of a step, ``(6,)``; their gradient is added to that of the network which ``layers`` come from.
 
         A part's gradient is taken before the next part is computed, so that the memory of one of them suffices.
         """
-        seen = picture.detach().requires_grad_()
+        seen = layers.detach().requires_grad_()
         losses = torch.zeros(len(LOSSES), device=self.device)
         for part in self._parts(seen, scale, step):
             with record_function("backward"):
                 part[0].backward()  # type: ignore[no-untyped-call]
             losses += part.detach()
         with record_function("backward"):
-            picture.backward(seen.grad)  # type: ignore[no-untyped-call]
+            layers.backward(seen.grad)  # type: ignore[no-untyped-call]
         return losses
 
-    def _parts(self, picture: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
+    def _parts(self, layers: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
         """Losses ``(6,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
         batch = scale.patches.at(step)
         count = len(batch.weights)
         groups = batch.split(VIEWS_AT_ONCE if self.device.type == "cpu" else count)
         for group in groups[:-1]:
             yield self._weighted(
-                self._of_clip(self._seen_by_clip(self._views(picture, scale, group)), scale, group, count)
+                self._of_clip(self._seen_by_clip(self._views(layers, scale, group)), scale, group, count)
             )
-        views = self._views(picture, scale, groups[-1], with_whole=True)  # (n + G, 3, S, S)
+        views = self._views(layers, scale, groups[-1], with_whole=True)  # (n + G, 3, S, S)
         of_clip = self._of_clip(self._seen_by_clip(views), scale, groups[-1], count)
         if len(groups) > 1:
             yield self._weighted(of_clip)
             of_clip = {}
+        picture = composed(layers, scale.content)  # (1, 3, H, W)
         with record_function("vgg"):
             features = self.eyes.features(picture)
         yield self._weighted({**of_clip, **self._of_pixels(picture, features, scale)})
@@ -108,18 +115,35 @@ class Objective:
         with record_function("clip"):
             return self.eyes.embed(views)
 
-    def _views(self, picture: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
+    def _views(self, layers: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
         """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them what the global losses see of it.
 
         The latter, which makes it ``(N + G, 3, S, S)``, only ``with_whole``: the picture without its people (eq 20), or
         for each text what follows it.
         """
         with record_function("warp"):
-            views = self.eyes.crops(warp(picture, patches.boxes, patches.homographies, scale.plan.side))
+            views = self.eyes.crops(self._cut(layers, patches, scale.plan.side))
             if not with_whole or not scale.rows:
                 return views
+            picture = composed(layers, scale.content)
             whole = self.eyes.whole(picture if scale.masks is None else picture * scale.masks)
             return torch.cat((views, whole))
+
+    def _cut(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
+        """The patches, ``(N, 3, side, side)``, each from the layer of its own text.
+
+        Cut from the composed picture, a patch on an edge would draw the other text's network towards its own text.
+        """
+        if len(layers) == 1:
+            return warp(layers, patches.boxes, patches.homographies, side)
+        own = self.rows_of[patches.regions]  # (N,)
+        places = [torch.nonzero(own == row)[:, 0] for row in range(len(layers))]
+        cut = [
+            warp(layers[[row]], patches.boxes[place], patches.homographies[place], side)
+            for row, place in enumerate(places)
+            if len(place)
+        ]
+        return torch.cat(cut)[torch.cat(places).argsort()]
 
     def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
         """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.
@@ -159,16 +183,17 @@ class Objective:
 
 
 def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> list[Tensor]:
-    """What `Objective.descend` does with each (objective, picture, scale, step), in one pass through CLIP and VGG.
+    """What `Objective.descend` does with each (objective, layers, scale, step), in one pass through CLIP and VGG.
 
     The losses are those of each alone but for rounding, and so are the gradients: no loss depends on two pictures.
     It takes the memory of all.
     """
-    pictures = [picture.detach().requires_grad_() for _, picture, _, _ in jobs]
+    layers = [each.detach().requires_grad_() for _, each, _, _ in jobs]
+    pictures = [composed(each, scale.content) for each, (_, _, scale, _) in zip(layers, jobs, strict=True)]
     batches = [scale.patches.at(step) for _, _, scale, step in jobs]
     views = [
-        own._views(picture, scale, batch, with_whole=True)
-        for (own, _, scale, _), picture, batch in zip(jobs, pictures, batches, strict=True)
+        own._views(each, scale, batch, with_whole=True)
+        for (own, _, scale, _), each, batch in zip(jobs, layers, batches, strict=True)
     ]
     eyes = jobs[0][0].eyes
     with record_function("clip"):
@@ -183,7 +208,7 @@ def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> li
     ]
     with record_function("backward"):
         torch.stack(losses)[:, 0].sum().backward()  # type: ignore[no-untyped-call]
-        torch.autograd.backward([picture for _, picture, _, _ in jobs], [picture.grad for picture in pictures])
+        torch.autograd.backward([each for _, each, _, _ in jobs], [each.grad for each in layers])
     return [each.detach() for each in losses]
 
 

@@ -92,8 +92,8 @@ class StyleNet(nn.Module):
 class StyleNets(nn.Module):
     """Several networks, of which each draws the part of the picture that follows its text.
 
-    Input ``(N, C + T, H, W)``: what the networks see, and how much of each pixel each of the T draws, in [0, 1], with
-    the sum 1. Output ``(N, 3, H, W)``, RGB in [0, 1].
+    Input ``(1, C + T, H, W)``: what the networks see, and how much of each pixel each of the T draws, in [0, 1], with
+    the sum 1. Output ``(1, 3, H, W)``, RGB in [0, 1].
 
     One network could not follow two texts: a convolution does not know in which region it is.
     """
@@ -107,14 +107,28 @@ class StyleNets(nn.Module):
         """Whether any of them sees the map of strengths; it is then in the input."""
         return any(cast(StyleNet, net).sees_strengths for net in self.nets)
 
-    def forward(self, content: Tensor) -> Tensor:
-        seen, parts = content[:, : -len(self.nets)], content[:, -len(self.nets) :]
+    def layers(self, content: Tensor) -> Tensor:
+        """The whole photo as each network draws it, ``(T, 3, H, W)``."""
         inputs = [cast(StyleNet, net).first.in_channels for net in self.nets]  # 3 or 4
-        pictures = [net(seen[:, :count]) for net, count in zip(self.nets, inputs, strict=True)]  # each (N, 3, H, W)
-        return torch.stack([picture * parts[:, [k]] for k, picture in enumerate(pictures)]).sum(dim=0)
+        return torch.cat([net(content[:, :count]) for net, count in zip(self.nets, inputs, strict=True)])
+
+    def forward(self, content: Tensor) -> Tensor:
+        return composed(self.layers(content), content)
 
 
 Painter = StyleNet | StyleNets  # whatever draws the picture of a run
+
+
+def composed(layers: Tensor, content: Tensor) -> Tensor:
+    """The picture, ``(1, 3, H, W)``, of layers ``(T, 3, H, W)``, by the parts that lie last in ``content``."""
+    return layers if len(layers) == 1 else (layers * content[0, -len(layers) :, None]).sum(dim=0, keepdim=True)
+
+
+def layers_of(net: Painter, content: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each text's network makes of the content, computed in ``dtype``: ``(T, 3, H, W)``, float32."""
+    with record_function("stylenet"), torch.autocast(content.device.type, dtype, enabled=dtype != torch.float32):
+        layers: Tensor = net.layers(content) if isinstance(net, StyleNets) else net(content)
+    return layers.float()
 
 
 def drawn(net: Painter, content: Tensor, dtype: torch.dtype) -> Tensor:

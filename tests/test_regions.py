@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genartisan.compact_fcn import CompactFcn
 from genartisan.config import StyleConfig, preset
 from genartisan.directions import Directions
+from genartisan.engine import Run, step_together
 from genartisan.errors import InputError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
@@ -239,6 +240,38 @@ def test_each_text_has_a_network_of_its_own_and_a_draft_shows_each_in_its_region
     assert torch.equal(both[..., :40], fire[..., :40])
     assert torch.equal(both[..., 40:], paint[..., 40:])
     assert not torch.equal(fire, paint)
+
+
+def test_a_text_s_patches_draw_its_own_network_alone(tiny_stylizer: Stylizer) -> None:
+    """Those on an edge, too: of the patch loss nothing reaches a network whose text no patch follows."""
+    config = quick(
+        patches=4, regions={"portrait": {"share": 0.0}, "sky": {"prompt": "watercolor painting", "share": 0.0}},
+        lambda_direction=0.0, lambda_content=0.0, lambda_tv=0.0,
+    )  # fmt: skip
+    run = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask={"portrait": PEOPLE, "sky": SKY}).run
+    next(run)
+    fire, paint = ([weight.grad for weight in net.parameters()] for net in run.stylenet.nets)  # type: ignore[union-attr]
+    assert any(bool(grad.any()) for grad in fire if grad is not None)
+    assert not any(bool(grad.any()) for grad in paint if grad is not None)
+
+
+def test_runs_with_several_texts_take_steps_together_as_they_would_alone(tiny_stylizer: Stylizer) -> None:
+    config = quick(steps=2, regions={"sky": {"prompt": "watercolor painting"}})
+
+    def begun() -> list[Run]:
+        asked = ((tiny.picture(), config), (tiny.picture(seed=1), quick(steps=2)))
+        return [
+            tiny_stylizer.steps(p, "fire", config=c, mask={"sky": SKY} if c is config else None).run for p, c in asked
+        ]
+
+    together, alone = begun(), begun()
+    for _ in range(2):
+        step_together(together)
+    for run in alone:
+        list(run)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert ours.losses()[0] == pytest.approx(theirs.losses()[0], rel=1e-3)
+        assert ours.losses()[1] == pytest.approx(theirs.losses()[1], rel=2e-2)
 
 
 def test_steps_move_each_text_s_network(tiny_stylizer: Stylizer) -> None:

@@ -76,7 +76,7 @@ class SixLosses:
         """The losses `SIX` of a picture, ``(3, H, W)``, without their weights; None where a photo has no such thing."""
         measured = {mode: self._mean(run, picture[None].to(run.device)) for mode, run in self._runs.items()}
         values: dict[str, float | None] = {name: measured[loss.mode][loss.term] for name, loss in SIX.items()}
-        if not self._runs["artisan"].full.sees_background:
+        if not self._runs["artisan"].full.rows:
             values["semantic_direction"] = None  # of a photo of nothing but people
         return values
 

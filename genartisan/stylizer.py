@@ -17,35 +17,23 @@ from torch import Tensor
 
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
-from genartisan.config import (
-    BACKGROUND,
-    CLASSES,
-    PERSON,
-    PORTRAIT,
-    PortraitConfig,
-    StyleConfig,
-    check_prompt,
-    check_seed,
-    merged,
-    preset_name,
-    shown,
-)
+from genartisan.config import CLASSES, StyleConfig, check_prompt, check_seed, preset_name, shown
 from genartisan.engine import Large, Run, Step
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
-from genartisan.images import Photo, PictureSource, fitted, read_classes, read_mask, read_photo, resized, to_image
+from genartisan.images import Photo, PictureSource, fitted, read_photo, resized, to_image
 from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
+from genartisan.region_choice import MaskSource, check_findable, named_masks, read_masks, told_by_region
 from genartisan.region_report import Explanation, region_plan, region_report
-from genartisan.regions import NAMES, RegionMap, channel_of, from_classes, segment
-from genartisan.text import blend, by_region, text_direction
+from genartisan.regions import NAMES, RegionMap, from_classes, segment
+from genartisan.text import blend, text_direction
 
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BF16_PAYS = 1.5  # times as fast as fp32, at least: half precision costs some accuracy
-MaskSource = PictureSource | Mapping[str, PictureSource] | None  # the people's, or any region's by its name
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
 
 
@@ -259,8 +247,8 @@ class Stylizer:
         """
         config, seed = config or StyleConfig(), check_seed(seed)
         kept = None if config.style is None else find(self.styles, config.style)
-        own = None if kept is None else kept.about.prompt
-        prompt = own if prompt is None and own is not None else check_prompt(prompt)
+        of_style = None if kept is None else kept.about.prompt
+        prompt = of_style if prompt is None and of_style is not None else check_prompt(prompt)
         if config.steps == 0 and kept is None and self.bundle.learned_start is None:
             raise InputError(
                 f"steps is 0, but bundle {self.bundle.name!r} has no learned start, which would draw a picture in one "
@@ -284,23 +272,21 @@ class Stylizer:
                     found = self._found(original, planes, config.regions.names)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                directions, cached = dict[str, Tensor](), True
+                if kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
+                    direction, cached = torch.zeros(self.bundle.clip.embedding_dim), True
+                else:
+                    direction, cached = self._direction(main, config)
                 texts = {name: text for name in config.regions.names if (text := config.regions[name].prompt)}
-                for name, text in {"": main, **(texts if regions is not None else {})}.items():
-                    field = f"regions.{name}.prompt" if name else "prompt"
-                    if not name and kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
-                        directions[name] = torch.zeros(self.bundle.clip.embedding_dim)
-                        continue
-                    directions[name], known = self._direction(text, config, field)
-                    cached = cached and known
+                seen = {} if regions is None else texts
+                own = {name: self._direction(text, config, f"regions.{name}.prompt") for name, text in seen.items()}
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
             run = Run(
                 bundle=self.bundle,
                 photo=small,
                 regions=regions,
-                direction=directions.pop(""),
-                own=directions,
+                direction=direction,
+                own={name: found for name, (found, _) in own.items()},
                 plan=patches,
                 config=config,
                 seed=seed,
@@ -312,7 +298,7 @@ class Stylizer:
             )
             if kept is None or config.steps > 0:
                 run.warnings += self._remarks({"prompt": main, "negative_prompt": config.negative_prompt})
-            elif prompt != own:
+            elif prompt != of_style:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
             if kept is not None and (made := kept.about.config.get("grain", config.grain)) != config.grain:
                 run.warnings.append(f"grain is {config.grain:g}; style {config.style} was made with {made:g}")
@@ -329,7 +315,7 @@ class Stylizer:
                 photo = resized(original, config.long_side)
                 return Large(photo, None if found is None else found.resized(photo.size))
 
-            return Begun(run, cached, large)
+            return Begun(run, cached and all(known for _, known in own.values()), large)
 
         return Stylization(begin, facts, seconds)
 
@@ -368,68 +354,6 @@ class Stylizer:
             raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
         self._directions.put(key, direction, direction.nbytes + len(key))
         return direction, False
-
-
-def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
-    """Masks by the names of their regions; one alone is the people's."""
-    if mask is None:
-        return {}
-    if not isinstance(mask, Mapping):
-        return {PORTRAIT: mask}
-    return {PORTRAIT if name == PERSON else name: source for name, source in mask.items()}
-
-
-def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, PictureSource]) -> tuple[str, StyleConfig]:
-    """The text for all regions without one of their own; and settings that have a region for each mask and text.
-
-    People that the prompt gives a text are styled as the background is, unless the settings say how.
-
-    Raises:
-        InputError: the prompt tells regions their texts, but not the background.
-    """
-    # A form keeps the order of its fields, a gRPC map does not: so of the masks that only come with the photo, none.
-    changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
-    names = {*config.regions.names, *changes, *VOC_CLASSES[1:]}
-    texts = by_region(prompt, names)
-    if texts is not None:
-        if BACKGROUND not in texts and config.regions.background.prompt is None:
-            raise InputError(
-                f"prompt {shown(prompt)} has texts for regions, and none for the rest; add '; background: …'.", "prompt"
-            )
-        texts = {PORTRAIT if name == PERSON else name: text for name, text in texts.items()}
-        changes = merged(changes, {name: {"prompt": text} for name, text in texts.items() if name != BACKGROUND})
-        if PORTRAIT in texts and config.regions.portrait == PortraitConfig():  # asked for, so it is to be seen
-            as_background = config.regions.background.model_dump(include={"share", "weight", "threshold"})
-            changes = merged(changes, {PORTRAIT: as_background})
-        prompt = texts.get(BACKGROUND) or config.regions.background.prompt or prompt
-    return prompt, config.updated({"regions": changes}) if changes else config
-
-
-def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
-    """The planes of masks by name, each ``(H, W)``, in the order of ``names``: the later lies above.
-
-    ``classes`` is a picture of VOC's labels.
-    """
-    planes = {}
-    for name in (CLASSES, *names):
-        if name not in masks:
-            continue
-        source = masks[name]
-        field = "mask" if name == PORTRAIT else f"mask.{name}"
-        planes[name] = (read_classes if name == CLASSES else read_mask)(source, size, field)
-    return planes
-
-
-def check_findable(names: Sequence[str], planes: Mapping[str, Tensor], fcn: torch.nn.Module) -> None:
-    """Refuses a region that neither a mask nor FCN can show.
-
-    Raises:
-        InputError: naming it.
-    """
-    for name in names[1:]:
-        if name in planes:
-            continue
-        channel_of(name, VOC_CLASSES if CLASSES in planes else list(fcn.classes))  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from genartisan import region_choice
 from genartisan.compact_fcn import CompactFcn
 from genartisan.config import StyleConfig, preset
 from genartisan.directions import Directions
 from genartisan.engine import Run, step_together
-from genartisan.errors import InputError
+from genartisan.errors import InputError, TooLargeError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
 from genartisan.losses import directional_distances
@@ -100,6 +101,17 @@ def test_a_mask_that_does_not_fit_is_refused(
         tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask=masks)
     assert (caught.value.field or "").startswith(field)
     assert says in caught.value.message
+
+
+def test_masks_are_bounded_together(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(region_choice, "MASK_PIXELS", 2 * WIDTH * HEIGHT)
+    masks = {"portrait": PEOPLE, "sky": SKY}
+    tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask=masks)
+    with pytest.raises(TooLargeError, match="3 of 64x48 pixels"):
+        tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask={**masks, "sea": SKY})
+    many = {f"r{number}": SKY for number in range(30)}
+    with pytest.raises(InputError, match="at most 24"):
+        tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask=many)
 
 
 def test_a_region_that_nothing_can_show_is_refused_by_name(tiny_stylizer: Stylizer) -> None:

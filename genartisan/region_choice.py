@@ -47,8 +47,8 @@ def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, Picture
         texts = {PORTRAIT if name == PERSON else name: text for name, text in texts.items()}
         changes = merged(changes, {name: {"prompt": text} for name, text in texts.items() if name != BACKGROUND})
         if PORTRAIT in texts and config.regions.portrait == PortraitConfig():  # asked for, so it is to be seen
-            as_background = config.regions.background.model_dump(include={"share", "weight", "threshold"})
-            changes = merged(changes, {PORTRAIT: as_background})
+            as_background = config.regions.background.model_dump(include={"weight", "threshold"})
+            changes = merged(changes, {PORTRAIT: {"share": 0.5, **as_background}})  # half of the patches for the rest
         prompt = texts.get(BACKGROUND) or config.regions.background.prompt or prompt
     return prompt, config.updated({"regions": changes}) if changes else config
 

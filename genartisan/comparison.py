@@ -25,15 +25,17 @@ from genartisan.comparison_jobs import Entry, Pair, ablated, ablation_pairs, com
 from genartisan.comparison_measures import Measures, columns
 from genartisan.comparison_report import blocks_of
 from genartisan.comparison_subjects import Subject, drawn, found_in
-from genartisan.config import StyleConfig, check_prompt, from_params, preset_name, shown
+from genartisan.config import BACKGROUND, PORTRAIT, StyleConfig, check_prompt, from_params, preset_name, shown
 from genartisan.documents import as_html, as_markdown
 from genartisan.errors import InputError
 from genartisan.evaluate import EXTRAS, check_extras, default_photos, prompt_of
 from genartisan.evaluation_jobs import Machine, make_all
 from genartisan.evaluation_measures import hardware
 from genartisan.judge import Judge
+from genartisan.networks import VOC_CLASSES
 from genartisan.six_losses import measuring
 from genartisan.stylizer import Stylizer
+from genartisan.text import by_region
 
 STYLES = (
     "the starry night by vincent van gogh", "the scream by edvard munch",
@@ -127,9 +129,13 @@ def chosen_styles(names: Sequence[str] | None) -> tuple[str, ...]:
     if list(names) == ["all"]:
         return tuple(ALL_STYLES)
     try:
-        return tuple(dict.fromkeys(check_prompt(name) for name in names))
+        styles = tuple(dict.fromkeys(check_prompt(name) for name in names))
+        of_regions = [style for style in styles if by_region(style, {BACKGROUND, PORTRAIT, *VOC_CLASSES[1:]})]
     except InputError as error:
         raise InputError(f"styles holds what is none: {error.message}", "styles") from error
+    if of_regions:
+        raise InputError(f"styles holds {shown(of_regions[0])}; compare styles that are of the whole photo.", "styles")
+    return styles
 
 
 def compare(settings: Settings) -> dict[str, Any]:

@@ -38,7 +38,13 @@ def line_chart(pairs: Sequence[RowPair], title: str, path: Path) -> None:
             means = [statistics.mean(own) if own else float("nan") for own in values]
             axis.plot(range(len(styles)), means, "o-", color=COLOURS[mode], label=mode)
         axis.set_title(loss.label, fontsize=10)
-        axis.set_xticks(range(len(styles)), [shortened(style) for style in styles], rotation=35, ha="right", fontsize=8)
+        axis.set_xticks(
+            range(len(styles)),
+            [shortened(style).replace("$", r"\$") for style in styles],
+            rotation=35,
+            ha="right",
+            fontsize=8,
+        )
     finish(figure, panels[0], path)
 
 

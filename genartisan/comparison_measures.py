@@ -23,6 +23,7 @@ from genartisan.six_losses import CROPS_SEED, MODES, SETS, SHARES, SIX, SixLosse
 from genartisan.stylizer import Stylizer
 
 PARTS = ("portrait", "background")
+SEPARATOR = " | "  # of the warnings in a row
 Row = dict[str, Any]
 
 
@@ -137,7 +138,7 @@ def facts_of(entry: Entry, work: Path) -> Row:
         "steps": report["steps"],
         "seed": job.seed,
         "seconds": report["seconds"]["total"],
-        "warnings": "; ".join(report["warnings"]),
+        "warnings": SEPARATOR.join(report["warnings"]),
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genartisan.comparison_findings import AIM, HALVED, medians_by_setting, targets
-from genartisan.comparison_measures import PARTS, Row
+from genartisan.comparison_measures import PARTS, SEPARATOR, Row
 from genartisan.comparison_subjects import KINDS, PEOPLE, SELFIE
 from genartisan.documents import Block, Code, Heading, Picture, Table, Text
 from genartisan.preservation import PRESERVATION
@@ -107,7 +107,8 @@ def setting_of(results: dict[str, Any]) -> list[Block]:
 
 def of_runs(rows: Sequence[Row]) -> list[str]:
     """What could not be met when pictures were made, and in how many of them; what is said of prompts stands once."""
-    counts = Counter(row["warnings"] for row in rows if row["warnings"] and not row["warnings"].startswith("prompt"))
+    told = [warning for row in rows for warning in row["warnings"].split(SEPARATOR)]
+    counts = Counter(warning for warning in told if warning and not warning.startswith("prompt"))
     return [f"{warning} ({times} pictures)" for warning, times in counts.items()]
 
 

@@ -30,6 +30,7 @@ MAX_SEED = 2**63 - 1  # what torch.Generator takes
 STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a kept style; it is a file's name, too
 REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 MAX_REGIONS = 24  # the 21 classes of VOC, and some masks more
+MAX_TEXTS = 8  # of regions, and of a blend: each takes a network, or 79 sentences, of its own
 BACKGROUND, PORTRAIT = "background", "portrait"  # the regions that every photo has
 PERSON = "person"  # the class of VOC that is portrait
 CLASSES = "classes"  # name of a mask that is a picture of VOC's labels
@@ -92,13 +93,18 @@ class RegionsConfig(_Frozen):
         return BACKGROUND, PORTRAIT, *self.__pydantic_extra__
 
     @property
+    def texts(self) -> dict[str, str]:
+        """The style texts of regions that have one of their own, by name."""
+        return {name: text for name in self.names if (text := self[name].prompt)}
+
+    @property
     def each(self) -> list[RegionConfig]:
         """In the order of the names."""
         return [self[name] for name in self.names]
 
     def __getitem__(self, name: str) -> RegionConfig:
-        region: RegionConfig = getattr(self, name)
-        return region
+        own: dict[str, RegionConfig] = {PORTRAIT: self.portrait, BACKGROUND: self.background}
+        return own[name] if name in own else self.__pydantic_extra__[name]  # it may have an attribute's name
 
     @model_validator(mode="before")
     @classmethod
@@ -115,6 +121,8 @@ class RegionsConfig(_Frozen):
                 raise ValueError(f"must be regions by name, of up to 32 a-z, 0-9 and _; {shown(name)} is none")
         if len(self.names) > MAX_REGIONS:
             raise ValueError(f"must be at most {MAX_REGIONS} regions")
+        if len(set(self.texts.values())) > MAX_TEXTS:
+            raise ValueError(f"must have at most {MAX_TEXTS} different prompts")
         if math.fsum(region.share for region in self.each) < 1 - 1e-9:
             raise ValueError("must have shares that add up to at least 1, so that every patch has a region")
         return self
@@ -180,7 +188,8 @@ class StyleConfig(_Frozen):
     keep_colors: bool = Field(False, strict=True)  # ours, after Gatys et al., arXiv 1606.05897
     """Take from the picture only its luminance, and the colours from the photo."""
     feather: Float = Field(0.0, ge=0, le=256)  # pixels, ours
-    """Width in pixels, at ``size``, of the soft edge in which a region goes over into the next. 0: hard edges."""
+    """Width in pixels, at ``size``, of the soft edge in which a region goes over into the next, at most half of
+    ``size``. 0: hard edges."""
     source_text: str = Field("a Photo", min_length=1, max_length=MAX_PROMPT)  # CLIPstyler's code
     """What the photo is, in words: the text direction leads from here to the prompt."""
     negative_prompt: str | None = Field(None, max_length=MAX_PROMPT)  # ours
@@ -192,9 +201,17 @@ class StyleConfig(_Frozen):
 
     @property
     def texts(self) -> dict[str, str]:
-        """The style texts beside the prompt, by their fields."""
-        own = {f"regions.{name}.prompt": self.regions[name].prompt for name in self.regions.names}
-        return {field: text for field, text in {**own, "negative_prompt": self.negative_prompt}.items() if text}
+        """The texts beside the prompt, by their fields."""
+        own = {f"regions.{name}.prompt": text for name, text in self.regions.texts.items()}
+        negative = {} if self.negative_prompt is None else {"negative_prompt": self.negative_prompt}
+        return {**own, **negative, "source_text": self.source_text}
+
+    @property
+    def region_settings(self) -> list[str]:
+        """The fields that ask for something of regions which no run without them can give."""
+        own = [f"regions.{name}.prompt" for name in self.regions.texts]
+        weaker = [f"regions.{name}.strength" for name in self.regions.names if self.regions[name].strength < 1]
+        return [*own, *weaker]
 
     @property
     def long_side(self) -> int:
@@ -208,6 +225,14 @@ class StyleConfig(_Frozen):
         if output_size is not None and size is not None and output_size < size:
             raise ValueError(f"must be at least size, {size}; lower size, or leave output_size out")
         return output_size
+
+    @field_validator("feather")
+    @classmethod
+    def _no_wider(cls, feather: float, others: ValidationInfo) -> float:
+        size = others.data.get("size")
+        if size is not None and feather > size / 2:
+            raise ValueError(f"must be at most half of size, {size / 2:g}")
+        return feather
 
     @field_validator("style")
     @classmethod
@@ -319,6 +344,25 @@ def validated(model: type[M], data: Any, field: str | None = None) -> M:
         first = error.errors(include_url=False)[0]
         path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # a caller's own name may be long
         raise InputError(_explanation(path, first, model), path) from error
+
+
+def mask_field(region: str) -> str:
+    """The field of a request that is a region's mask: ``mask`` the people's, ``mask.sky`` the sky's."""
+    return "mask" if region == PORTRAIT else f"mask.{region}"
+
+
+def check_mask_name(name: object) -> str:
+    """The region of a mask by its name; a person is a portrait.
+
+    Raises:
+        InputError: no mask can have that name.
+    """
+    if not isinstance(name, str) or not REGION_NAME.fullmatch(name) or name == BACKGROUND:
+        raise InputError(
+            f"mask.{shown(name)} is of no region; name a mask by up to 32 a-z, 0-9 and _. The rest is the background.",
+            f"mask.{str(name)[:40]}",
+        )
+    return PORTRAIT if name == PERSON else name
 
 
 def plain(text: str) -> str:

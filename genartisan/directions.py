@@ -10,6 +10,8 @@ from torch import Tensor
 
 from genartisan.regions import BACKGROUND, NAMES, RegionMap
 
+LEAST = 1e-3  # of a picture's pixels: what has fewer is not seen when the picture is squeezed to CLIP's square
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -49,8 +51,8 @@ class Directions:
     def masks(self, regions: RegionMap | None) -> tuple[Tensor | None, tuple[int, ...]]:
         """What the global losses see: masks ``(G, 1, H, W)``, float32, and the row of each; None masks nothing.
 
-        A text none of whose pixels are left has no global loss: two black pictures have no direction, only rounding
-        errors.
+        A text of which hardly a pixel is left has no global loss: two black pictures have no direction, only rounding
+        errors, and two that are black but for a speck hardly more.
         """
         if regions is None:
             return None, (0,)
@@ -58,7 +60,7 @@ class Directions:
         for row in range(len(self)):
             positions = [label for label, own in enumerate(self.rows_of) if own == row and self.whole[label]]
             mask = torch.isin(regions.labels, torch.tensor(positions, dtype=torch.uint8))  # (H, W)
-            if bool(mask.any()):
+            if int(mask.sum()) > LEAST * mask.numel():
                 masks.append(mask)
                 rows.append(row)
         if not masks or (len(masks) == 1 and bool(masks[0].all())):

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 STYLESHEET = """
@@ -77,13 +78,16 @@ def _in_markdown(block: Block, folder: Path) -> str:
             lines = [columns, tuple("---" for _ in columns), *rows]
             return "\n".join(f"| {' | '.join(plain(cell) for cell in line)} |" for line in lines)
         case Picture(path, caption):
-            return f"![{plain(caption)}]({path.relative_to(folder).as_posix()})\n\n{plain(caption)}"
+            return f"![{plain(caption)}]({quote(path.relative_to(folder).as_posix())})\n\n{plain(caption)}"
 
 
 def plain(text: str) -> str:
     """``text`` with all that Markdown would read as markup escaped, in one line."""
     escaped = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escaped) if escaped != "---" else escaped
+    if escaped == "---":
+        return escaped
+    marked = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", escaped)
+    return re.sub(r"^(\d*)([#+.)-])(?=[\s#])", r"\1\\\2", marked)  # a list's or a heading's mark
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from genartisan.config import (
-    BACKGROUND,
     DEFAULT_PRESET,
-    PERSON,
     PORTRAIT,
     PRESETS,
     PREVIEW_EVERY,
     REGION_NAME,
     StyleConfig,
     assignments,
+    check_mask_name,
     merged,
     shown,
 )
@@ -212,13 +211,13 @@ def masks_of(options: argparse.Namespace) -> dict[str, Path] | None:
     masks = dict[str, Path]()
     for given in options.masks:
         name, equals, file = given.partition("=")
-        if not equals or Path(given).exists():  # a file may have = in its name
+        if not equals or not REGION_NAME.fullmatch(name):  # a file's name, which may have = in it
             name, file = PORTRAIT, given
-        name = PORTRAIT if name == PERSON else name
-        if not REGION_NAME.fullmatch(name) or name == BACKGROUND:
-            raise InputError(f"mask {shown(given)} is for no region; write NAME=FILE, as in sky=sky.png.", "mask")
+        name = check_mask_name(name)
         if name in masks:
             raise InputError(f"mask of {name} is given twice; give it once.", "mask")
+        if not file:
+            raise InputError(f"mask {shown(given)} names no file; write NAME=FILE, as in sky=sky.png.", "mask")
         masks[name] = Path(file)
     return masks or None
 

@@ -178,7 +178,7 @@ class Graphs:
         return take
 
     def _graph(self, home: Home, objective: Objective, scale: Scale) -> StepGraph:
-        key = (shape_of(home.stylenet), objective.pixels, scale.shape)
+        key = (shape_of(home.stylenet), objective.shape, scale.shape)
         if key not in self._graphs:
             while len(self._graphs) >= MOST:
                 self._graphs.popitem(last=False)

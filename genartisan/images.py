@@ -23,6 +23,7 @@ MAX_PIXELS = 64_000_000  # of a photo: 64 megapixels, 192 MB decoded
 MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
 MIN_SIDE = 16  # pixels: StyleNet halves the picture three times
 VOC_LABELS = 20  # the last of VOC's
+GREYISH = 40  # of 255: what the channels of a grey pixel may differ by, in a JPEG
 MAX_ASPECT = 16  # long side / short side: beyond it a resized photo has no room for a patch
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
@@ -106,7 +107,12 @@ def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "
     image = _of_size(source, photo_size, field)
     if image.mode.startswith("I") or image.mode == "F":
         image = _narrowed(image)
-    values = np.array(image.convert("RGB").convert("L"))  # alpha, if any, is no part of a mask
+    colours = np.array(image.convert("RGB"))  # alpha, if any, is no part of a mask
+    if int(np.ptp(colours, axis=2).max()) > GREYISH:
+        raise InputError(
+            f"{field} has colours; send black, white and grey. A picture of VOC's labels is mask.classes.", field
+        )
+    values = np.array(Image.fromarray(colours).convert("L"))
     if 0 < values.max() < 128:
         raise InputError(
             f"{field} has no value above {values.max()}; its region must be white (255), the rest black (0).", field

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from genartisan.config import MAX_OUTPUT, MAX_PROMPT, PORTRAIT, StyleConfig
+from genartisan.config import MAX_OUTPUT, MAX_PROMPT, StyleConfig, mask_field
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
+from genartisan.region_choice import told_by_region
 
 MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
 # GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
@@ -76,8 +77,7 @@ class Limits(BaseModel):
             TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
             InputError: its prompt or its deadline is too long.
         """
-        fields = {"mask" if name == PORTRAIT else f"mask.{name}": mask for name, mask in masks.items()}
-        for field, content in {"photo": photo, **fields}.items():
+        for field, content in {"photo": photo, **{mask_field(name): mask for name, mask in masks.items()}}.items():
             if len(content) > self.photo_bytes:
                 raise TooLargeError(
                     f"{field} has {len(content):,} bytes; this server takes at most {self.photo_bytes:,}. "
@@ -100,7 +100,8 @@ class Limits(BaseModel):
         size = header_size(photo)
         if size is not None:
             self._check_pixels(size)
-            self._check_cost(size, config)
+            told = config if prompt is None else told_by_region(prompt, config, masks)[1]
+            self._check_cost(size, told)
         if config.timeout_s is not None and config.timeout_s > self.max_timeout_s:
             raise InputError(
                 f"timeout_s is {config.timeout_s:g}; this server allows above 0 to {self.max_timeout_s:g} s.",
@@ -144,7 +145,7 @@ def _gflop(config: StyleConfig, pixels: int) -> float:
     coarse = round(config.coarse_share * config.steps)
     full_steps = config.steps - coarse * (1 - COARSE)
     rendered = pixels * (config.long_side / config.size) ** 2 if config.long_side > config.size else 0.0
-    texts = 1 + len({region.prompt for region in config.regions.each if region.prompt})  # each has a StyleNet
+    texts = 1 + len(set(config.regions.texts.values()))  # each has a StyleNet
     views = config.steps * (config.patches + texts)
     per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * texts
     return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * texts * rendered

@@ -61,6 +61,11 @@ class Objective:
     def tensors(self) -> list[Tensor]:
         return [self.rows, self.rows_of, self.lambdas, self.rejected]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What two objectives have to have in common for one step's code to do for both."""
+        return (self.pixels, len(self.rows), len(self.rows_of))
+
     def copied(self) -> Objective:
         """The same with tensors of its own."""
         other = copy.copy(self)

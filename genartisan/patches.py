@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.regions import BACKGROUND, RegionMap
+from genartisan.regions import BACKGROUND, NAMES, RegionMap
 
 PATCH = np.dtype([
     ("x", np.int32),  # left edge, pixels
@@ -195,46 +195,58 @@ def within_budget(
         rng: draws positions.
         moving: chooses between several regions that have room.
     """
-    n, room = positions.shape[1], np.array([config.regions[name].share for name in names]) * positions.shape[1]
-    limits = np.floor(room + 1e-9).astype(int)
-    limits[BACKGROUND] = np.ceil(room[BACKGROUND])
+    steps, n = positions.shape
+    limits = limits_of([config.regions[name].share for name in names], n)
     crops = np.bincount(regions, minlength=len(names))  # positions that each region has
     drawn = regions[positions]  # (steps, N)
-    target, counts, steps = drawn.copy(), np.zeros((len(positions), len(names)), int), np.arange(len(positions))
+    target, counts, every = drawn.copy(), np.zeros((steps, len(names)), int), np.arange(steps)
+    lots = moving.random((steps, n)) if len(names) > len(NAMES) else np.zeros((steps, n))  # with two, no choice is left
     over = set[int]()  # regions that get more than their share, because no other crop is left
     for place in range(n):
-        full = counts[steps, drawn[:, place]] >= limits[drawn[:, place]]  # (steps,)
+        full = counts[every, drawn[:, place]] >= limits[drawn[:, place]]  # (steps,)
         if full.any():
             chances = np.where(counts[full] < limits, crops, 0)  # (some, R)
             none = chances.sum(axis=1) == 0
             over |= set(np.unique(drawn[full, place][none]).tolist())
             chances[none, drawn[full, place][none]] = 1
-            target[full, place] = one_of_each(chances, moving)
-        counts[steps, target[:, place]] += 1
-    positions = positions.copy()
-    for label in range(len(names)):
-        moved = (target == label) & (drawn != label)
-        if moved.any():
-            positions[moved] = rng.choice(np.flatnonzero(regions == label), size=int(moved.sum()))
-    return positions, [
+            reached = chances.cumsum(axis=1)
+            target[full, place] = (reached > lots[full, place, None] * reached[:, -1:]).argmax(axis=1)
+        counts[every, target[:, place]] += 1
+    return redrawn(positions, regions, target, rng), [
         f"regions.{names[label]}.share of {config.regions[names[label]].share:g} could not be kept: "
         + ("the photo has too few other crops" if np.count_nonzero(crops) > 1 else f"all crops are {names[label]}")
         for label in sorted(over)
     ]
 
 
-def one_of_each(chances: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """A column for each row, ``(M,)``, drawn in proportion to the row's entries, ``(M, R)``.
+def limits_of(shares: Sequence[float], n: int) -> NDArray[np.int64]:
+    """How many of a step's ``n`` patches each region may have at most, in the order of the map's names, ``(R,)``.
 
-    Nothing is drawn where a row leaves no choice.
+    What a share is of ``n`` is rounded down, the background's up; where that leaves patches without a region, the
+    largest remainders are rounded up, too.
     """
-    choice = chances.argmax(axis=1)
-    several = np.flatnonzero((chances > 0).sum(axis=1) > 1)
-    if several.size:
-        reached = chances[several].cumsum(axis=1)
-        drawn = rng.integers(reached[:, -1])
-        choice[several] = (reached > drawn[:, None]).argmax(axis=1)
-    return np.asarray(choice, np.int64)
+    room = np.array(shares) * n
+    limits = np.floor(room + 1e-9).astype(np.int64)
+    limits[BACKGROUND] = np.ceil(room[BACKGROUND])
+    for label in np.argsort(limits - room, kind="stable")[: max(0, n - int(limits.sum()))]:
+        limits[label] += 1
+    return limits
+
+
+def redrawn(
+    positions: NDArray[np.int64], regions: NDArray[np.int64], target: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The positions, ``(steps, N)``, anew where their region is not ``target``'s: any of that region."""
+    moved, positions = target != regions[positions], positions.copy()
+    wanted = target[moved]  # (some,), step by step
+    found = [np.flatnonzero(regions == label) for label in range(int(regions.max()) + 1)]
+    labels = np.unique(wanted)
+    if len(labels) == 1:
+        positions[moved] = rng.choice(found[labels[0]], size=len(wanted))
+    elif len(labels):
+        places = rng.integers(np.array([len(each) for each in found])[wanted])
+        positions[moved] = [found[label][place] for label, place in zip(wanted, places, strict=True)]
+    return positions
 
 
 def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:

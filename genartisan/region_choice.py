@@ -2,55 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from genartisan.config import BACKGROUND, CLASSES, PERSON, PORTRAIT, PortraitConfig, StyleConfig, merged, shown
+from genartisan.config import (
+    BACKGROUND,
+    CLASSES,
+    PORTRAIT,
+    PortraitConfig,
+    StyleConfig,
+    check_mask_name,
+    mask_field,
+    merged,
+)
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import MAX_PIXELS, PictureSource, read_classes, read_mask
 from genartisan.networks import VOC_CLASSES
 from genartisan.regions import channel_of
-from genartisan.text import by_region
+from genartisan.text import blend, by_region
 
 MaskSource = PictureSource | Mapping[str, PictureSource] | None  # the people's, or any region's by its name
-MASK_PIXELS = 4 * MAX_PIXELS  # of all masks of a photo: each may take 4 bytes a pixel
+REGION_PIXELS = 4 * MAX_PIXELS  # of all regions of a photo: each may take 4 bytes a pixel
 
 
 def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
-    """Masks by the names of their regions; one alone is the people's."""
+    """Masks by the names of their regions; one alone is the people's.
+
+    Raises:
+        InputError: a name is none, or a region has two masks.
+    """
     if mask is None:
         return {}
     if not isinstance(mask, Mapping):
         return {PORTRAIT: mask}
-    return {PORTRAIT if name == PERSON else name: source for name, source in mask.items()}
+    masks = dict[str, PictureSource]()
+    for given, source in mask.items():
+        name = check_mask_name(given)
+        if name in masks:
+            raise InputError(f"mask of {name} is given twice; give it once.", mask_field(name))
+        masks[name] = source
+    return masks
 
 
-def told_by_region(prompt: str, config: StyleConfig, masks: Mapping[str, PictureSource]) -> tuple[str, StyleConfig]:
+def told_by_region(prompt: str, config: StyleConfig, masks: Collection[str]) -> tuple[str, StyleConfig]:
     """The text for all regions without one of their own; and settings that have a region for each mask and text.
 
-    People that the prompt gives a text are styled as the background is, unless the settings say how.
+    People that the prompt gives a text are to be seen in it: of their share, weight and threshold, those that are at
+    their defaults become half of the patches and the background's weight and threshold.
+
+    Args:
+        masks: names of the regions that masks came for.
 
     Raises:
-        InputError: the prompt tells regions their texts, but not the background.
+        InputError: the prompt tells regions their texts, but not the background, or one that the settings tell, too.
     """
     # A form keeps the order of its fields, a gRPC map does not: so of the masks that only come with the photo, none.
     changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
-    names = {*config.regions.names, *changes, *VOC_CLASSES[1:]}
-    texts = by_region(prompt, names)
+    texts = by_region(prompt, {*config.regions.names, *changes, *VOC_CLASSES[1:]})
     if texts is not None:
-        if BACKGROUND not in texts and config.regions.background.prompt is None:
+        twice = [name for name in texts if name in config.regions.names and config.regions[name].prompt is not None]
+        if twice:
             raise InputError(
-                f"prompt {shown(prompt)} has texts for regions, and none for the rest; add '; background: …'.", "prompt"
+                f"prompt gives {twice[0]} a text, and so does regions.{twice[0]}.prompt; leave one out.", "prompt"
             )
-        texts = {PORTRAIT if name == PERSON else name: text for name, text in texts.items()}
-        changes = merged(changes, {name: {"prompt": text} for name, text in texts.items() if name != BACKGROUND})
-        if PORTRAIT in texts and config.regions.portrait == PortraitConfig():  # asked for, so it is to be seen
-            as_background = config.regions.background.model_dump(include={"weight", "threshold"})
-            changes = merged(changes, {PORTRAIT: {"share": 0.5, **as_background}})  # half of the patches for the rest
-        prompt = texts.get(BACKGROUND) or config.regions.background.prompt or prompt
+        prompt = texts.pop(BACKGROUND, "") or config.regions.background.prompt or ""
+        if not prompt:
+            raise InputError("prompt has texts for regions, and none for the rest; add '; background: …'.", "prompt")
+        changes = merged(changes, {name: {"prompt": text} for name, text in texts.items()})
+        if PORTRAIT in texts:
+            changes = merged(changes, {PORTRAIT: _to_be_seen(config)})
     return prompt, config.updated({"regions": changes}) if changes else config
+
+
+def check_texts(prompt: str, config: StyleConfig) -> None:
+    """Refuses texts that look like blends and are none.
+
+    Raises:
+        InputError: naming the field.
+    """
+    for field, text in {"prompt": prompt, **config.texts}.items():
+        try:
+            blend(text)
+        except InputError as error:
+            raise InputError(f"{field}: {error.message}" if field != "prompt" else error.message, field) from error
+
+
+def _to_be_seen(config: StyleConfig) -> dict[str, float]:
+    """What becomes of the portrait's controls that are at their defaults."""
+    own, usual, background = config.regions.portrait, PortraitConfig(), config.regions.background
+    wanted = {"share": 0.5, "weight": background.weight, "threshold": background.threshold}
+    return {name: value for name, value in wanted.items() if getattr(own, name) == getattr(usual, name)}
 
 
 def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
@@ -60,23 +103,20 @@ def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names:
 
     Raises:
         InputError: one cannot be read, or has another size.
-        TooLargeError: they have more than `MASK_PIXELS` together.
+        TooLargeError: the regions have more than `REGION_PIXELS` together.
     """
     width, height = size
-    if len(masks) * width * height > MASK_PIXELS:
+    if len(names) * width * height > REGION_PIXELS:
         raise TooLargeError(
-            f"masks are {len(masks)} of {width}x{height} pixels; together at most {MASK_PIXELS:,} pixels are allowed. "
-            "Send a smaller photo, or fewer masks.",
-            "mask",
+            f"regions are {len(names)}, and the photo has {width}x{height} pixels; together at most {REGION_PIXELS:,} "
+            "are allowed. Send a smaller photo, or ask for fewer regions.",
+            "photo",
         )
-    planes = {}
-    for name in (CLASSES, *names):
-        if name not in masks:
-            continue
-        source = masks[name]
-        field = "mask" if name == PORTRAIT else f"mask.{name}"
-        planes[name] = (read_classes if name == CLASSES else read_mask)(source, size, field)
-    return planes
+    return {
+        name: (read_classes if name == CLASSES else read_mask)(masks[name], size, mask_field(name))
+        for name in (CLASSES, *names)
+        if name in masks
+    }
 
 
 def check_findable(names: Sequence[str], planes: Mapping[str, Tensor], fcn: nn.Module) -> None:

@@ -59,7 +59,7 @@ class RegionMap:
         """
         covers = self.covers
         if covers is None:
-            covers = F.one_hot(self.labels.long(), len(self.names)).permute(2, 0, 1).float()  # (R, H, W)
+            covers = torch.stack([self.labels == label for label in range(len(self.names))]).float()  # (R, H, W)
         return covers if feather <= 0 else _blurred(covers, feather / 4)
 
     def weighed(self, weights: Sequence[float], feather: float = 0.0) -> Tensor:
@@ -80,7 +80,8 @@ class RegionMap:
         covers = self.covers
         if covers is not None:
             covers = F.interpolate(covers[None], size=size[::-1], mode="bilinear", antialias=True)[0]  # (R, H, W)
-        return RegionMap(labels[0, 0].to(torch.uint8), self.names, covers)
+            return RegionMap(covers.argmax(dim=0).to(torch.uint8), self.names, covers)
+        return RegionMap(labels[0, 0].to(torch.uint8), self.names)
 
     def under(self, masks: Mapping[str, Tensor]) -> RegionMap:
         """The map with masks laid over it, one after another: where two overlap, the later lies above.
@@ -211,8 +212,19 @@ def channel_of(name: str, classes: Sequence[str]) -> int:
 
 
 def _blurred(planes: Tensor, deviation: float) -> Tensor:
-    """Planes, ``(R, H, W)``, blurred by a Gaussian of ``deviation`` pixels; the border goes on beyond the picture."""
-    reach = max(1, round(3 * deviation))
-    padded = F.pad(planes[None], (reach,) * 4, mode="replicate")
-    blurred: Tensor = gaussian_blur(padded, [2 * reach + 1] * 2, [max(deviation, 1e-3)] * 2)
-    return blurred[0, :, reach:-reach, reach:-reach]
+    """Planes, ``(R, H, W)``, blurred by a Gaussian of ``deviation`` pixels; the border goes on beyond the picture.
+
+    A wide one is blurred at a smaller size, so that it costs no more than a narrow one.
+    """
+    size = planes.shape[-2:]
+    factor = max(1, min(int(deviation / 4), *size))
+    small = planes[None]
+    if factor > 1:
+        small = F.interpolate(small, size=[-(-side // factor) for side in size], mode="area")  # (1, R, h, w)
+    narrow = deviation / factor
+    reach = max(1, round(3 * narrow))
+    small = F.pad(small, (reach,) * 4, mode="replicate")
+    for kernel in ((1, 2 * reach + 1), (2 * reach + 1, 1)):  # of (width, height): torchvision would take the product
+        small = gaussian_blur(small, list(kernel), [max(narrow, 1e-3)] * 2)
+    small = small[..., reach:-reach, reach:-reach]
+    return small[0] if factor == 1 else F.interpolate(small, size=size, mode="bilinear")[0]

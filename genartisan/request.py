@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from genartisan.config import (
-    BACKGROUND,
     MAX_STEPS,
     PORTRAIT,
     PREVIEW_EVERY,
-    REGION_NAME,
     StyleConfig,
+    check_mask_name,
     check_prompt,
     from_params,
     shown,
@@ -103,7 +102,7 @@ def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
     return _request(
         photo=_raw(fields.get("photo"), "photo"),
         prompt=_text(fields.get("prompt"), "prompt"),
-        masks={region_of(name): _raw(value, name) for name, value in fields.items() if region_of(name)},
+        masks=[(name, _raw(value, name)) for name, value in fields.items() if is_mask(name)],
         params=_json(fields.get("params"), "params"),
         accept=accept,
     )
@@ -122,11 +121,13 @@ def read_body(body: Any, media_type: str, accept: str | None) -> StyleRequest:
         body = _json(body, "body")
     if not isinstance(body, Mapping):
         raise InputError(f"The body must be a JSON object, got {_kind(body)}; {HOW_TO_ASK}.", "body")
-    _check_names(dict(_named(body)))
+    _check_names(body)
+    if more := [name for name in body if name != MASK and is_mask(name)]:
+        raise InputError(f"{more[0][:80]} is a field of forms; in JSON the masks are in {MASK}, by name.", more[0][:80])
     return _request(
         photo=_decoded(body.get("photo"), "photo"),
         prompt=body.get("prompt"),
-        masks={region_of(name): _decoded(value, name) for name, value in _named(body) if region_of(name)},
+        masks=[(name, _decoded(value, name)) for name, value in _named(body) if is_mask(name)],
         params=body.get("params"),
         accept=accept,
     )
@@ -166,23 +167,22 @@ def _media_types(accept: str | None) -> tuple[str, str]:
     return media_type, choose_media_type(accept, tuple(OUTPUTS)) or "image/png"
 
 
-def region_of(field: str) -> str:
-    """The region whose mask a field is: ``mask`` people's, ``mask.sky`` the sky's; "" for a field that is no mask."""
-    if field == MASK:
-        return PORTRAIT
-    head, _, name = field.partition(".")
-    return name if head == MASK and (REGION_NAME.fullmatch(name) and name != BACKGROUND) else ""
+def is_mask(field: str) -> bool:
+    """Whether a field is a mask: ``mask`` the people's, ``mask.sky`` the sky's."""
+    return field == MASK or field.startswith(f"{MASK}.")
 
 
 def _named(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The fields of a JSON body; ``mask`` may be an object, with the masks of several regions by their names."""
     masks = body.get(MASK)
-    own = {f"{MASK}.{name}": value for name, value in masks.items()} if isinstance(masks, Mapping) else {MASK: masks}
-    return [*((name, value) for name, value in body.items() if name != MASK), *own.items()]
+    own = (
+        [(f"{MASK}.{name}", value) for name, value in masks.items()] if isinstance(masks, Mapping) else [(MASK, masks)]
+    )
+    return [*((name, value) for name, value in body.items() if name != MASK), *own]
 
 
 def _request(
-    photo: bytes | None, prompt: Any, masks: Mapping[str, bytes | None], params: Any, accept: str | None
+    photo: bytes | None, prompt: Any, masks: Sequence[tuple[str, bytes | None]], params: Any, accept: str | None
 ) -> StyleRequest:
     if photo is None:
         raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
@@ -192,7 +192,13 @@ def _request(
     media_type, picture_type = _media_types(accept)
     params, preview_every = _without_preview({} if params is None else params)
     config, seed = from_params(params)
-    sent = {name: mask for name, mask in masks.items() if mask is not None}
+    sent = dict[str, bytes]()
+    for field, mask in masks:
+        region = PORTRAIT if field == MASK else check_mask_name(field.removeprefix(f"{MASK}."))
+        if mask is not None and region in sent:
+            raise InputError(f"{field} is a second mask of {region}; send one.", field)
+        if mask is not None:
+            sent[region] = mask
     return StyleRequest(photo, prompt, sent, config, seed, media_type, picture_type, preview_every)
 
 
@@ -210,12 +216,10 @@ def _without_preview(params: Any) -> tuple[Any, int]:
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:
-    unknown = [name for name in fields if name not in FIELDS and not region_of(name)]
+    unknown = [name for name in fields if name not in FIELDS and not is_mask(name)]
     if unknown:
         name = unknown[0][:80]
         hint = " Name the media type in the Accept header." if name == "accept" else ""
-        if name.startswith(f"{MASK}."):
-            hint = f" A mask is {MASK}.NAME, of a region in up to 32 a-z, 0-9 and _; the background is what is left."
         raise InputError(f"{name} is no field; known are {', '.join(FIELDS)}.{hint}", name)
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import genartisan
-from genartisan.config import DEFAULT_PRESET, MAX_PROMPT, MAX_SEED, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
+from genartisan.config import (
+    DEFAULT_PRESET,
+    MAX_PROMPT,
+    MAX_REGIONS,
+    MAX_SEED,
+    MAX_STEPS,
+    PRESETS,
+    PREVIEW_EVERY,
+    REGION_NAME,
+    StyleConfig,
+)
 from genartisan.endpoint import MODEL, URL
 from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
 from genartisan.events import MEDIA_TYPE as EVENTS
@@ -59,7 +69,8 @@ def request_schema() -> Schema:
             "mask": {
                 "description": f"{PICTURE}, of the photo's size, white where people are, grey at soft edges; or such "
                 "masks by the names of their regions, where `classes` is a PNG of VOC's labels.",
-                "anyOf": [base64, {"type": "object", "additionalProperties": base64}],
+                "anyOf": [base64, {"type": "object", "maxProperties": MAX_REGIONS, "additionalProperties": base64,
+                                   "propertyNames": {"pattern": f"^(?!background$){REGION_NAME.pattern}$"}}],
             },
             "params": {"$ref": "#/components/schemas/Params"},
         },
@@ -151,7 +162,9 @@ def form_schema() -> Schema:
     binary = {"type": "string", "contentMediaType": "application/octet-stream"}
     body = request_schema()
     properties = {**body["properties"], "photo": binary, "mask": binary}
-    more = {r"^mask\.[a-z][a-z0-9_]{0,31}$": {**binary, "description": "The mask of a region by its name."}}
+    more = {
+        rf"^mask\.(?!background$){REGION_NAME.pattern}$": {**binary, "description": "The mask of a region by its name."}
+    }
     properties["params"] = {"type": "string", "contentMediaType": JSON, "description": "Params as JSON text."}
     return {**body, "properties": properties, "patternProperties": more}
 

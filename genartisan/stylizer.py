@@ -25,7 +25,14 @@ from genartisan.images import Photo, PictureSource, fitted, read_photo, resized,
 from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
-from genartisan.region_choice import MaskSource, check_findable, named_masks, read_masks, told_by_region
+from genartisan.region_choice import (
+    MaskSource,
+    check_findable,
+    check_texts,
+    named_masks,
+    read_masks,
+    told_by_region,
+)
 from genartisan.region_report import Explanation, region_plan, region_report
 from genartisan.regions import NAMES, RegionMap, from_classes, segment
 from genartisan.text import blend, text_direction
@@ -257,6 +264,15 @@ class Stylizer:
             )
         masks = named_masks(mask)
         main, config = told_by_region(prompt, config, masks)
+        check_texts(main, config)
+        draws = config.start == "bundle" and self.bundle.learned_start is not None  # a draft for any text
+        if config.steps == 0 and not draws and config.mode == "artisan" and config.regions.texts:
+            name = next(iter(config.regions.texts))
+            raise InputError(
+                f"regions.{name}.prompt asks for a style beside {config.style}, which nothing draws in one pass; take "
+                "steps, or a bundle with a learned start and start bundle.",
+                f"regions.{name}.prompt",
+            )
         began, seconds = time.perf_counter(), dict[str, float]()
         facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         with timed(seconds, "decode"):
@@ -276,8 +292,8 @@ class Stylizer:
                     direction, cached = torch.zeros(self.bundle.clip.embedding_dim), True
                 else:
                     direction, cached = self._direction(main, config)
-                texts = {name: text for name in config.regions.names if (text := config.regions[name].prompt)}
-                seen = {} if regions is None else texts
+                sizes = {} if regions is None else dict(zip(regions.names, regions.pixels(), strict=True))
+                seen = {name: text for name, text in config.regions.texts.items() if sizes.get(name)}
                 own = {name: self._direction(text, config, f"regions.{name}.prompt") for name, text in seen.items()}
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
@@ -302,12 +318,13 @@ class Stylizer:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
             if kept is not None and (made := kept.about.config.get("grain", config.grain)) != config.grain:
                 run.warnings.append(f"grain is {config.grain:g}; style {config.style} was made with {made:g}")
-            if regions is not None:
-                run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in texts.items()})
-            elif masks:
-                run.warnings.append("mask is not used: mode clipstyler sees no regions")
-            elif texts:
-                run.warnings.append("prompts of regions are not used: mode clipstyler sees none")
+            run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in seen.items()})
+            if regions is None:
+                unused = [*(["mask"] if masks else []), *config.region_settings]
+                run.warnings += [f"{field} is not used: mode clipstyler sees no regions" for field in unused]
+            else:
+                lost = [name for name in config.regions.texts if name not in seen]
+                run.warnings += [f"regions.{name}.prompt is not used: the photo has no {name}" for name in lost]
 
             def large() -> Large | None:
                 if config.long_side == config.size:

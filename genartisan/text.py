@@ -6,6 +6,7 @@ A sentence may be a blend, "0.6 watercolor + 0.4 neon", or say what each region 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from typing import NamedTuple
@@ -14,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genartisan.config import MAX_TEXTS, PERSON, PORTRAIT, shown
+from genartisan.errors import InputError
 from genartisan.networks import Clip
 
 SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight, with its point, and a text
-REGION = re.compile(r"\s*([a-z][a-z0-9_]*)\s*:\s*(\S.*?)\s*")  # a region's name and its text
+REGION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*:\s*(\S.*)")  # a region's name and its text
 SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
 # CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
 # over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
@@ -66,23 +69,51 @@ def blend(prompt: str) -> list[Part]:
     """The texts that a prompt blends, as in "0.6 watercolor + 0.4 neon"; any other prompt is one text.
 
     Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence.
+
+    Raises:
+        InputError: some parts have a weight and others none, all weights are 0, or there are more than `MAX_TEXTS`.
     """
-    found = [SHARE.fullmatch(part) for part in re.split(r"\s+\+\s+", prompt)]
-    parts = [(float(match[1]), match[2]) for match in found if match is not None]
-    total = sum(weight for weight, _ in parts)
-    if len(parts) < max(2, len(found)) or total == 0:
+    texts = re.split(r"\s+\+\s+", prompt)
+    found = [match for match in map(SHARE.fullmatch, texts) if match is not None]
+    if len(texts) == 1 or not found:
         return [Part(1.0, prompt)]
-    return [Part(weight / total, text) for weight, text in parts if weight > 0]
+    total = math.fsum(float(match[1]) for match in found)
+    if len(found) < len(texts) or not 0 < total < math.inf:
+        raise InputError(
+            f"prompt {shown(prompt)} is no blend; give each text a weight, as in '0.6 watercolor + 0.4 neon'.", "prompt"
+        )
+    if len(found) > MAX_TEXTS:
+        raise InputError(f"prompt blends {len(found)} texts; at most {MAX_TEXTS} can be. Leave some out.", "prompt")
+    return [Part(float(match[1]) / total, match[2]) for match in found if float(match[1]) > 0]
 
 
 def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     """The text of each region, as in "person: pencil sketch; background: The Starry Night".
 
-    None where the prompt is one text for all: a part of it does not begin with one of ``names`` and a colon.
+    None where the prompt is one text for all, as "portrait: oil painting" is: there are no two parts, or none begins
+    with one of ``names`` and a colon.
+
+    Raises:
+        InputError: some parts do and others do not, or a region has two texts.
     """
-    found = [REGION.fullmatch(part) for part in prompt.split(";") if part.strip()]
-    texts = {match[1]: match[2] for match in found if match is not None and match[1] in names}
-    return texts if texts and len(texts) == len(found) else None
+    parts = [part.strip() for part in prompt.split(";") if part.strip()]
+    found = [REGION.fullmatch(part) for part in parts]
+    told = [match if match is not None and match[1].lower() in names else None for match in found]
+    if len(parts) < 2 or not any(told):
+        return None
+    texts = dict[str, str]()
+    for part, match in zip(parts, told, strict=True):
+        if match is None:
+            raise InputError(
+                f"prompt has the part {shown(part)}, which tells no region its text; write 'region: text' in each, of "
+                f"{', '.join(sorted(names))}.",
+                "prompt",
+            )
+        name = PORTRAIT if match[1].lower() == PERSON else match[1].lower()
+        if name in texts:
+            raise InputError(f"prompt gives {name} two texts; give it one.", "prompt")
+        texts[name] = match[2]
+    return texts
 
 
 def text_direction(clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None) -> Tensor:

@@ -61,6 +61,8 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
         ({"regions": {f"r{n}": {} for n in range(30)}}, "regions", "at most 24"),
         ({"keep_colors": 1}, "keep_colors", "1"),
         ({"feather": -1.0}, "feather", "from 0 to 256"),
+        ({"feather": 200.0}, "feather", "half of size, 192"),
+        ({"regions": {f"r{n}": {"prompt": f"style {n}"} for n in range(9)}}, "regions", "at most 8 different prompts"),
         ({"negative_prompt": ""}, "negative_prompt", "says something"),
         ({"regions": {"portrait": {"weight": -1}}}, "regions.portrait.weight", "from 0 to 10"),
         ({"regions": {"portrait": {"share": 0.2}, "background": {"share": 0.2}}}, "regions", "add up"),

@@ -81,8 +81,12 @@ def test_a_graph_serves_every_run_of_its_shape(
     ):  # fmt: skip
         assert same(made(capturing, seed, prompt, **changes), made(tiny_stylizer, seed, prompt, **changes))
     assert captures.count == 1
-    assert same(made(capturing, patches=5), made(tiny_stylizer, patches=5))
+    masks = {"portrait": tiny.mask(), "sky": tiny.mask(box=(40, 0, 64, 48))}
+    first, second = (each(tiny.picture(), "fire", config=CONFIG, mask=masks) for each in (capturing, tiny_stylizer))
+    assert same(first, second)  # a region more, and one text: a shape of its own
     assert captures.count == 2
+    assert same(made(capturing, patches=5), made(tiny_stylizer, patches=5))
+    assert captures.count == 3
 
 
 def test_a_second_run_at_the_same_time_goes_on_by_itself(tiny_stylizer: Stylizer, capturing: Stylizer) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
@@ -10,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from genartisan import region_choice
+from genartisan.bundle import Bundle
 from genartisan.compact_fcn import CompactFcn
 from genartisan.config import StyleConfig, preset
 from genartisan.directions import Directions
@@ -17,8 +21,9 @@ from genartisan.engine import Run, step_together
 from genartisan.errors import InputError, TooLargeError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
+from genartisan.kept import KeptStyle
 from genartisan.losses import directional_distances
-from genartisan.patches import plan
+from genartisan.patches import limits_of, plan
 from genartisan.regions import RegionMap, from_classes, from_mask, segment
 from genartisan.request import read_body, read_form
 from genartisan.stylizer import Stylizer
@@ -91,7 +96,10 @@ def test_a_picture_of_classes_is_read_by_its_labels(tiny_stylizer: Stylizer) -> 
         ({"classes": tiny.mask(48, 64)}, "mask.classes", "48x64 pixels and photo is 64x48"),
         ({"classes": Image.new("L", (64, 48), 21)}, "mask.classes", "value 21"),
         ({"classes": Image.new("RGB", (64, 48))}, "mask.classes", "mode RGB"),
-        ({"Sky!": SKY}, "regions", "'Sky!' is none"),
+        ({"Sky!": SKY}, "mask.Sky!", "of no region"),
+        ({"background": SKY}, "mask.background", "of no region"),
+        ({"portrait": SKY, "person": SKY}, "mask", "given twice"),
+        ({"portrait": Image.new("RGB", (64, 48), (192, 128, 128))}, "mask", "mask.classes"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(
@@ -104,10 +112,10 @@ def test_a_mask_that_does_not_fit_is_refused(
 
 
 def test_masks_are_bounded_together(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(region_choice, "MASK_PIXELS", 2 * WIDTH * HEIGHT)
+    monkeypatch.setattr(region_choice, "REGION_PIXELS", 3 * WIDTH * HEIGHT)
     masks = {"portrait": PEOPLE, "sky": SKY}
     tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask=masks)
-    with pytest.raises(TooLargeError, match="3 of 64x48 pixels"):
+    with pytest.raises(TooLargeError, match="regions are 4, and the photo has 64x48 pixels"):
         tiny_stylizer.steps(tiny.picture(), "fire", config=QUICK, mask={**masks, "sea": SKY})
     many = {f"r{number}": SKY for number in range(30)}
     with pytest.raises(InputError, match="at most 24"):
@@ -238,6 +246,64 @@ def test_people_without_a_text_of_their_own_are_masked_out_and_with_one_they_are
 
 
 # What is seen
+
+
+def test_a_text_for_what_the_photo_lacks_is_told_and_costs_nothing(tiny_stylizer: Stylizer) -> None:
+    config = quick(regions={"sky": {"prompt": "watercolor painting"}})
+    nowhere = Image.new("L", (WIDTH, HEIGHT))
+    run = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask={"portrait": PEOPLE, "sky": nowhere}).run
+    assert len(run.directions) == 1
+    assert "regions.sky.prompt is not used: the photo has no sky" in run.warnings
+
+
+def test_a_kept_style_in_one_pass_leaves_no_other_text_to_chance(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    style = KeptStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
+    stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles={"kept": style})
+    config = quick(steps=0, style="kept", regions={"portrait": {"prompt": "watercolor painting"}})
+    with pytest.raises(InputError, match="in one pass"):
+        stylizer.steps(tiny.picture(), config=config, mask=PEOPLE)
+    draft = config.updated({"start": "bundle"})
+    alone = stylizer(tiny.picture(), config=draft.updated({"regions": {"portrait": {"prompt": None}}}), mask=PEOPLE)
+    both = stylizer(tiny.picture(), config=draft, mask=PEOPLE)
+    assert torch.equal(planes(both.image)[..., 20:], planes(alone.image)[..., 20:])
+    assert not torch.equal(planes(both.image)[..., :20], planes(alone.image)[..., :20])
+
+
+@pytest.mark.parametrize("name", ["names", "each", "copy", "json", "model_dump", "texts"])
+def test_a_region_may_have_any_name(tiny_stylizer: Stylizer, name: str) -> None:
+    config = quick(steps=1, regions={name: {"weight": 0.5}})
+    regions = tiny_stylizer(tiny.picture(), "fire", config=config, mask={name: SKY}).report["regions"]
+    assert regions[2]["name"] == name
+    assert regions[2]["weight"] == 0.5
+    assert config.updated({"steps": 2}).regions[name].weight == 0.5
+
+
+@pytest.mark.parametrize("shares", [(0.4, 0.2, 0.2, 0.2), (0.3, 0.3, 0.4), (1.0, 0.2), (0.7, 0.3)])
+@pytest.mark.parametrize("n", [16, 64, 7])
+def test_limits_leave_no_patch_without_a_region(shares: tuple[float, ...], n: int) -> None:
+    limits = limits_of(shares, n)
+    assert limits.sum() >= n
+    assert all(abs(limit - share * n) < 1 for limit, share in zip(limits, shares, strict=True))
+
+
+def test_a_longer_run_begins_with_the_patches_of_a_shorter_one() -> None:
+    regions = {"portrait": {"share": 0.2}, "background": {"share": 0.4}, "sky": {"share": 0.4}}
+    config = StyleConfig(steps=30, patches=10, patch_size=16).updated({"regions": regions})
+    long, short = (
+        plan(config.updated({"steps": steps}), (WIDTH, HEIGHT), three(), seed=2).records for steps in (30, 11)
+    )
+    assert (long[:11] == short).all()
+
+
+def test_a_wide_blur_is_what_a_narrow_one_would_be_at_a_larger_size() -> None:
+    """However wide, it costs little, keeps the sum and goes over evenly."""
+    half = RegionMap((torch.arange(512).expand(64, 512) < 256).to(torch.uint8))
+    soft = half.cover(feather=256)
+    torch.testing.assert_close(soft.sum(0), torch.ones(64, 512))
+    row = soft[1, 32]
+    assert (row.diff() <= 1e-6).all()
+    expected = 0.5 * torch.erfc((torch.arange(512) + 0.5 - 256) / (64 * 2**0.5))
+    torch.testing.assert_close(row, expected, atol=0.02, rtol=0)
 
 
 def test_each_text_has_a_network_of_its_own_and_a_draft_shows_each_in_its_region(tiny_stylizer: Stylizer) -> None:
@@ -373,7 +439,9 @@ def test_clipstyler_mode_sees_no_regions_and_says_so(tiny_stylizer: Stylizer) ->
     result = tiny_stylizer(tiny.picture(), "fire", config=config)
     plain = tiny_stylizer(tiny.picture(), "fire", config=quick(mode="clipstyler"))
     assert result.image.tobytes() == plain.image.tobytes()
-    assert any("regions" in warning for warning in result.report["warnings"])
+    told = " ".join(result.report["warnings"])
+    assert "regions.portrait.prompt is not used" in told
+    assert "regions.portrait.strength is not used" in told
 
 
 # How it is asked for
@@ -392,7 +460,9 @@ def test_the_prompt_may_tell_each_region_its_text(tiny_stylizer: Stylizer) -> No
         "background": None, "portrait": "watercolor painting", "sky": "a painting",
     }  # fmt: skip
     with pytest.raises(InputError, match="background"):
-        tiny_stylizer.steps(tiny.picture(), "person: fire", config=QUICK)
+        tiny_stylizer.steps(tiny.picture(), "person: fire; sky: fire", config=QUICK, mask=masks)
+    with pytest.raises(InputError, match=r"regions\.portrait\.prompt"):
+        tiny_stylizer.steps(tiny.picture(), "person: fire; background: fire", config=quick(regions=regions), mask=masks)
     other = tiny_stylizer.steps(tiny.picture(), "fire: a painting", config=QUICK, mask=PEOPLE)  # no region's name
     assert len(other.run.directions) == 1
 
@@ -408,11 +478,14 @@ def test_a_form_a_body_and_flags_name_masks_alike() -> None:
         with pytest.raises(InputError) as caught:
             read_form({"photo": b"p", "prompt": b"fire", name: b"m"}, None)
         assert caught.value.field == name
-    from argparse import Namespace
-    from pathlib import Path
-
+    for twice in ("mask.portrait", "mask.person"):
+        with pytest.raises(InputError, match="second mask of portrait"):
+            read_form({"photo": b"p", "prompt": b"fire", "mask": b"m", twice: b"n"}, None)
+    with pytest.raises(InputError, match="in JSON"):
+        read_body({"photo": "cA==", "prompt": "fire", "mask.sky": "cw=="}, "", None)
     assert masks_of(Namespace(masks=["m.png", "sky=s.png"])) == {"portrait": Path("m.png"), "sky": Path("s.png")}
     assert masks_of(Namespace(masks=[])) is None
-    for wrong in (["a.png", "person=b.png"], ["Sky=s.png"], ["background=b.png"]):
+    assert masks_of(Namespace(masks=["a" * 300 + "=b.png"])) == {"portrait": Path("a" * 300 + "=b.png")}
+    for wrong in (["a.png", "person=b.png"], ["sky="], ["background=b.png"]):
         with pytest.raises(InputError):
             masks_of(Namespace(masks=wrong))

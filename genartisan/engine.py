@@ -127,7 +127,7 @@ class Run:
     @cached_property
     def content(self) -> Tensor:
         """What StyleNet sees of the photo, ``(1, 3, H, W)`` or ``(1, 4, H, W)``, on the device."""
-        return self._content(self.photo, self.regions).to(self.device)
+        return self.seen(self.photo, self.regions).to(self.device)
 
     @cached_property
     def full(self) -> Scale:
@@ -140,7 +140,7 @@ class Run:
         if not self.coarse_steps:
             return self.full
         photo, regions = self._halved()
-        return self._prepared(photo, regions, self.coarse_plan, self._content(photo, regions))
+        return self._prepared(photo, regions, self.coarse_plan, self.seen(photo, regions))
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -163,13 +163,13 @@ class Run:
         if not bool(torch.isfinite(picture).all()):
             raise self.divergence()
         photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
-        if not self.history and self.begins_styled and not self.stylenet.sees_strengths:  # no loss told it of regions
-            strengths = self._strengths(photo, regions).to(picture)
-            picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
         return self.finish(picture, photo, regions)
 
     def finish(self, picture: Tensor, photo: Photo, regions: RegionMap | None) -> Image.Image:
-        """What `finished` makes of a picture of that photo, by the run's settings."""
+        """What `finished` makes of a picture, ``(1, 3, H, W)``, of that photo, by the run's settings."""
+        if not self.history and self.begins_styled and not self.stylenet.sees_strengths:  # no loss told it of regions
+            strengths = self._strengths(photo, regions).to(picture)
+            picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
         strength = None
         if regions is not None and any(self.config.regions[name].strength < 1 for name in regions.names):
             strength = self._weighed([self.config.regions[name].strength for name in regions.names], regions)
@@ -333,16 +333,20 @@ class Run:
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return rendered(self.stylenet, self.content, self._content(large.photo, large.regions))
+            return rendered(self.stylenet, self.content, self.seen(large.photo, large.regions))
 
     def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor) -> Scale:
         masks, rows = self.directions.masks(regions)
         strengths = self._strengths(photo, regions)
         return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths)
 
-    def _content(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """What StyleNet sees of a photo: `content_of` it, on the CPU."""
-        grain = film_grain(photo.size, self.config.grain, self.seed)
+    def seen(self, photo: Photo, regions: RegionMap | None, grain: Tensor | None = None) -> Tensor:
+        """What StyleNet sees of a photo: `content_of` it, on the CPU.
+
+        Args:
+            grain: ``(1, 1, H, W)``; by default the run's own.
+        """
+        grain = film_grain(photo.size, self.config.grain, self.seed) if grain is None else grain
         strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
         portrait = parts = None
         if regions is not None:

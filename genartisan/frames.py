@@ -19,13 +19,12 @@ from PIL import Image
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.engine import finished
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, name_of, naming, read_photo, resized
 from genartisan.motion import shift_between
-from genartisan.regions import NAMES, PORTRAIT, RegionMap
+from genartisan.regions import NAMES, RegionMap
 from genartisan.render import with_held_norms
-from genartisan.scales import content_of, film_grain, strengths_in
+from genartisan.scales import film_grain
 from genartisan.stylenet import MULTIPLE
 from genartisan.stylizer import Stylizer
 
@@ -70,14 +69,12 @@ class Film:
         for frame in few:
             with naming(frame, "frames"):
                 runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
-        self._config = runs[0].config  # the prompt may have told regions their texts
+        self._run = runs[0]
+        self._config = self._run.config  # the prompt may have told regions their texts
         self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
-        self._directions = runs[0].directions
-        self._names = NAMES if runs[0].regions is None else runs[0].regions.names
-        self._sees_strengths = runs[0].stylenet.sees_strengths
-        self._net = with_held_norms(runs[0].stylenet, *(run.content for run in runs))
-        self._device, self._dtype = runs[0].device, runs[0].dtype
-        self._size = runs[0].photo.size
+        self._names = NAMES if self._run.regions is None else self._run.regions.names
+        self._net = with_held_norms(self._run.stylenet, *(run.content for run in runs))
+        self._size = self._run.photo.size
         self._grain = film_grain(self._size, config.grain, seed)
         self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
         self._reference: tuple[Photo, float, float] | None = None  # a frame that this is measured from, and its own
@@ -102,22 +99,10 @@ class Film:
         moved = self._follow(photo)
         regions = self._found(original, photo, moved)
         grain = None if self._grain is None else self._grain.roll((round(self._down), round(self._right)), (2, 3))
-        portrait = parts = strength = None
-        strengths = torch.full_like(photo.pixels[None, :1], 1.0)
-        if regions is not None:
-            portrait = regions.cover()[None, [PORTRAIT]]  # (1, 1, H, W)
-            feather = self._config.feather * max(photo.size) / self._config.size
-            strengths = regions.weighed(strengths_in(self._config, self._names), feather)[None, None]
-            controls = [self._config.regions[name].strength for name in self._names]
-            strength = regions.weighed(controls, feather)[None, None] if min(controls) < 1 else None
-            parts = self._directions.parts(regions, feather)[None] if len(self._directions) > 1 else None
-        seen = strengths if self._sees_strengths else None
-        picture = self._drawn(content_of(photo.pixels[None], grain, portrait, seen, parts))
-        if not self._sees_strengths:
-            picture = torch.lerp(photo.pixels[None], picture, strengths)
+        picture = self._drawn(self._run.seen(photo, regions, grain))
         if not bool(torch.isfinite(picture).all()):
             raise InputError(f"style gives no picture of {name_of(frame)}, but numbers that are none.", "style")
-        return finished(picture, photo, self._config.contrast, self._config.keep_colors, strength)
+        return self._run.finish(picture, photo, regions)
 
     def _follow(self, photo: Photo) -> tuple[int, int]:
         """Notes how far the camera's picture has moved; how many pixels right and down since the last frame.
@@ -154,8 +139,8 @@ class Film:
         height, width = content.shape[-2:]
         left, top = -round(self._right) % MULTIPLE, -round(self._down) % MULTIPLE
         padded = F.pad(content, (left, -(left + width) % MULTIPLE, top, -(top + height) % MULTIPLE), mode="reflect")
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            picture: Tensor = self._net(padded.to(self._device))
+        with torch.autocast(self._run.device.type, self._run.dtype, enabled=self._run.dtype != torch.float32):
+            picture: Tensor = self._net(padded.to(self._run.device))
         return picture.float().cpu()[..., top : top + height, left : left + width]
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     config = preset(arguments.preset, {"size": arguments.size})
     photos = arguments.photos or [default_photos()[0]]
     sweeps, sheet = list[dict[str, Any]](), list[list[tuple[str, Image.Image]]]()
-    total = len(photos) * len(TEXTS) * sum(map(len, SWEEPS.values()))
+    total = len(photos) * arguments.texts * sum(map(len, SWEEPS.values()))
     with tqdm(total=total, unit="picture") as bar:
         for photo in photos:
             for text in TEXTS[: arguments.texts]:

@@ -124,16 +124,16 @@ def text_direction(clip: Clip, prompt: str, source_text: str, negative_prompt: s
     """
     source = text_embedding(clip, source_text)
     direction = _blended(clip, prompt, source)
-    if negative_prompt is not None:
-        unwanted = _blended(clip, negative_prompt, source)
-        direction = direction - unwanted * torch.dot(direction, unwanted).clamp_min(0)
-    return _unit(direction)
+    if negative_prompt is None:
+        return direction
+    unwanted = _blended(clip, negative_prompt, source)
+    return _unit(direction - unwanted * torch.dot(direction, unwanted).clamp_min(0))
 
 
 def _blended(clip: Clip, prompt: str, source: Tensor) -> Tensor:
     """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
-    parts = blend(prompt)
-    return _unit(torch.stack([weight * _unit(text_embedding(clip, text) - source) for weight, text in parts]).sum(0))
+    parts = [(weight, _unit(text_embedding(clip, text) - source)) for weight, text in blend(prompt)]
+    return parts[0][1] if len(parts) == 1 else _unit(torch.stack([weight * each for weight, each in parts]).sum(dim=0))
 
 
 def _unit(difference: Tensor) -> Tensor:

@@ -267,6 +267,11 @@ def write(settings: Settings, results: dict[str, Any], photos: dict[str, Path]) 
     with output.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns(results["pictures"]), lineterminator="\n")
         table.writeheader()
-        table.writerows(results["pictures"])
+        table.writerows({name: cell(value) for name, value in row.items()} for row in results["pictures"])
     output.write_text(as_markdown(blocks, output.parent), encoding="utf-8")
     output.with_suffix(".html").write_text(as_html("Artisan mode against clipstyler mode", blocks), encoding="utf-8")
+
+
+def cell(value: Any) -> Any:
+    """A value of the table; what a spreadsheet would take for a formula is marked as text."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

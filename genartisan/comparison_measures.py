@@ -74,7 +74,8 @@ class Measures:
             numbers |= {f"{part}_{name}": None if measured is None else measured[name] for name in PRESERVATION}
         for name, distance in self.distances.items():
             laid = losses.photo.where(~losses.portrait, picture)  # the picture's people in the photo
-            numbers[f"portrait_{name}"] = distance(losses.photo, laid) if with_people else None
+            seen = with_people and bool(losses.portrait.any())  # a few people may be lost at this size
+            numbers[f"portrait_{name}"] = distance(losses.photo, laid) if seen else None
         return numbers | self._verdict(pair, picture, ~losses.portrait)
 
     def _verdict(self, pair: Pair, picture: Tensor, background: Tensor) -> Row:

@@ -143,6 +143,11 @@ def test_files_agree_with_the_results(settings: comparison.Settings, results: di
     )} == linked  # fmt: skip
 
 
+@pytest.mark.parametrize(("value", "written"), [("=1+1", "'=1+1"), ("@a", "'@a"), ("fire", "fire"), (-0.5, -0.5)])
+def test_no_cell_is_a_formula(value: object, written: object) -> None:
+    assert comparison.cell(value) == written
+
+
 def test_the_html_needs_no_other_file(settings: comparison.Settings, results: dict[str, Any]) -> None:
     text = settings.output.with_suffix(".html").read_text(encoding="utf-8")
     assert text.count('src="data:image/') == text.count("<img ") == 11

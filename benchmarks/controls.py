@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +24,7 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, assignments, merged, preset
 from genartisan.evaluate import default_photos
-from genartisan.evaluation_measures import hardware
+from genartisan.evaluation_measures import provenance
 from genartisan.images import read_photo, resized
 from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
@@ -70,12 +67,7 @@ def main() -> None:
                     if (photo, text) == (photos[0], TEXTS[0]):
                         sheet.append(list(zip((f"{control} {value:g}" for value in values), pictures, strict=True)))
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/controls.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
-        "precision": stylizer.precision,
-        "bundle": stylizer.bundle.name,
-        "seed": SEED,
+        **provenance("benchmarks/controls.py", stylizer, SEED),
         "config": config.model_dump(),
         "moved": {control: moved(sweeps, control) for control in SWEEPS},
         "sweeps": sweeps,

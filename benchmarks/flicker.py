@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.evaluate import default_photos
-from genartisan.evaluation_measures import hardware
+from genartisan.evaluation_measures import provenance
 from genartisan.frames import Film, flicker
 from genartisan.images import read_photo
 from genartisan.sheets import contact_sheet
@@ -56,13 +53,8 @@ def main() -> None:
                 rows += [{"photo": photo.name, "pan": pan, **measured(pan, frames, pictures)}]
                 bar.update()
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/flicker.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
-        "precision": stylizer.precision,
-        "bundle": stylizer.bundle.name,
+        **provenance("benchmarks/flicker.py", stylizer, SEED),
         "prompt": PROMPT,
-        "seed": SEED,
         "medians": {str(pan): medians([row for row in rows if row["pan"] == pan]) for pan in PANS},
         "films": rows,
     }

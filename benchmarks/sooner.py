@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +29,7 @@ from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, StyleConfig
 from genartisan.engine import Run
 from genartisan.evaluate import default_photos
-from genartisan.evaluation_measures import hardware
+from genartisan.evaluation_measures import provenance
 from genartisan.images import to_image
 from genartisan.sheets import contact_sheet
 from genartisan.stylenet import drawn
@@ -114,12 +111,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Image.Image]
             pairs.append({"photo": photo.name, "text": text, "target": target, "runs": runs})
             print(json.dumps({name: run["reached"] for name, run in runs.items() if name != CLIPSTYLER}), flush=True)
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/sooner.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
-        "precision": stylizer.precision,
-        "bundle": stylizer.bundle.name,
-        "seed": SEED,
+        **provenance("benchmarks/sooner.py", stylizer, SEED),
         "settings": {name: config.model_dump() for name, config in configs.items()},
         "summary": {name: summary(pairs, name) for name in configs if name != CLIPSTYLER},
         "pairs": pairs,

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.evaluate import default_photos, prompt_of
-from genartisan.evaluation_measures import hardware
+from genartisan.evaluation_measures import provenance
 from genartisan.images import read_photo, resized
 from genartisan.judge import Judge
 from genartisan.sheets import contact_sheet
@@ -60,12 +57,7 @@ def main() -> None:
                 sheet.append([(f"{styles[0]}\n{styles[1]}", picture)])
                 bar.update()
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/two_texts.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
-        "precision": stylizer.precision,
-        "bundle": stylizer.bundle.name,
-        "seed": SEED,
+        **provenance("benchmarks/two_texts.py", stylizer, SEED),
         "summary": summary(rows),
         "pictures": rows,
     }

@@ -22,9 +22,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from genartisan.config import shown
+from genartisan.config import PERSON, shown
 from genartisan.errors import BundleError
-from genartisan.networks import PERSON, Clip, OpenClip, build
+from genartisan.networks import Clip, OpenClip, build
 from genartisan.start import LearnedStart
 from genartisan.stylenet import StyleNet
 

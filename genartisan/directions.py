@@ -45,9 +45,6 @@ class Directions:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def to(self, device: torch.device) -> Directions:
-        return Directions(self.rows.to(device), self.rows_of, self.whole)
-
     def masks(self, regions: RegionMap | None) -> tuple[Tensor | None, tuple[int, ...]]:
         """What the global losses see: masks ``(G, 1, H, W)``, float32, and the row of each; None masks nothing.
 

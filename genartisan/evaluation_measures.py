@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,18 @@ def _seconds_of(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
+
+
+def provenance(script: str, stylizer: Stylizer, seed: int) -> dict[str, Any]:
+    """What stands with every number that a script measured: when, how, on what and with which networks."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", script, *sys.argv[1:]]),
+        "hardware": hardware(stylizer.device),
+        "precision": stylizer.precision,
+        "bundle": stylizer.bundle.name,
+        "seed": seed,
+    }
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

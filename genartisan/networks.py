@@ -26,7 +26,6 @@ VOC_CLASSES = (
     "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-PERSON = "person"  # the class of FCN's that is portrait
 
 
 TEMPLATE_TOKENS = 9  # of the longest of the 79 templates, around the prompt

@@ -1,6 +1,7 @@
 """What each control moves, and what it leaves alone: every one swept over its range, the others as they are.
 
     python benchmarks/controls.py --size 256
+    python benchmarks/controls.py --size 256 --set lambda_pixel=0 --out benchmarks/results/controls_no_pixel.json
 
 Photos with people, by their exact masks or FCN's. Change is the mean absolute difference from the photo, of colours
 from 0 to 1, inside the portrait and outside. For strength, Spearman's rank correlation with the change of its own
@@ -17,20 +18,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
+from portraits import SEED, Portrait, Studio, add_flags
 from scipy.stats import spearmanr
 from torch import Tensor
-from tqdm import tqdm
 
-from genartisan.bundle import Bundle
-from genartisan.config import StyleConfig, assignments, merged, preset
-from genartisan.evaluate import default_photos
+from genartisan.config import assignments, merged
+from genartisan.evaluation_jobs import Job
 from genartisan.evaluation_measures import provenance
-from genartisan.images import read_photo, resized
+from genartisan.images import to_image
 from genartisan.sheets import contact_sheet
-from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
-SEED = 0
 TEXTS = ("The Starry Night by Vincent van Gogh", "Watercolor painting", "Fire")
 SWEEPS: dict[str, tuple[float, ...]] = {
     "regions.portrait.share": (0.0, 0.1, 0.2, 0.4, 0.8),
@@ -52,23 +50,30 @@ class Point(NamedTuple):
 
 def main() -> None:
     arguments = parse()
-    stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, styles={})
-    config = preset(arguments.preset, {"size": arguments.size})
-    photos = arguments.photos or [default_photos()[0]]
+    studio = Studio(arguments)
+    portraits, texts = studio.portraits(), TEXTS[: arguments.texts]
+    jobs = {
+        (portrait.subject.name, text, control): jobs_of(studio, portrait, text, control)
+        for portrait in portraits
+        for text in texts
+        for control in SWEEPS
+    }
+    studio.make([job for swept in jobs.values() for job in swept])
     sweeps, sheet = list[dict[str, Any]](), list[list[tuple[str, Image.Image]]]()
-    total = len(photos) * arguments.texts * sum(map(len, SWEEPS.values()))
-    with tqdm(total=total, unit="picture") as bar:
-        for photo in photos:
-            for text in TEXTS[: arguments.texts]:
-                for control, values in SWEEPS.items():
-                    points, pictures = swept(stylizer, photo, text, config, control, values, bar)
-                    found = {"points": [point._asdict() for point in points], **correlations(control, points)}
-                    sweeps.append({"photo": photo.name, "text": text, "control": control, **found})
-                    if (photo, text) == (photos[0], TEXTS[0]):
-                        sheet.append(list(zip((f"{control} {value:g}" for value in values), pictures, strict=True)))
+    for portrait in portraits:
+        for text in texts:
+            for control, values in SWEEPS.items():
+                pictures = [studio.picture(job).pixels for job in jobs[portrait.subject.name, text, control]]
+                told = [changes(portrait.photo.pixels, picture, portrait.people) for picture in pictures]
+                points = [Point(value, *change) for value, change in zip(values, told, strict=True)]
+                found = {"points": [point._asdict() for point in points], **correlations(control, points)}
+                sweeps.append({"photo": portrait.subject.photo.name, "text": text, "control": control, **found})
+                if (portrait, text) == (portraits[0], texts[0]):
+                    captions = (f"{control.removeprefix('regions.')}\n{value:g}" for value in values)
+                    sheet.append(list(zip(captions, map(to_image, pictures), strict=True)))
     result = {
-        **provenance("benchmarks/controls.py", stylizer, SEED),
-        "config": config.model_dump(),
+        **provenance("benchmarks/controls.py", studio.stylizer, SEED),
+        "config": studio.config.model_dump(),
         "moved": {control: moved(sweeps, control) for control in SWEEPS},
         "sweeps": sweeps,
     }
@@ -82,32 +87,22 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=256, help="long side in pixels")
-    parser.add_argument("--photos", nargs="+", type=Path, help="with people (default: the astronaut)")
+    add_flags(parser, HERE / "results" / "controls.json")
     parser.add_argument("--texts", type=int, default=len(TEXTS), choices=range(1, len(TEXTS) + 1), metavar="N")
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--bundle", default="embedded")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "controls.json")
     return parser.parse_args()
 
 
-def swept(
-    stylizer: Stylizer, photo: Path, text: str, config: StyleConfig, control: str, values: Sequence[float], bar: Any
-) -> tuple[list[Point], list[Image.Image]]:
-    """The change of a photo's picture at each value of one control, and the pictures."""
-    small = resized(read_photo(photo), config.size)
-    portrait = stylizer.regions(read_photo(photo)).resized(small.size).portrait
-    points, pictures = [], []
-    for value in values:
-        bar.set_postfix_str(f"{photo.stem}, {text[:16]}, {control} {value:g}")
-        changed = config.updated(assignments([f"{control}={value}"]))
-        picture = stylizer(photo, text, config=changed, seed=SEED).image
-        points.append(Point(value, *changes(small.pixels, read_photo(picture).pixels, portrait)))
-        pictures.append(picture)
-        bar.update()
-    return points, pictures
+def jobs_of(studio: Studio, portrait: Portrait, text: str, control: str) -> list[Job]:
+    """The pictures of a sweep, one for each value of its control."""
+    return [
+        studio.job(
+            portrait,
+            f"{control.replace('.', '_')}_{value:g}_{text.split()[-1].lower()}",
+            text,
+            studio.config.updated(assignments([f"{control}={value}"])),
+        )
+        for value in SWEEPS[control]
+    ]
 
 
 def changes(photo: Tensor, picture: Tensor, portrait: Tensor) -> tuple[float, float]:

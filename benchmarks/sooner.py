@@ -1,13 +1,15 @@
 """How much sooner preset `fast` reaches the loss that CLIPstyler's settings end with, and what each of its parts saves.
 
     python benchmarks/sooner.py --size 256 --pairs 8
-    python benchmarks/sooner.py --size 256 --pairs 3 --parts
+    python benchmarks/sooner.py --size 256 --pairs 3 --parts --resume
 
 Pictures are compared by the paper's total loss, always the same: the mean over four sets of its 64 patches, drawn once
 from a seed of their own, on the picture at its full size. CLIPstyler's settings run to their end; of each other run is
 noted where its loss is as low. The clock stops while a picture is looked at. Half of the pairs have texts that ask for
-three styles at once, which the learned start never met; it met none of the photos. The JSON, its plot and a sheet of
-the pictures go to benchmarks/results.
+three styles at once, which the learned start never met; it met none of the photos. A judge, which had no part in
+making the pictures, says of draft, `fast` and CLIPstyler's settings whether they show a style that the text asks for.
+The JSON, its plot and a sheet of the pictures go to benchmarks/results. Each pair is kept in the working folder as soon
+as it is done, and with --resume not measured again on the same machine.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,13 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from genartisan.bundle import Bundle
+from genartisan.bundle import MANIFEST, Bundle, resolve, sha256
 from genartisan.config import PRESETS, StyleConfig
 from genartisan.engine import Run
 from genartisan.evaluate import default_photos
-from genartisan.evaluation_measures import provenance
-from genartisan.images import to_image
+from genartisan.evaluation_measures import hardware, provenance
+from genartisan.images import read_photo
+from genartisan.judge import Judge
 from genartisan.sheets import contact_sheet
 from genartisan.stylenet import drawn
 from genartisan.stylizer import Stylizer
@@ -38,11 +41,16 @@ from genartisan.stylizer import Stylizer
 HERE = Path(__file__).resolve().parent
 SEED = 0
 CLIPSTYLER = "CLIPstyler's settings"
-TEXTS = (
-    "The Starry Night by Vincent van Gogh", "fire, mosaic and purple", "Watercolor painting",
-    "a mix of neon light, stone wall and pop art", "Sketch with black pencil", "cubism, snow and gold",
-    "Stained glass", "charcoal with autumn leaves and pixel art",
-)  # fmt: skip
+TEXTS = {
+    "The Starry Night by Vincent van Gogh": ("the starry night by vincent van gogh",),
+    "fire, mosaic and purple": ("fire", "mosaic tiles"),
+    "Watercolor painting": ("watercolor painting",),
+    "a mix of neon light, stone wall and pop art": ("neon light", "stone wall", "pop art"),
+    "Sketch with black pencil": ("sketch with black pencil",),
+    "cubism, snow and gold": ("cubism", "snow and ice", "golden"),
+    "Stained glass": ("stained glass",),
+    "charcoal with autumn leaves and pixel art": ("charcoal drawing", "autumn leaves", "pixel art"),
+}  # and the styles that each asks for, by the judge's names
 EVERY = {CLIPSTYLER: 100}  # steps between two looks at a picture, where they are not those of `looks`
 SETS = 4  # of patches, by which a picture is measured: of 64, each that passes the threshold is a jump
 
@@ -50,11 +58,15 @@ SETS = 4  # of patches, by which a picture is measured: of 64, each that passes 
 PARTS: dict[str, tuple[str, ...]] = {
     "learned start": ("start",),
     "16 patches": ("patches",),
-    "coarse to fine": ("coarse_share",),
     "learning rate": ("learning_rate", "halve_every"),
+    "margin": ("threshold",),
     "grain": ("grain",),
 }
-ALL_PATCHES = "fast, 64 patches, all at full size"
+DROPPED: dict[str, dict[str, Any]] = {"coarse to fine": {"coarse_share": 0.5}}  # tried, and no part of it
+ALL_PATCHES = "fast, 64 patches"
+JUDGED = ("draft", "fast", CLIPSTYLER)
+
+Pictures = dict[str, Image.Image]
 
 
 def main() -> None:
@@ -75,6 +87,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=400, help="of CLIPstyler's settings")
     parser.add_argument("--parts", action="store_true", help="each part of `fast` alone, and `fast` without each")
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
+    parser.add_argument("--judge", type=Path, default=HERE.parent / "tests" / "judge")
+    parser.add_argument("--work", type=Path, default="out/sooner", help="folder of finished pairs")
+    parser.add_argument("--resume", action="store_true", help="keep the pairs that are measured already")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/sooner[_parts]_DEVICE_SIZE.json)")
@@ -84,39 +99,93 @@ def parse() -> argparse.Namespace:
 def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Image.Image]:
     """Every pair under every setting, pair by pair: so all settings have the machine in the same state."""
     stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, prompt_bytes=0)
-    name = f"sooner{'_parts' if arguments.parts else ''}_{stylizer.device.type}_{arguments.size}.json"
-    arguments.out = arguments.out or HERE / "results" / name
-    warm_up(stylizer, arguments.size)
+    judge = Judge.load(arguments.judge)
+    name = f"sooner{'_parts' if arguments.parts else ''}_{stylizer.device.type}_{arguments.size}"
+    arguments.out = arguments.out or HERE / "results" / f"{name}.json"
     configs = settings(arguments.size, arguments.steps, arguments.parts)
+    measured_by = {
+        "settings": {name: config.model_dump() for name, config in configs.items()},
+        "bundle": sha256(resolve(arguments.bundle) / MANIFEST),
+        "precision": stylizer.precision,
+        "hardware": hardware(stylizer.device),
+    }
+    warm_up(stylizer, arguments.size)
     photos, pairs, rows = default_photos(), list[dict[str, Any]](), []
     with tqdm(total=arguments.pairs * len(configs), unit="run") as bar:
-        for number in range(arguments.pairs):
-            photo, text = photos[number % len(photos)], TEXTS[number]
-            loss_of = Evaluation(stylizer, photo, text, arguments.size)
-            target, runs = float("-inf"), dict[str, Any]()
-            row = [(photo.stem, to_image(loss_of.run.photo.pixels))]
-            row.append((f"draft\n{text}", stylizer(photo, text, config=draft_of(configs["fast"])).image))
-            for name, config in configs.items():
-                bar.set_postfix_str(f"{photo.stem}, {text[:20]}, {name}")
-                whole = name in (CLIPSTYLER, "fast")
-                runs[name], picture = followed(
-                    stylizer, photo, text, config, loss_of, target, EVERY.get(name, 0), to_the_end=whole
-                )
-                if whole:
-                    row.append((f"{name}, {runs[name]['curve'][-1]['seconds']:.0f} s", picture))
-                if name == CLIPSTYLER:
-                    target = runs[name]["curve"][-1]["loss"]
-                bar.update()
-            rows.append([row[0], row[1], row[3], row[2]])
-            pairs.append({"photo": photo.name, "text": text, "target": target, "runs": runs})
-            print(json.dumps({name: run["reached"] for name, run in runs.items() if name != CLIPSTYLER}), flush=True)
+        for number, text in enumerate(list(TEXTS)[: arguments.pairs]):
+            folder, photo = arguments.work / f"{name}_{number}", photos[number % len(photos)]
+            made_from = {**measured_by, "photo": sha256(photo), "text": text}
+            found = kept(folder, made_from) if arguments.resume else None
+            if found is None:
+                found = one_pair(stylizer, judge, photo, text, configs, bar)
+                keep(folder, made_from, *found)
+            else:
+                bar.update(len(configs))
+            pair, pictures = found
+            pairs.append(pair)
+            rows.append(row_of(photo, pair, pictures))
+            tqdm.write(json.dumps({name: run["reached"] for name, run in pair["runs"].items() if name != CLIPSTYLER}))
     result = {
         **provenance("benchmarks/sooner.py", stylizer, SEED),
-        "settings": {name: config.model_dump() for name, config in configs.items()},
+        "settings": measured_by["settings"],
         "summary": {name: summary(pairs, name) for name in configs if name != CLIPSTYLER},
+        "style_named": {name: sum(pair["named"][name] for pair in pairs) for name in JUDGED},
         "pairs": pairs,
     }
     return result, contact_sheet(rows)
+
+
+def one_pair(
+    stylizer: Stylizer, judge: Judge, photo: Path, text: str, configs: Mapping[str, StyleConfig], bar: tqdm[Any]
+) -> tuple[dict[str, Any], Pictures]:
+    """A pair under every setting, CLIPstyler's first, whose last loss is what the others are to reach."""
+    size = configs[CLIPSTYLER].size
+    loss_of, target, runs = Evaluation(stylizer, photo, text, size), float("-inf"), dict[str, Any]()
+    pictures = {"draft": stylizer(photo, text, config=draft_of(configs["fast"]), seed=SEED).image}
+    for name, config in configs.items():
+        bar.set_postfix_str(f"{photo.stem}, {text[:20]}, {name}")
+        runs[name], picture = followed(
+            stylizer, photo, text, config, loss_of, target, EVERY.get(name, 0), to_the_end=name in JUDGED
+        )
+        if name in JUDGED:
+            pictures[name] = picture
+        if name == CLIPSTYLER:
+            target = runs[name]["curve"][-1]["loss"]
+        bar.update()
+    named = {name: judge.ranking(read_photo(pictures[name]).pixels)[0][0] in TEXTS[text] for name in JUDGED}
+    return {"photo": photo.name, "text": text, "target": target, "named": named, "runs": runs}, pictures
+
+
+def keep(folder: Path, made_from: dict[str, Any], pair: dict[str, Any], pictures: Pictures) -> None:
+    """Writes a pair down; its JSON last, so that a folder that has one is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "pair.json"
+    record.unlink(missing_ok=True)
+    for number, name in enumerate(JUDGED):
+        pictures[name].save(folder / f"{number}.png")
+    partial = record.with_suffix(".partial")
+    partial.write_text(json.dumps({"made_from": made_from, "pair": pair}), encoding="utf-8")
+    partial.replace(record)
+
+
+def kept(folder: Path, made_from: dict[str, Any]) -> tuple[dict[str, Any], Pictures] | None:
+    """The pair of a folder, if this very machine has measured it there, under these settings."""
+    record = folder / "pair.json"
+    if not record.is_file():
+        return None
+    found = json.loads(record.read_text(encoding="utf-8"))
+    if found["made_from"] != made_from:
+        return None
+    return found["pair"], {name: Image.open(folder / f"{number}.png") for number, name in enumerate(JUDGED)}
+
+
+def row_of(photo: Path, pair: dict[str, Any], pictures: Pictures) -> list[tuple[str, Image.Image]]:
+    """Photo, draft, `fast`, CLIPstyler's settings: captions say seconds, and what the judge thinks."""
+    row = [(f"{photo.stem}\n{pair['text']}", Image.open(photo))]
+    for name in JUDGED:
+        seconds = f", {pair['runs'][name]['curve'][-1]['seconds']:.0f} s" if name in pair["runs"] else ""
+        row.append((f"{name}{seconds}\n{'named' if pair['named'][name] else 'not named'} by the judge", pictures[name]))
+    return row
 
 
 def warm_up(stylizer: Stylizer, size: int) -> None:
@@ -128,7 +197,7 @@ def warm_up(stylizer: Stylizer, size: int) -> None:
 
 def draft_of(config: StyleConfig) -> StyleConfig:
     """The same without a step."""
-    return config.updated({"steps": 0, "coarse_share": 0.0})
+    return config.updated({"steps": 0})
 
 
 def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
@@ -137,11 +206,14 @@ def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
     fast = {name: value for name, value in PRESETS["fast"].items() if name not in ("size", "regions")}
     chosen = {CLIPSTYLER: paper, "fast": paper.updated(fast)}
     alone = {name: {key: fast[key] for key in keys} for name, keys in PARTS.items()}
-    chosen[ALL_PATCHES] = chosen["fast"].updated({"patches": paper.patches, "coarse_share": 0.0})
+    chosen[ALL_PATCHES] = chosen["fast"].updated({"patches": paper.patches})
     if with_parts:
         for name, keys in PARTS.items():
             chosen[f"{name} alone"] = paper.updated(alone[name])
             chosen[f"fast without {name}"] = paper.updated({k: v for k, v in fast.items() if k not in keys})
+        for name, changes in DROPPED.items():
+            chosen[f"{name} alone"] = paper.updated(changes)
+            chosen[f"fast with {name}"] = chosen["fast"].updated(changes)
     return chosen
 
 

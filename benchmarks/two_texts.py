@@ -2,16 +2,17 @@
 
     python benchmarks/two_texts.py --size 384
 
-People and background of each photo get styles of their own; the judge, which had no part in making the pictures, looks
-at either alone. A seam is told by the gradient's energy, the mean square of the luminance's differences, within
-`BAND` pixels of the outline over that further away, against the same ratio of the photo. The JSON and a sheet go to
-benchmarks/results.
+People and background of each photo get styles of their own: each style once, in pairs drawn by lot. The judge, which
+had no part in making the pictures, looks at either region alone. A seam is told by the gradient's energy, the mean
+square of the luminance's differences, within `BAND` pixels of the outline over that further away, against the same
+ratio of the photo. The JSON and a sheet, two rows a photo, go to benchmarks/results.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,87 +20,93 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from portraits import SEED, Portrait, Studio, add_flags
 from torch import Tensor
-from tqdm import tqdm
 
-from genartisan.bundle import Bundle
-from genartisan.config import preset
-from genartisan.evaluate import default_photos, prompt_of
+from genartisan.evaluate import prompt_of
 from genartisan.evaluation_measures import provenance
-from genartisan.images import read_photo, resized
+from genartisan.images import to_image
 from genartisan.judge import Judge
 from genartisan.sheets import contact_sheet
-from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
-SEED = 0
-PAIRS = (
-    ("sketch with black pencil", "the starry night by vincent van gogh"), ("watercolor painting", "fire"),
-    ("stained glass", "watercolor painting"), ("fire", "sketch with black pencil"),
-    ("the starry night by vincent van gogh", "stained glass"), ("neon light", "watercolor painting"),
-    ("cubism", "neon light"), ("pop art", "fire"),
-)  # fmt: skip
 BAND = 2  # pixels on either side of the outline
 
 
 def main() -> None:
     arguments = parse()
-    stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, styles={})
-    judge = Judge.load(arguments.judge)
-    rows, sheet = list[dict[str, Any]](), list[list[tuple[str, Image.Image]]]()
-    photos = arguments.photos or [default_photos()[0]]
-    with tqdm(total=len(photos) * len(PAIRS), unit="picture") as bar:
-        for photo in photos:
-            for styles in PAIRS:
-                row, picture = measured(stylizer, judge, photo, styles, arguments)
-                rows.append(row)
-                sheet.append([(f"{styles[0]}\n{styles[1]}", picture)])
-                bar.update()
+    studio, judge = Studio(arguments), Judge.load(arguments.judge)
+    pairs = pairs_of(judge.classes)[: arguments.pairs]
+    portraits = studio.portraits()
+    jobs = [
+        (portrait, styles, studio.job(portrait, name_of(styles), prompt_for(styles), studio.config))
+        for portrait in portraits
+        for styles in pairs
+    ]
+    studio.make([job for _, _, job in jobs])
+    rows, cells = list[dict[str, Any]](), []
+    for portrait, styles, job in jobs:
+        picture = studio.picture(job).pixels
+        rows.append(measured(judge, portrait, styles, picture))
+        cells.append(("\n".join(styles), to_image(picture)))
     result = {
-        **provenance("benchmarks/two_texts.py", stylizer, SEED),
+        **provenance("benchmarks/two_texts.py", studio.stylizer, SEED),
+        "config": studio.config.model_dump(),
         "summary": summary(rows),
         "pictures": rows,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    four = [[cell for row in sheet[start : start + 4] for cell in row] for start in range(0, len(sheet), 4)]
-    contact_sheet(four).save(arguments.out.with_suffix(".jpg"), quality=88)
+    columns = -(-len(pairs) // 2)
+    sheet = [
+        cells[first:last]
+        for start in range(0, len(cells), len(pairs))
+        for first, last in ((start, start + columns), (start + columns, start + len(pairs)))
+        if first < last
+    ]
+    contact_sheet(sheet, side=192).save(arguments.out.with_suffix(".jpg"), quality=88)
     print(json.dumps(result["summary"], indent=1))
     print(arguments.out)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=384, help="long side in pixels")
-    parser.add_argument("--photos", nargs="+", type=Path, help="with people (default: the astronaut)")
-    parser.add_argument("--feather", type=float, default=8.0, help="pixels")
-    parser.add_argument("--preset", default="fast")
-    parser.add_argument("--judge", type=Path, default="tests/judge")
-    parser.add_argument("--bundle", default="embedded")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "two_texts.json")
+    add_flags(parser, HERE / "results" / "two_texts.json")
+    parser.add_argument("--pairs", type=int, default=13, help="of styles; 13 take every style once")
+    parser.add_argument("--judge", type=Path, default=HERE.parent / "tests" / "judge")
     return parser.parse_args()
 
 
-def measured(
-    stylizer: Stylizer, judge: Judge, photo: Path, styles: tuple[str, str], arguments: argparse.Namespace
-) -> tuple[dict[str, Any], Image.Image]:
-    """A picture whose people have the first style and whose background the second, and what is measured of it."""
-    config = preset(arguments.preset, {"size": arguments.size, "feather": arguments.feather})
-    small = resized(read_photo(photo), arguments.size)
-    portrait = stylizer.regions(read_photo(photo)).resized(small.size).portrait
-    prompt = f"person: {prompt_of(styles[0])}; background: {prompt_of(styles[1])}"
-    picture = stylizer(photo, prompt, config=config, seed=SEED).image
-    pixels = read_photo(picture).pixels
-    places = [
-        [name for name, _ in judge.ranking(pixels, mask)].index(style) + 1
-        for style, mask in zip(styles, (portrait, ~portrait), strict=True)
-    ]
-    ratio = seam(pixels, portrait) / seam(small.pixels, portrait)
-    row = {"photo": photo.name, "portrait": styles[0], "background": styles[1], "places": places}
-    return {**row, "seam_over_photo": round(ratio, 3)}, picture
+def pairs_of(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Each style once, two by two, by lot."""
+    styles = sorted(name for name in classes if name != "photo")
+    random.Random(SEED).shuffle(styles)
+    return list(zip(styles[::2], styles[1::2], strict=False))
+
+
+def prompt_for(styles: tuple[str, str]) -> str:
+    """The first style for the people, the second for the rest."""
+    return f"person: {prompt_of(styles[0])}; background: {prompt_of(styles[1])}"
+
+
+def name_of(styles: tuple[str, str]) -> str:
+    return "_and_".join(style.replace(" ", "_") for style in styles)
+
+
+def measured(judge: Judge, portrait: Portrait, styles: tuple[str, str], picture: Tensor) -> dict[str, Any]:
+    """What the judge says of people and background of a picture, and how strong its seam is."""
+    masks = portrait.people, ~portrait.people
+    rankings = [[name for name, _ in judge.ranking(picture, mask)] for mask in masks]
+    ratio = seam(picture, portrait.people) / seam(portrait.photo.pixels, portrait.people)
+    return {
+        "photo": portrait.subject.photo.name,
+        "kind": portrait.subject.kind,
+        "portrait": styles[0],
+        "background": styles[1],
+        "places": [names.index(style) + 1 for names, style in zip(rankings, styles, strict=True)],
+        "taken_for": [names[0] for names in rankings],
+        "seam_over_photo": round(ratio, 3),
+    }
 
 
 def seam(picture: Tensor, region: Tensor) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from genartisan.config import StyleConfig, assignments
 from genartisan.embedded.styles import STYLES
+from genartisan.evaluation_jobs import Job
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
@@ -51,9 +55,38 @@ def test_a_seam_is_told_from_strokes() -> None:
     torch.testing.assert_close(middle, torch.full_like(middle, 1 / 64**2))
 
 
-def test_pairs_are_of_two_styles_that_the_judge_knows() -> None:
-    assert len(two_texts.PAIRS) >= 8
-    assert all(set(pair) <= set(STYLES) and len(set(pair)) == 2 for pair in two_texts.PAIRS)
+def test_every_style_has_one_partner() -> None:
+    pairs = two_texts.pairs_of(("photo", *STYLES))
+    assert sorted(style for pair in pairs for style in pair) == sorted(STYLES)
+    assert pairs == two_texts.pairs_of(("photo", *reversed(STYLES)))
+
+
+def run(script: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> dict[str, Any]:
+    out = folder / "told.json"
+    flags = ["--size", "96", "--scenes", "1", "--processes", "1", "--resume", "--work", str(folder), "--out", str(out)]
+    settings = ["steps=2", "patches=2", "patch_size=32", "feather=0"]
+    monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *flags, *more, "--set", *settings])
+    script.main()
+    Image.open(out.with_suffix(".jpg")).verify()
+    return dict(json.loads(out.read_text(encoding="utf-8")))
+
+
+def test_two_texts_are_judged_region_by_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = run(two_texts, tmp_path, monkeypatch, "--pairs", "1")
+    assert [row["kind"] for row in told["pictures"]] == ["selfie", "selfie", "tour photo"]
+    assert all(1 <= place <= len(STYLES) + 1 for row in told["pictures"] for place in row["places"])
+    assert (told["summary"]["pictures"], told["config"]["steps"], told["config"]["size"]) == (3, 2, 96)
+
+
+def test_a_control_s_pictures_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controls, "SWEEPS", {"regions.background.strength": (0.0, 1.0)})
+    monkeypatch.setattr(controls, "draw", lambda sweeps, path: None)  # panels for all controls
+    told = run(controls, tmp_path, monkeypatch, "--texts", "1")
+    assert told["moved"]["regions.background.strength"]["least_rank_correlation"] == 1
+    for sweep in told["sweeps"]:
+        assert sweep["points"][0]["background"] < 1e-3 < sweep["points"][1]["background"]
+    monkeypatch.setattr(Job, "make", lambda *arguments: pytest.fail("it was made already"))
+    assert run(controls, tmp_path, monkeypatch, "--texts", "1")["sweeps"] == told["sweeps"]
 
 
 def test_a_region_counts_by_its_own_style() -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, StyleConfig
 from genartisan.evaluate import default_photos
 from genartisan.frames import flicker
 from genartisan.images import read_photo
+from genartisan.judge import Judge
 from genartisan.stylizer import Stylizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
@@ -25,12 +28,56 @@ import sooner
 def test_the_parts_are_all_that_fast_changes() -> None:
     """But for what concerns people and the finished picture, and how long it runs."""
     named = {key for keys in sooner.PARTS.values() for key in keys}
-    assert named | {"size", "steps", "contrast", "lambda_pixel"} == set(PRESETS["fast"])
+    assert named | {"size", "steps", "contrast", "lambda_pixel", "feather", "regions"} == set(PRESETS["fast"])
     chosen = sooner.settings(128, 400, with_parts=True)
     assert chosen[sooner.CLIPSTYLER] == StyleConfig(mode="clipstyler", size=128, steps=400)
     assert chosen["16 patches alone"] == chosen[sooner.CLIPSTYLER].updated({"patches": 16})
     assert chosen["fast without 16 patches"] == chosen["fast"].updated({"patches": 64})
+    assert chosen["fast with coarse to fine"] == chosen["fast"].updated({"coarse_share": 0.5})
     assert {config.size for config in chosen.values()} == {128}
+
+
+def test_a_finished_pair_is_kept_and_another_machine_measures_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured = list[str]()
+
+    def pair(stylizer: Any, judge: Any, photo: Path, text: str, configs: Any, bar: Any) -> tuple[Any, Any]:
+        measured.append(text)
+        bar.update(len(configs))
+        named = {name: name != "draft" for name in sooner.JUDGED}
+        runs = {name: run(10.0 * (number + 1), 50.0, True) for number, name in enumerate(configs)}
+        told = {"photo": photo.name, "text": text, "target": 50.0, "named": named, "runs": runs}
+        return told, {name: Image.new("RGB", (8, 8), "red") for name in sooner.JUDGED}
+
+    def result(*more: str) -> Any:
+        flags = ["--pairs", "2", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "told.json"), *more]
+        monkeypatch.setattr(sys, "argv", ["sooner.py", *flags])
+        sooner.main()
+        return json.loads((tmp_path / "told.json").read_text())
+
+    monkeypatch.setattr(sooner, "one_pair", pair)
+    monkeypatch.setattr(sooner, "warm_up", lambda stylizer, size: None)
+    first = result()
+    assert first["style_named"] == {"draft": 0, "fast": 2, sooner.CLIPSTYLER: 2}
+    assert len(measured) == 2
+    (tmp_path / "work" / "sooner_cpu_256_1" / "pair.json").unlink()  # as if it had been cut off
+    again = result("--resume")
+    first_two = [*sooner.TEXTS][:2]
+    assert measured == [*first_two, first_two[1]]
+    assert (again["pairs"], again["summary"]) == (first["pairs"], first["summary"])
+    monkeypatch.setattr(sooner, "hardware", lambda device: {"processor": "another"})
+    result("--resume")
+    assert len(measured) == 5
+    result()
+    assert len(measured) == 7
+    for suffix in (".jpg", ".png"):
+        Image.open((tmp_path / "told").with_suffix(suffix)).verify()
+
+
+def test_the_styles_of_a_text_are_the_judges() -> None:
+    judge = Judge.load(Path(__file__).parent / "judge")
+    assert {style for styles in sooner.TEXTS.values() for style in styles} <= set(judge.classes)
 
 
 def test_looks_end_with_the_last_step() -> None:

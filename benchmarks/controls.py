@@ -22,7 +22,8 @@ from portraits import SEED, Portrait, Studio, add_flags
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from genartisan.config import assignments, merged
+from genartisan.checks import merged
+from genartisan.config import assignments
 from genartisan.evaluation_jobs import Job
 from genartisan.evaluation_measures import provenance
 from genartisan.images import to_image

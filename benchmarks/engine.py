@@ -41,11 +41,13 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.demo import PHOTO
-from genartisan.engine import PHASES, step_together
+from genartisan.device import PRECISIONS
+from genartisan.engine import PHASES
 from genartisan.evaluation_measures import hardware
 from genartisan.graphs import WORTH
 from genartisan.patches import plan
-from genartisan.stylizer import PRECISIONS, Stylizer
+from genartisan.stylizer import Stylizer
+from genartisan.together import step_together
 
 if TYPE_CHECKING:
     from clipstyler import TheirClip

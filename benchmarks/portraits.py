@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from genartisan.checks import merged
 from genartisan.comparison_subjects import Subject, drawn, found_in
-from genartisan.config import StyleConfig, assignments, merged, preset
+from genartisan.config import StyleConfig, assignments, preset
 from genartisan.evaluate import default_photos
 from genartisan.evaluation_jobs import Job, Machine, make_all
 from genartisan.images import Photo, read_mask, read_photo, resized

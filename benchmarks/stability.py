@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, assignments, preset
+from genartisan.device import PRECISIONS
 from genartisan.evaluation_measures import hardware
-from genartisan.stylizer import PRECISIONS, Stylizer
+from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
 SIDES = (64, 96, 128, 192, 256)  # of a photo, in pixels

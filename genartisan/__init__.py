@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from genartisan.config import PRESETS, StyleConfig, preset
     from genartisan.engine import Step
     from genartisan.errors import BundleError, GenartisanError, InputError
-    from genartisan.stylizer import Result, Stylizer
+    from genartisan.stylization import Result
+    from genartisan.stylizer import Stylizer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,7 +31,8 @@ _HOMES = {
     "config": ("PRESETS", "StyleConfig", "preset"),
     "engine": ("Step",),
     "errors": ("BundleError", "GenartisanError", "InputError"),
-    "stylizer": ("Result", "Stylizer"),
+    "stylization": ("Result",),
+    "stylizer": ("Stylizer",),
 }
 
 

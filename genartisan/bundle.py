@@ -22,7 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
-from genartisan.config import PERSON, shown
+from genartisan.checks import PERSON, shown
 from genartisan.errors import BundleError
 from genartisan.networks import Clip, OpenClip, build
 from genartisan.start import LearnedStart

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genartisan.archive import VERSION
-from genartisan.config import PERSON, PORTRAIT, PRESETS, StyleConfig, from_params
+from genartisan.checks import PERSON, PORTRAIT
+from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
 from genartisan.errors import GenartisanError, InputError, ServeError, WeightsError
 from genartisan.flags import (

@@ -17,7 +17,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from genartisan.access import Access
-from genartisan.config import check_prompt
+from genartisan.checks import check_prompt
 from genartisan.endpoint import MODEL, TIMEOUT, URL
 from genartisan.errors import BusyError, InputError, LateError, ServeError
 from genartisan.events import MEDIA_TYPE as EVENTS

@@ -19,13 +19,14 @@ from typing import Any
 
 from genartisan import perceptual
 from genartisan.bundle import sha256
+from genartisan.checks import BACKGROUND, PORTRAIT, check_prompt, shown
 from genartisan.comparison_drawings import Drawing, draw_all
 from genartisan.comparison_findings import findings, targets
 from genartisan.comparison_jobs import Entry, Pair, ablated, ablation_pairs, compared
 from genartisan.comparison_measures import Measures, columns
 from genartisan.comparison_report import blocks_of
 from genartisan.comparison_subjects import Subject, drawn, found_in
-from genartisan.config import BACKGROUND, PORTRAIT, StyleConfig, check_prompt, from_params, preset_name, shown
+from genartisan.config import StyleConfig, from_params, preset_name
 from genartisan.documents import as_html, as_markdown
 from genartisan.errors import InputError
 from genartisan.evaluate import EXTRAS, check_extras, default_photos, prompt_of

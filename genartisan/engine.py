@@ -8,26 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.profiler import record_function
-from torchvision.transforms.functional import adjust_contrast, rgb_to_grayscale
 
 from genartisan.bundle import Frozen
 from genartisan.config import StyleConfig
 from genartisan.directions import Directions
 from genartisan.errors import DeadlineError, InputError
+from genartisan.finish import finished
 from genartisan.graphs import WORTH, Graphs, Outputs, Take
-from genartisan.images import Photo, to_image
-from genartisan.objective import LOSSES, Objective, descend_together
+from genartisan.images import Photo
+from genartisan.objective import LOSSES, Objective
 from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
-from genartisan.render import rendered
+from genartisan.render import Large, rendered
 from genartisan.scales import Eyes, Scale, content_of, film_grain, halved, prepared, strengths_in
 from genartisan.stylenet import Painter, StyleNet, StyleNets, adam, composed, drawn, layers_of, random_stylenet
 
@@ -63,14 +61,6 @@ class Step:
     def preview(self) -> Image.Image:
         """The picture as this step saw it, at the size of the photo: a coarse step's is enlarged."""
         return self._finish(self._picture)
-
-
-@dataclass(frozen=True)
-class Large:
-    """What a picture larger than the optimised one is drawn from: the photo, and its region map in artisan mode."""
-
-    photo: Photo
-    regions: RegionMap | None
 
 
 @dataclass
@@ -368,64 +358,3 @@ class Run:
     def _feather(self, regions: RegionMap) -> float:
         """Width of the soft edges in a map's own pixels."""
         return self.config.feather * max(regions.size) / self.config.size
-
-
-def step_together(runs: Sequence[Run]) -> list[Step]:
-    """The next step of several runs of one Stylizer, none of which is over; CLIP and VGG see all at once.
-
-    Each run takes the step that it would have taken alone, but for rounding.
-
-    Raises:
-        ValueError: the runs' networks or precisions differ, or their steps are captured.
-    """
-    if any(run.eyes != runs[0].eyes for run in runs) or any(run.graphs is not None for run in runs):
-        raise ValueError("runs that take steps together come from one Stylizer, without graphs")
-    indices = [len(run.history) for run in runs]
-    scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
-    layers = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
-    for run in runs:
-        run.optimizer.zero_grad(set_to_none=True)
-    losses = descend_together(list(zip([run.objective for run in runs], layers, scales, indices, strict=True)))
-    for run, index in zip(runs, indices, strict=True):
-        run.update(index)
-    pictures = [composed(each.detach(), scale.content) for each, scale in zip(layers, scales, strict=True)]
-    return [run.done(picture, own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
-
-
-def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
-    """The steps of several runs that optimise one network, the first run's: one of each, and again, to their ends.
-
-    Raises:
-        ValueError: their steps are captured.
-    """
-    if any(run.graphs is not None for run in runs):
-        raise ValueError("runs that share a network come from a Stylizer without graphs")
-    for run in runs[1:]:
-        run.stylenet, run.optimizer = runs[0].stylenet, runs[0].optimizer
-    for _ in range(max(run.config.steps for run in runs)):
-        for run in runs:
-            yield from islice(run, 1)
-
-
-def finished(
-    picture: Tensor, photo: Photo, contrast: float, keep_colors: bool = False, strength: Tensor | None = None
-) -> Image.Image:
-    """``picture``, ``(1, 3, H, W)``, at the photo's size, with its contrast raised and the photo's alpha put back.
-
-    CLIPstyler's code also stretches each picture to its own extremes when it saves it; its brightness would then depend
-    on single pixels, so that is left out.
-
-    Args:
-        keep_colors: take from it only the luminance (Gatys et al., arXiv 1606.05897, §4.2).
-        strength: how much of the style each pixel shows, 0-1, ``(1, 1, H, W)``; the rest is the photo. None: all.
-    """
-    width, height = photo.size
-    if picture.shape[-2:] != (height, width):
-        picture = F.interpolate(picture, size=(height, width), mode="bicubic")
-    pixels = adjust_contrast(picture[0].clamp(0, 1), contrast)  # (3, H, W)
-    original = photo.pixels.to(pixels)
-    if keep_colors:
-        pixels = (original + rgb_to_grayscale(pixels) - rgb_to_grayscale(original)).clamp(0, 1)
-    if strength is not None:
-        pixels = torch.lerp(original, pixels, strength[0].to(pixels))
-    return to_image(pixels, photo.alpha)

@@ -18,7 +18,8 @@ from typing import Any
 from torch import Tensor
 
 from genartisan.bundle import sha256
-from genartisan.config import StyleConfig, from_params, preset_name, shown
+from genartisan.checks import shown
+from genartisan.config import StyleConfig, from_params, preset_name
 from genartisan.errors import InputError
 from genartisan.evaluation_jobs import Job, Machine, make_all
 from genartisan.evaluation_measures import clip_figures, hardware, megabytes, seconds_to_load, seconds_to_stylise

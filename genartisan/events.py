@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a client need not wait for torch
     from PIL import Image
 
     from genartisan.engine import Step
-    from genartisan.stylizer import Stylization
+    from genartisan.stylization import Stylization
 
 MEDIA_TYPE = "application/x-ndjson"
 PAUSE = 0.2  # seconds between two progress events without a preview; reading the losses of every step slows a GPU

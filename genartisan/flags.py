@@ -6,18 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from genartisan.config import (
-    DEFAULT_PRESET,
-    PORTRAIT,
-    PRESETS,
-    PREVIEW_EVERY,
-    REGION_NAME,
-    StyleConfig,
-    assignments,
-    check_mask_name,
-    merged,
-    shown,
-)
+from genartisan.checks import PORTRAIT, REGION_NAME, check_mask_name, merged, shown
+from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments
 from genartisan.endpoint import READY_WITHIN, STATE
 from genartisan.errors import InputError
 

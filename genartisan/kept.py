@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from genartisan.bundle import READABLE, assembled, home
-from genartisan.config import STYLE_NAME, check_style_name, shown
+from genartisan.checks import STYLE_NAME, check_style_name, shown
 from genartisan.errors import BundleError, InputError
 from genartisan.images import naming, read_photo
 from genartisan.regions import random_regions
@@ -229,7 +229,7 @@ class Making(Iterator["Step"]):
         config: StyleConfig,
         seed: int = 0,
     ) -> None:
-        from genartisan.engine import in_turns
+        from genartisan.together import in_turns
 
         if not 1 <= len(photos) <= MAX_PHOTOS:
             raise InputError(f"photos are {len(photos)}; give 1 to {MAX_PHOTOS}.", "photos")

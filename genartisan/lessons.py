@@ -21,9 +21,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genartisan.bundle import LEARNED_START, MANIFEST, Bundle, link, read_manifest, resolve, sha256, write_bundle
-from genartisan.config import StyleConfig, check_prompt, check_seed, shown
-from genartisan.engine import Run, finished
+from genartisan.checks import check_prompt, check_seed, shown
+from genartisan.config import StyleConfig
+from genartisan.engine import Run
 from genartisan.errors import InputError
+from genartisan.finish import finished
 from genartisan.images import Photo, naming, pictures_in, read_photo, to_image
 from genartisan.patches import plan
 from genartisan.regions import RegionMap, random_regions

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from genartisan.config import MAX_OUTPUT, MAX_PROMPT, StyleConfig, mask_field
+from genartisan.checks import MAX_PROMPT, mask_field
+from genartisan.config import MAX_OUTPUT, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
 from genartisan.region_choice import told_by_region

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 Distance = Callable[[Tensor, Tensor], float]  # of two pictures, RGB in [0, 1], (3, H, W)
-LIBRARY = "torchmetrics"
+LIBRARY, LATEST = "torchmetrics", "torchmetrics.image.dists"  # the second came with release 1.8
+REMEDY = "get it with: pip install 'genartisan[measures]'"
 NEEDED = {"lpips": "AlexNet_Weights", "dists": "VGG16_Weights"}  # torchvision's networks; the rest is in torchmetrics
 
 
 def distances() -> tuple[dict[str, Distance], list[str]]:
     """The distances that can be had without a download, and of each other one, in a sentence, why not."""
     if importlib.util.find_spec(LIBRARY) is None:
-        return {}, [f"LPIPS and DISTS were not measured: {LIBRARY} is not installed."]
+        return {}, [f"LPIPS and DISTS were not measured: {LIBRARY} is not installed; {REMEDY}."]
+    if importlib.util.find_spec(LATEST) is None:
+        return {}, [f"LPIPS and DISTS were not measured: {LIBRARY} {version(LIBRARY)} has no DISTS; {REMEDY}."]
     makers = {"lpips": _lpips, "dists": _dists}
     missing = {name: file for name, file in weight_files().items() if not file.is_file()}
     reasons = [

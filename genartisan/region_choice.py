@@ -7,16 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from genartisan.config import (
-    BACKGROUND,
-    CLASSES,
-    PORTRAIT,
-    PortraitConfig,
-    StyleConfig,
-    check_mask_name,
-    mask_field,
-    merged,
-)
+from genartisan.checks import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, mask_field, merged
+from genartisan.config import PortraitConfig, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import MAX_PIXELS, PictureSource, read_classes, read_mask
 from genartisan.networks import VOC_CLASSES

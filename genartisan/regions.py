@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from genartisan.config import BACKGROUND as BACKGROUND_NAME
-from genartisan.config import PERSON
-from genartisan.config import PORTRAIT as PORTRAIT_NAME
+from genartisan.checks import BACKGROUND as BACKGROUND_NAME
+from genartisan.checks import PERSON
+from genartisan.checks import PORTRAIT as PORTRAIT_NAME
 from genartisan.errors import InputError
 from genartisan.images import Photo, to_image
 from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized

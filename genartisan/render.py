@@ -10,16 +10,27 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genartisan.images import Photo
+from genartisan.regions import RegionMap
 from genartisan.stylenet import MULTIPLE, Painter
 
 TILE = 512  # pixels: the side of what is rendered at a time, without its margins
 MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
+
+
+@dataclass(frozen=True)
+class Large:
+    """What a picture larger than the optimised one is drawn from: the photo, and its region map in artisan mode."""
+
+    photo: Photo
+    regions: RegionMap | None
 
 
 class HeldNorm(nn.Module):

@@ -14,16 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.config import (
-    MAX_STEPS,
-    PORTRAIT,
-    PREVIEW_EVERY,
-    StyleConfig,
-    check_mask_name,
-    check_prompt,
-    from_params,
-    shown,
-)
+from genartisan.checks import PORTRAIT, check_mask_name, check_prompt, shown
+from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, from_params
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
 from genartisan.events import MEDIA_TYPE as EVENTS

@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import genartisan
-from genartisan.config import (
-    DEFAULT_PRESET,
-    MAX_PROMPT,
-    MAX_REGIONS,
-    MAX_SEED,
-    MAX_STEPS,
-    PRESETS,
-    PREVIEW_EVERY,
-    REGION_NAME,
-    StyleConfig,
-)
+from genartisan.checks import MAX_PROMPT, MAX_SEED, REGION_NAME
+from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
 from genartisan.endpoint import MODEL, URL
 from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
 from genartisan.events import MEDIA_TYPE as EVENTS

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
-from genartisan.config import CLASSES, StyleConfig, check_prompt, check_seed, preset_name, shown
-from genartisan.engine import Large, Run, Step
+from genartisan.checks import CLASSES, check_prompt, check_seed, shown
+from genartisan.config import StyleConfig
+from genartisan.device import PRECISIONS, find_device, find_precision
+from genartisan.engine import Run
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
-from genartisan.images import Photo, PictureSource, fitted, read_photo, resized, to_image
+from genartisan.images import Photo, PictureSource, read_photo, resized
 from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
@@ -33,142 +32,12 @@ from genartisan.region_choice import (
     read_masks,
     told_by_region,
 )
-from genartisan.region_report import Explanation, region_plan, region_report
 from genartisan.regions import NAMES, RegionMap, from_classes, segment
+from genartisan.render import Large
+from genartisan.stylization import Begun, Result, Stylization, timed
 from genartisan.text import blend, text_direction
 
-logger = logging.getLogger(__name__)
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-BF16_PAYS = 1.5  # times as fast as fp32, at least: half precision costs some accuracy
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished picture.
-
-    Attributes:
-        image: RGB, or RGBA where the photo has alpha; its long side is ``config.long_side``.
-        report: what was done and measured, ready for JSON.
-    """
-
-    image: Image.Image
-    report: dict[str, Any]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes in memory, about."""
-        width, height = self.image.size
-        return width * height * len(self.image.getbands()) + len(json.dumps(self.report))
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A run whose work has begun.
-
-    Attributes:
-        prompt_cached: whether the prompt's direction was known already.
-        large: makes what the finished picture is drawn from, or None where that is what was optimised.
-    """
-
-    run: Run
-    prompt_cached: bool
-    large: Callable[[], Large | None]
-
-
-class Stylization(Iterator[Step]):
-    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
-
-    Work begins when the first step, or the result, is asked for.
-    """
-
-    def __init__(self, begin: Callable[[], Begun], facts: dict[str, Any], seconds: dict[str, float]) -> None:
-        self._begin, self._facts, self._seconds = begin, facts, seconds
-        self._closed = False
-
-    @cached_property
-    def _begun(self) -> Begun:
-        return self._begin()
-
-    @property
-    def run(self) -> Run:
-        """The run whose steps these are."""
-        return self._begun.run
-
-    @property
-    def prompt_cached(self) -> bool:
-        """Whether the prompt's direction was known already. No part of the report: the picture is the same."""
-        return self._begun.prompt_cached
-
-    def __next__(self) -> Step:
-        if self._closed:
-            raise StopIteration
-        return next(self.run)
-
-    def draft(self) -> Image.Image | None:
-        """What the learned start or the kept style draws in one pass, before the first step; None if neither is used.
-
-        Raises:
-            ValueError: a step has been taken.
-        """
-        if self.run.history:
-            raise ValueError("a draft is there before the first step only; previews come with the steps")
-        return self.run.picture() if self.run.begins_styled else None
-
-    def close(self) -> None:
-        """Ends the optimisation here."""
-        self._closed = True
-        if "_begun" in vars(self):
-            self.run.close()
-
-    def result(self) -> Result:
-        """The picture as it is now, with its report.
-
-        Raises:
-            InputError: the optimisation diverged.
-        """
-        with timed(self._seconds, "render"):
-            image = self.run.picture(self._begun.large())
-        return Result(image, self._report(image))
-
-    def explanation(self) -> Explanation:
-        """What each region will get, without optimising."""
-        run = self.run
-        view = to_image(run.photo.pixels) if run.regions is None else run.regions.overlay(run.photo)
-        facts = {
-            **self._facts,
-            "mode": run.config.mode,
-            "preset": preset_name(run.config),
-            "steps": run.config.steps,
-            "size": list(run.photo.size),
-            "output_size": list(fitted(run.photo.size, run.config.long_side)),
-            "regions": region_plan(run),
-            "warnings": list(run.warnings),
-        }
-        self.close()
-        return Explanation(view, facts)
-
-    def _report(self, image: Image.Image) -> dict[str, Any]:
-        run = self.run
-        losses = run.losses()
-        total = time.perf_counter() - run.began
-        seconds = {"total": total, **self._seconds, "optimise": total - sum(self._seconds.values())}
-        return {
-            **self._facts,
-            "mode": run.config.mode,
-            "preset": preset_name(run.config),
-            "seed": run.seed,
-            "steps": len(losses),
-            "size": list(image.size),
-            "device": str(run.device),
-            "seconds": {name: round(value, 3) for name, value in seconds.items()},
-            "losses": losses[-1] if losses else {},
-            "history": [{"step": step, **values} for step, values in enumerate(losses, start=1)],
-            "regions": region_report(run),
-            "warnings": list(run.warnings),
-            "config": run.config.model_dump(),
-        }
 
 
 class Stylizer:
@@ -371,69 +240,3 @@ class Stylizer:
             raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
         self._directions.put(key, direction, direction.nbytes + len(key))
         return direction, False
-
-
-@contextmanager
-def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Notes under ``phase`` how long its block took."""
-    began = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - began
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name, or the best there is for ``auto``.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    if name == "auto":
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(best)
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device is {name!r}; give auto, cpu, cuda, cuda:N or mps.", "device") from error
-    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (device.index or 0) >= count.get(device.type, 0):
-        raise InputError(f"device is {name!r}, which this machine lacks; use auto or cpu.", "device")
-    return device
-
-
-def find_precision(name: str, device: torch.device, multiplies: bool = False) -> str:
-    """fp32 or bf16; ``auto`` is bf16 on a CUDA device that computes in it, or on a CPU where it pays, and else fp32.
-
-    Args:
-        multiplies: whether products of large matrices are most of the work.
-
-    Raises:
-        InputError: another name, or the device cannot compute in it.
-    """
-    bf16_on_cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if name == "auto":
-        pays = bf16_on_cuda or (device.type == "cpu" and multiplies and bf16_gain() >= BF16_PAYS)
-        return "bf16" if pays else "fp32"
-    if name not in PRECISIONS:
-        raise InputError(f"precision is {name!r}; choose auto, {' or '.join(PRECISIONS)}.", "precision")
-    if name == "bf16" and device.type == "cuda" and not bf16_on_cuda:
-        raise InputError("precision is 'bf16', which this GPU does not compute in; use fp32.", "precision")
-    return name
-
-
-@cache
-def bf16_gain() -> float:
-    """How many times as fast as in fp32 this CPU multiplies matrices in bf16. Takes some hundredths of a second.
-
-    Measured, for what a processor says that it can do does not tell: of two that have AVX-512 with bf16, one was three
-    times as fast in it, and the other half as fast.
-    """
-    seconds = dict.fromkeys(PRECISIONS.values(), float("inf"))
-    matrices = {dtype: torch.ones(768, 768, dtype=dtype) for dtype in seconds}
-    for _ in range(5):
-        for dtype, matrix in matrices.items():
-            began = time.perf_counter()
-            matrix @ matrix
-            seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
-    gain = seconds[torch.float32] / seconds[torch.bfloat16]
-    logger.info("products of matrices in bf16 are %.2f times as fast as in fp32", gain)
-    return gain

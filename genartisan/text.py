@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genartisan.config import MAX_TEXTS, PERSON, PORTRAIT, shown
+from genartisan.checks import PERSON, PORTRAIT, shown
+from genartisan.config import MAX_TEXTS
 from genartisan.errors import InputError
 from genartisan.networks import Clip
 

@@ -39,7 +39,8 @@ from genartisan.kept import StyleFolder
 from genartisan.limits import Limits
 from genartisan.memory import fitting_size, out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
-from genartisan.stylizer import Result, Stylization, Stylizer, timed
+from genartisan.stylization import Result, Stylization, timed
+from genartisan.stylizer import Stylizer
 from genartisan.telemetry import Emit, Record, Telemetry
 
 logger = logging.getLogger(__name__)

@@ -7,17 +7,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from genartisan.config import (
-    MAX_SEED,
-    PRESETS,
-    StyleConfig,
-    assignments,
-    check_prompt,
-    check_seed,
-    from_params,
-    preset,
-    preset_name,
-)
+from genartisan.checks import MAX_SEED, check_prompt, check_seed
+from genartisan.config import PRESETS, StyleConfig, assignments, from_params, preset, preset_name
 from genartisan.errors import InputError
 
 

@@ -9,9 +9,10 @@ import torch
 from genartisan import graphs
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
-from genartisan.engine import step_together
 from genartisan.graphs import Body, Graphs
-from genartisan.stylizer import Result, Stylization, Stylizer
+from genartisan.stylization import Result, Stylization
+from genartisan.stylizer import Stylizer
+from genartisan.together import step_together
 
 RATE = 2**-9  # single precision holds it as it is, and so does a captured step
 CONFIG = StyleConfig(size=64, steps=6, patches=4, patch_size=32, learning_rate=RATE, halve_every=2)

@@ -15,13 +15,13 @@ from genartisan import archive, kept
 from genartisan.bundle import Bundle
 from genartisan.cli import main
 from genartisan.config import StyleConfig
-from genartisan.engine import in_turns
 from genartisan.errors import BundleError, InputError
 from genartisan.images import Photo, read_photo
 from genartisan.kept import KeptStyle, Making, StyleFolder
 from genartisan.regions import RegionMap
 from genartisan.stylenet import StyleNet
 from genartisan.stylizer import Stylizer
+from genartisan.together import in_turns
 
 QUICK = StyleConfig(size=64, steps=3, patches=2, patch_size=32, start="bundle", contrast=1.0, threshold=0.0)
 ONE_PASS = {"steps": 0, "size": 64, "contrast": 1.0}

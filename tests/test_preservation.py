@@ -114,6 +114,14 @@ def test_a_library_or_weights_that_are_missing_are_named(tmp_path: Path, monkeyp
     assert not found
     assert "torchmetrics is not installed" in reasons[0]
 
+    monkeypatch.setattr(
+        perceptual.importlib.util, "find_spec", lambda name: object() if name == "torchmetrics" else None
+    )
+    monkeypatch.setattr(perceptual, "version", lambda _: "1.2.0")
+    found, reasons = perceptual.distances()
+    assert not found
+    assert "torchmetrics 1.2.0" in reasons[0]
+
     monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     found, reasons = perceptual.distances()  # imports nothing of the library, so nothing can be fetched

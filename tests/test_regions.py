@@ -17,7 +17,7 @@ from genartisan.bundle import Bundle
 from genartisan.compact_fcn import CompactFcn
 from genartisan.config import StyleConfig, preset
 from genartisan.directions import Directions
-from genartisan.engine import Run, step_together
+from genartisan.engine import Run
 from genartisan.errors import InputError, TooLargeError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
@@ -28,6 +28,7 @@ from genartisan.regions import RegionMap, from_classes, from_mask, segment
 from genartisan.request import read_body, read_form
 from genartisan.stylizer import Stylizer
 from genartisan.text import text_direction
+from genartisan.together import step_together
 
 WIDTH, HEIGHT = 64, 48
 QUICK = StyleConfig(size=64, steps=3, patches=6, patch_size=24, learning_rate=2e-3, contrast=1.0)

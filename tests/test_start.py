@@ -18,8 +18,9 @@ from genartisan import start_training
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.embedded import training
-from genartisan.engine import Run, finished
+from genartisan.engine import Run
 from genartisan.errors import InputError
+from genartisan.finish import finished
 from genartisan.images import Photo
 from genartisan.objective import LOSSES
 from genartisan.patches import plan

@@ -14,6 +14,7 @@ from PIL import Image
 from genartisan import engine
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
+from genartisan.device import bf16_gain, find_device, find_precision
 from genartisan.errors import InputError
 from genartisan.images import Photo, read_photo
 from genartisan.objective import LOSSES
@@ -21,7 +22,8 @@ from genartisan.regions import BACKGROUND, RegionMap, from_mask
 from genartisan.render import rendered
 from genartisan.scales import Scale, film_grain, halved
 from genartisan.stylenet import StyleNet
-from genartisan.stylizer import Result, Stylizer, bf16_gain, find_device, find_precision
+from genartisan.stylization import Result
+from genartisan.stylizer import Stylizer
 
 QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
 
@@ -489,7 +491,7 @@ def test_a_device_that_is_not_here_is_refused(name: str) -> None:
 def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_precision("auto", torch.device("cpu")) == "fp32"
     for gain, chosen in ((0.5, "fp32"), (4.0, "bf16")):
-        monkeypatch.setattr("genartisan.stylizer.bf16_gain", lambda gain=gain: gain)
+        monkeypatch.setattr("genartisan.device.bf16_gain", lambda gain=gain: gain)
         assert find_precision("auto", torch.device("cpu"), multiplies=True) == chosen
         assert find_precision("auto", torch.device("cpu")) == "fp32"  # no network that multiplies large matrices
     monkeypatch.undo()

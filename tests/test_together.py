@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.engine import Run, Step, step_together
+from genartisan.engine import Run, Step
 from genartisan.stylizer import Stylizer
+from genartisan.together import step_together
 
 CONFIG = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=1e-6)
 JOBS: tuple[tuple[tuple[int, int], str, dict[str, Any]], ...] = (

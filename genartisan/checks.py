@@ -1,0 +1,168 @@
+"""What a caller may say, checked, and what is answered where it is refused: field, value, what is allowed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from genartisan.errors import InputError
+
+MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
+MAX_SEED = 2**63 - 1  # what torch.Generator takes
+STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a kept style; it is a file's name, too
+REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+BACKGROUND, PORTRAIT = "background", "portrait"  # the regions that every photo has
+PERSON = "person"  # the class of VOC that is portrait
+CLASSES = "classes"  # name of a mask that is a picture of VOC's labels
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], data: Any, field: str | None = None) -> M:
+    """``model`` made from ``data``, or an InputError in our own words."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # a caller's own name may be long
+        raise InputError(_explanation(path, first, model), path) from error
+
+
+def mask_field(region: str) -> str:
+    """The field of a request that is a region's mask: ``mask`` the people's, ``mask.sky`` the sky's."""
+    return "mask" if region == PORTRAIT else f"mask.{region}"
+
+
+def check_mask_name(name: object) -> str:
+    """The region of a mask by its name; a person is a portrait.
+
+    Raises:
+        InputError: no mask can have that name.
+    """
+    if not isinstance(name, str) or not REGION_NAME.fullmatch(name) or name == BACKGROUND:
+        raise InputError(
+            f"mask.{shown(name)} is of no region; name a mask by up to 32 a-z, 0-9 and _. The rest is the background.",
+            f"mask.{str(name)[:40]}",
+        )
+    return PORTRAIT if name == PERSON else name
+
+
+def plain(text: str) -> str:
+    """The text, each run of white space in it one space.
+
+    Raises:
+        ValueError: it is empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
+    """
+    if not text.strip() or len(text) > MAX_PROMPT or hidden(text):
+        raise ValueError(f"must be plain text that says something, of at most {MAX_PROMPT} characters")
+    return " ".join(text.split())
+
+
+def check_prompt(prompt: object) -> str:
+    """The prompt, each run of white space in it one space.
+
+    Raises:
+        InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
+    """
+    if prompt is None:
+        raise InputError('prompt is missing; describe a style, such as "Watercolor painting".', "prompt")
+    if not isinstance(prompt, str):
+        raise InputError(f"prompt must be text, got {type(prompt).__name__}.", "prompt")
+    if not prompt.strip():
+        raise InputError('prompt is empty; describe a style, such as "Watercolor painting".', "prompt")
+    if len(prompt) > MAX_PROMPT:
+        raise InputError(
+            f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are allowed. Shorten it.", "prompt"
+        )
+    if hidden(prompt):
+        raise InputError(f"prompt holds {shown(hidden(prompt))}, which no one can see; send plain text.", "prompt")
+    return " ".join(prompt.split())
+
+
+def hidden(text: str) -> str:
+    """The first character of ``text`` that has no place in a sentence, or "": a control, or one that turns text round.
+
+    White space is none, nor are the joiners that emoji and many scripts need.
+    """
+    for character in " ".join(text.split()):
+        if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in TURNING:
+            return character
+    return ""
+
+
+def check_style_name(name: str) -> str:
+    """The name of a kept style.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not STYLE_NAME.fullmatch(name):
+        raise ValueError("must be the name of a kept style: up to 64 letters, digits, dots, - and _")
+    return name
+
+
+def check_seed(seed: object) -> int:
+    """The seed as an integer in [0, 2^63 - 1].
+
+    Raises:
+        InputError: it is anything else.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed is {shown(seed)}; it must be a whole number from 0 to {MAX_SEED}.", "seed")
+    return seed
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """``value`` as it may stand in a message: short, however long it is."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top, level by level."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def _explanation(path: str, error: Any, model: type[BaseModel]) -> str:
+    """One sentence for a pydantic error: the field, the value, what is allowed."""
+    owner = _owner(model, error["loc"])
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        return f"{path} is no setting; known are {', '.join(owner.model_fields)}."
+    if error["type"] == "missing":
+        return f"{path} is missing."
+    if error["type"] == "model_type":  # pydantic would name our class
+        return f"{path} is {shown(error['input'])}; it must be an object with settings."
+    expected = error["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    allowed = _allowed(owner, name)
+    return f"{path} is {shown(error['input'])}; it {expected}{f' (allowed: {allowed})' if allowed else ''}."
+
+
+def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel]:
+    """The model whose field the last part of ``location`` is, or should be."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None and (others := getattr(model, "OTHERS", None)) is not None:
+            model = others
+            continue
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model
+
+
+def _allowed(model: type[BaseModel], name: str) -> str:
+    """The range of a number field in words, such as "from 1 to 5000"."""
+    schema = model.model_json_schema()["properties"].get(name, {})
+    schema = next((s for s in schema.get("anyOf", []) if "type" in s and s["type"] != "null"), schema)
+    low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+    parts = [f"from {low}" if low is not None else "", f"above {above}" if above is not None else ""]
+    return " ".join(part for part in (*parts, f"to {high}" if high is not None else "") if part)

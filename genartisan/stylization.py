@@ -1,0 +1,154 @@
+"""One picture in the making: its steps, its draft, and its result with a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from PIL import Image
+
+from genartisan.config import preset_name
+from genartisan.engine import Run, Step
+from genartisan.images import fitted, to_image
+from genartisan.region_report import Explanation, region_plan, region_report
+from genartisan.render import Large
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished picture.
+
+    Attributes:
+        image: RGB, or RGBA where the photo has alpha; its long side is ``config.long_side``.
+        report: what was done and measured, ready for JSON.
+    """
+
+    image: Image.Image
+    report: dict[str, Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes in memory, about."""
+        width, height = self.image.size
+        return width * height * len(self.image.getbands()) + len(json.dumps(self.report))
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run whose work has begun.
+
+    Attributes:
+        prompt_cached: whether the prompt's direction was known already.
+        large: makes what the finished picture is drawn from, or None where that is what was optimised.
+    """
+
+    run: Run
+    prompt_cached: bool
+    large: Callable[[], Large | None]
+
+
+class Stylization(Iterator[Step]):
+    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
+
+    Work begins when the first step, or the result, is asked for.
+    """
+
+    def __init__(self, begin: Callable[[], Begun], facts: dict[str, Any], seconds: dict[str, float]) -> None:
+        self._begin, self._facts, self._seconds = begin, facts, seconds
+        self._closed = False
+
+    @cached_property
+    def _begun(self) -> Begun:
+        return self._begin()
+
+    @property
+    def run(self) -> Run:
+        """The run whose steps these are."""
+        return self._begun.run
+
+    @property
+    def prompt_cached(self) -> bool:
+        """Whether the prompt's direction was known already. No part of the report: the picture is the same."""
+        return self._begun.prompt_cached
+
+    def __next__(self) -> Step:
+        if self._closed:
+            raise StopIteration
+        return next(self.run)
+
+    def draft(self) -> Image.Image | None:
+        """What the learned start or the kept style draws in one pass, before the first step; None if neither is used.
+
+        Raises:
+            ValueError: a step has been taken.
+        """
+        if self.run.history:
+            raise ValueError("a draft is there before the first step only; previews come with the steps")
+        return self.run.picture() if self.run.begins_styled else None
+
+    def close(self) -> None:
+        """Ends the optimisation here."""
+        self._closed = True
+        if "_begun" in vars(self):
+            self.run.close()
+
+    def result(self) -> Result:
+        """The picture as it is now, with its report.
+
+        Raises:
+            InputError: the optimisation diverged.
+        """
+        with timed(self._seconds, "render"):
+            image = self.run.picture(self._begun.large())
+        return Result(image, self._report(image))
+
+    def explanation(self) -> Explanation:
+        """What each region will get, without optimising."""
+        run = self.run
+        view = to_image(run.photo.pixels) if run.regions is None else run.regions.overlay(run.photo)
+        facts = {
+            **self._facts,
+            "mode": run.config.mode,
+            "preset": preset_name(run.config),
+            "steps": run.config.steps,
+            "size": list(run.photo.size),
+            "output_size": list(fitted(run.photo.size, run.config.long_side)),
+            "regions": region_plan(run),
+            "warnings": list(run.warnings),
+        }
+        self.close()
+        return Explanation(view, facts)
+
+    def _report(self, image: Image.Image) -> dict[str, Any]:
+        run = self.run
+        losses = run.losses()
+        total = time.perf_counter() - run.began
+        seconds = {"total": total, **self._seconds, "optimise": total - sum(self._seconds.values())}
+        return {
+            **self._facts,
+            "mode": run.config.mode,
+            "preset": preset_name(run.config),
+            "seed": run.seed,
+            "steps": len(losses),
+            "size": list(image.size),
+            "device": str(run.device),
+            "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "losses": losses[-1] if losses else {},
+            "history": [{"step": step, **values} for step, values in enumerate(losses, start=1)],
+            "regions": region_report(run),
+            "warnings": list(run.warnings),
+            "config": run.config.model_dump(),
+        }
+
+
+@contextmanager
+def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    """Notes under ``phase`` how long its block took."""
+    began = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - began

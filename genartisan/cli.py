@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from genartisan.archive import VERSION
 from genartisan.checks import PERSON, PORTRAIT
 from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
-from genartisan.errors import GenartisanError, InputError, ServeError, WeightsError
+from genartisan.errors import GenartisanError, InputError, WeightsError
 from genartisan.flags import (
     Parser,
     add_bundle_flag,
@@ -36,12 +34,9 @@ from genartisan.flags import (
     masks_of,
     params_of,
 )
+from genartisan.outputs import check_writable, media_type_of, write
+from genartisan.server_commands import archive, keys, models, request, serve_, stop
 from genartisan.studio import add_frames_flags, add_style_actions, add_training_flags, frames, style, train_start
-
-if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
-    from genartisan.management import Models
-
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -165,134 +160,6 @@ def weights(options: argparse.Namespace) -> None:
             print("\n  ".join([f"{row['role']}: {row['name']}", *(f"{key}: {row[key]}" for key in list(row)[2:])]))
 
 
-def archive(options: argparse.Namespace) -> None:
-    """Builds the TorchServe archive."""
-    from genartisan.archive import archive
-
-    files = [] if options.styles is None else style_files(options)
-    print(archive(options.bundle, options.store, options.model_version, options.settings, files))
-
-
-def style_files(options: argparse.Namespace) -> list[Path]:
-    """Of the kept styles that are to be served."""
-    from genartisan.kept import StyleFolder, find
-
-    styles = StyleFolder(options.style_folder)
-    names = options.styles or list(styles)
-    if not names:
-        raise InputError(f"styles are none in {str(styles.folder)!r}; make one (genartisan style make).", "styles")
-    for name in names:
-        find(styles, name)
-    return [styles.path(name) for name in dict.fromkeys(names)]
-
-
-def serve_(options: argparse.Namespace) -> None:
-    """Starts TorchServe; returns when it is ready."""
-    from genartisan import serve
-
-    ports = Ports(*(getattr(options, name) for name in asdict(Ports())))
-    start = serve.run if options.foreground else serve.start
-    start(
-        options.store,
-        ports=ports,
-        host=options.host,
-        state=options.state,
-        config=options.config,
-        timeout=options.timeout,
-        say=say,
-    )
-
-
-def stop(options: argparse.Namespace) -> None:
-    """Stops TorchServe."""
-    from genartisan import serve
-
-    if not serve.stop(options.state, say=say):
-        say("there was no server to stop")
-
-
-def models(options: argparse.Namespace) -> None:
-    """The versions in service: list, register, scale, set default or remove one, without losing a request."""
-    managed = running_models(options)
-    if options.action == "register":
-        managed.register(options.archive, options.workers)
-    elif options.action == "scale":
-        managed.scale(options.workers, options.model_version)
-    elif options.action == "default":
-        managed.set_default(options.model_version)
-    elif options.action == "remove":
-        managed.remove(options.model_version)
-    versions = managed.versions()
-    if options.json:
-        print(json.dumps([asdict(version) for version in versions], indent=2))
-        return
-    row = "{:<12} {:<8} {:<8} {:<8} {}".format
-    print(row("version", "default", "ready", "waiting", "archive"))
-    for version in versions:
-        ready = f"{version.ready}/{len(version.workers)}"
-        print(row(version.name, "yes" if version.default else "", ready, version.waiting, version.archive))
-
-
-def keys(options: argparse.Namespace) -> None:
-    """The server's keys: where they are, show one of them, or rotate, which voids them and draws new ones."""
-    managed = running_models(options)
-    if managed.access.file is None:
-        raise ServeError("this server asks for no keys (disable_token_authorization in its configuration).", "state")
-    if options.action == "rotate":
-        managed.rotate_keys()
-    print(managed.access.key(options.kind) if options.action == "show" else managed.access.file)
-
-
-def running_models(options: argparse.Namespace) -> Models:
-    from genartisan import serve
-    from genartisan.management import Models
-
-    server = serve.current(options.state)
-    if server is None:
-        raise ServeError(f"no server runs in state {str(options.state)!r}; start one with `genartisan serve`.", "state")
-    return Models(server, timeout=options.timeout, say=say)
-
-
-def request(options: argparse.Namespace) -> None:
-    """PHOTO TEXT -o OUT: one picture from a running server."""
-    from genartisan import client
-
-    check_writable(options.output)
-    accept = media_type_of(options.output, {**MEDIA_TYPES, ".json": "application/json"})
-    wish: dict[str, Any] = {
-        "photo": Path(options.photo),
-        "prompt": options.text,
-        "mask": masks_of(options),
-        "params": params_of(options),
-        "url": options.url,
-        "timeout": options.timeout,
-        "key_file": options.key_file,
-    }
-    if options.stream or options.previews is not None:
-        content = streamed(options, wish, accept)
-    else:
-        content = client.request(**wish, accept=accept, grpc=options.grpc).content
-    write(options.output, content)
-    print(options.output)
-
-
-def streamed(options: argparse.Namespace, wish: dict[str, Any], accept: str) -> bytes:
-    """What `request` writes, by way of a stream that is shown meanwhile."""
-    from genartisan import client
-    from genartisan.watch import watch
-
-    if options.grpc is not None:
-        raise InputError("stream is over HTTP only; leave out --grpc, or --stream and --previews.", "stream")
-    if options.preview_every is not None or options.previews is None:
-        wish["params"]["preview_every"] = options.preview_every or 0
-    in_json = accept == "application/json"
-    events = client.stream(**wish, accept="image/png" if in_json else accept)
-    result = watch(events, options.previews, options.quiet)
-    if in_json:
-        return json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()
-    return base64.b64decode(result["photo"])
-
-
 def evaluate(options: argparse.Namespace) -> None:
     """PHOTO …: both modes compared; or, with --judge alone, measures a bundle by how many styles a judge recognises."""
     command = ["genartisan", *sys.argv[1:]]
@@ -402,39 +269,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_training_flags(command("train-start", train_start))
     return parser
-
-
-def media_type_of(path: str, known: dict[str, str] = MEDIA_TYPES) -> str:
-    """The media type that a file name asks for."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in known:
-        raise InputError(f"output {path!r} ends in {suffix or 'nothing'}; end it in {', '.join(known)}.", "output")
-    return known[suffix]
-
-
-def check_writable(path: str, field: str = "output") -> None:
-    """Refuses early what could not be written after minutes of work."""
-    target = Path(path).absolute()
-    if not target.parent.is_dir():
-        reason = f"there is no folder {str(target.parent)!r}. Make it first"
-        raise InputError(f"{field} {path!r} cannot be written: {reason}.", field)
-    if target.is_dir():
-        raise InputError(f"{field} {path!r} is a folder; give a file name.", field)
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise InputError(f"{field} {path!r} cannot be written: no permission. Choose another place.", field)
-
-
-def say(line: str) -> None:
-    """Progress, apart from results."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def write(path: str, content: bytes, field: str = "output") -> None:
-    """Writes a whole file, or says why not."""
-    try:
-        Path(path).write_bytes(content)
-    except OSError as error:
-        raise InputError(f"{field} {path!r} cannot be written: {error.strerror}.", field) from error
 
 
 if __name__ == "__main__":

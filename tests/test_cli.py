@@ -16,10 +16,11 @@ from PIL import Image
 
 import genartisan
 from genartisan import archive, convert
-from genartisan.cli import MEDIA_TYPES, main
+from genartisan.cli import main
 from genartisan.compact_clip import CompactClip
 from genartisan.config import StyleConfig
 from genartisan.images import OUTPUTS
+from genartisan.outputs import MEDIA_TYPES
 from genartisan.stylizer import Stylizer
 
 QUICK = ["--size", "64", "--steps", "2", "--set", "patches=3", "--set", "patch_size=32"]

@@ -58,12 +58,13 @@ SETS = 4  # of patches, by which a picture is measured: of 64, each that passes 
 PARTS: dict[str, tuple[str, ...]] = {
     "learned start": ("start",),
     "16 patches": ("patches",),
+    "coarse to fine": ("coarse_share",),
     "learning rate": ("learning_rate", "halve_every"),
     "margin": ("threshold",),
     "grain": ("grain",),
 }
-DROPPED: dict[str, dict[str, Any]] = {"coarse to fine": {"coarse_share": 0.5}}  # tried, and no part of it
-ALL_PATCHES = "fast, 64 patches"
+TRIED = {"coarse_share": 0.5, "threshold": 0.67}  # values of parts that `fast` does without
+ALL_PATCHES = "fast, 64 patches, all at full size"
 JUDGED = ("draft", "fast", CLIPSTYLER)
 
 Pictures = dict[str, Image.Image]
@@ -197,7 +198,7 @@ def warm_up(stylizer: Stylizer, size: int) -> None:
 
 def draft_of(config: StyleConfig) -> StyleConfig:
     """The same without a step."""
-    return config.updated({"steps": 0})
+    return config.updated({"steps": 0, "coarse_share": 0.0})
 
 
 def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
@@ -205,15 +206,15 @@ def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
     paper = StyleConfig(mode="clipstyler", size=size, steps=steps)
     fast = {name: value for name, value in PRESETS["fast"].items() if name not in ("size", "regions")}
     chosen = {CLIPSTYLER: paper, "fast": paper.updated(fast)}
-    alone = {name: {key: fast[key] for key in keys} for name, keys in PARTS.items()}
-    chosen[ALL_PATCHES] = chosen["fast"].updated({"patches": paper.patches})
+    chosen[ALL_PATCHES] = chosen["fast"].updated({"patches": paper.patches, "coarse_share": 0.0})
     if with_parts:
         for name, keys in PARTS.items():
-            chosen[f"{name} alone"] = paper.updated(alone[name])
-            chosen[f"fast without {name}"] = paper.updated({k: v for k, v in fast.items() if k not in keys})
-        for name, changes in DROPPED.items():
-            chosen[f"{name} alone"] = paper.updated(changes)
-            chosen[f"fast with {name}"] = chosen["fast"].updated(changes)
+            own = {key: fast[key] for key in keys if key in fast}
+            chosen[f"{name} alone"] = paper.updated(own or {key: TRIED[key] for key in keys})
+            if own:
+                chosen[f"fast without {name}"] = paper.updated({k: v for k, v in fast.items() if k not in keys})
+            else:
+                chosen[f"fast with {name}"] = chosen["fast"].updated({key: TRIED[key] for key in keys})
     return chosen
 
 

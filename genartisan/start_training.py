@@ -24,7 +24,7 @@ RATE = 1e-3  # Adam's, at most
 LONGEST = 0.2  # of a step's gradient, in units of the patch loss
 
 KEPT = 1 / 3  # of the others, in which the rest of it is to stay as it is
-# A lesson is one step of preset `fast` on a small picture. A patch is finished a little later than
+# A lesson is one step of preset `fast` at about the size of its coarse steps. A patch is finished a little later than
 # for a request, so that a request finds most of them finished.
 LESSON = preset("fast", {
     "steps": 1, "coarse_share": 0.0, "patches": 4, "patch_size": 96, "distortion": 0.3, "threshold": 0.6,

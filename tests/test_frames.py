@@ -258,7 +258,7 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
         assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 70"), ([], "prompt is missing")])
+@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 80"), ([], "prompt is missing")])
 def test_the_command_line_refuses_what_a_film_does(
     flags: list[str], words: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,7 +81,7 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
     assert read_body(body, "application/json", None) == form
     assert read_body(json.dumps(body).encode(), "application/JSON; charset=utf-8", None) == form
     assert (form.photo, form.masks["portrait"], form.prompt, form.seed) == (b"\x89photo", b"mask", "fire", 4)
-    assert (form.config.steps, form.config.regions.portrait.weight) == (70, 0.1)
+    assert (form.config.steps, form.config.regions.portrait.weight) == (80, 0.1)
 
 
 def test_optional_fields_may_be_left_out_or_null() -> None:

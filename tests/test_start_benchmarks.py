@@ -28,12 +28,17 @@ import sooner
 def test_the_parts_are_all_that_fast_changes() -> None:
     """But for what concerns people and the finished picture, and how long it runs."""
     named = {key for keys in sooner.PARTS.values() for key in keys}
-    assert named | {"size", "steps", "contrast", "lambda_pixel", "feather", "regions"} == set(PRESETS["fast"])
+    assert set(PRESETS["fast"]) <= named | {"size", "steps", "contrast", "lambda_pixel", "feather", "regions"}
+    assert named <= set(PRESETS["fast"]) | set(sooner.TRIED)
     chosen = sooner.settings(128, 400, with_parts=True)
     assert chosen[sooner.CLIPSTYLER] == StyleConfig(mode="clipstyler", size=128, steps=400)
     assert chosen["16 patches alone"] == chosen[sooner.CLIPSTYLER].updated({"patches": 16})
     assert chosen["fast without 16 patches"] == chosen["fast"].updated({"patches": 64})
-    assert chosen["fast with coarse to fine"] == chosen["fast"].updated({"coarse_share": 0.5})
+    for name, keys in sooner.PARTS.items():
+        tried = not set(keys) & set(PRESETS["fast"])
+        other = chosen[f"fast {'with' if tried else 'without'} {name}"]
+        changed = {key for key in keys if getattr(other, key) != getattr(chosen["fast"], key)}
+        assert changed == set(keys)
     assert {config.size for config in chosen.values()} == {128}
 
 

@@ -387,7 +387,7 @@ def test_coarse_steps_keep_the_patches_size_and_budget_and_repeat_bit_for_bit(
 
 
 def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_stylizer: Stylizer) -> None:
-    config = preset("fast", {"coarse_share": 0.85})
+    config = preset("fast")
     side = config.size
     person = tiny.mask(side, side, box=(side // 4, side // 8, side * 3 // 4, side))
     steps = tiny_stylizer.steps(tiny.picture(side, side), "fire", config=config, mask=person)

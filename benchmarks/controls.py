@@ -52,26 +52,23 @@ class Point(NamedTuple):
 def main() -> None:
     arguments = parse()
     studio = Studio(arguments)
-    portraits, texts = studio.portraits(), TEXTS[: arguments.texts]
-    jobs = {
-        (portrait.subject.name, text, control): jobs_of(studio, portrait, text, control)
-        for portrait in portraits
-        for text in texts
-        for control in SWEEPS
-    }
-    studio.make([job for swept in jobs.values() for job in swept])
     sweeps, sheet = list[dict[str, Any]](), list[list[tuple[str, Image.Image]]]()
-    for portrait in portraits:
-        for text in texts:
-            for control, values in SWEEPS.items():
-                pictures = [studio.picture(job).pixels for job in jobs[portrait.subject.name, text, control]]
-                told = [changes(portrait.photo.pixels, picture, portrait.people) for picture in pictures]
-                points = [Point(value, *change) for value, change in zip(values, told, strict=True)]
-                found = {"points": [point._asdict() for point in points], **correlations(control, points)}
-                sweeps.append({"photo": portrait.subject.photo.name, "text": text, "control": control, **found})
-                if (portrait, text) == (portraits[0], texts[0]):
-                    captions = (f"{control.removeprefix('regions.')}\n{value:g}" for value in values)
-                    sheet.append(list(zip(captions, map(to_image, pictures), strict=True)))
+    swept = [
+        (portrait, text, control, jobs_of(studio, portrait, text, control))
+        for portrait in studio.portraits()
+        for text in TEXTS[: arguments.texts]
+        for control in SWEEPS
+    ]
+    studio.make([job for *_, jobs in swept for job in jobs])
+    for portrait, text, control, jobs in swept:
+        pictures = [studio.picture(job).pixels for job in jobs]
+        told = [changes(portrait.photo.pixels, picture, portrait.people) for picture in pictures]
+        points = [Point(value, *change) for value, change in zip(SWEEPS[control], told, strict=True)]
+        found = {"points": [point._asdict() for point in points], **correlations(control, points)}
+        sweeps.append({"photo": portrait.subject.photo.name, "text": text, "control": control, **found})
+        if len(sheet) < len(SWEEPS):  # the first photo's, in the first text
+            captions = (f"{control.removeprefix('regions.')}\n{value:g}" for value in SWEEPS[control])
+            sheet.append(list(zip(captions, map(to_image, pictures), strict=True)))
     result = {
         **provenance("benchmarks/controls.py", studio.stylizer, SEED),
         "config": studio.config.model_dump(),
@@ -94,16 +91,13 @@ def parse() -> argparse.Namespace:
 
 
 def jobs_of(studio: Studio, portrait: Portrait, text: str, control: str) -> list[Job]:
-    """The pictures of a sweep, one for each value of its control."""
-    return [
-        studio.job(
-            portrait,
-            f"{control.replace('.', '_')}_{value:g}_{text.split()[-1].lower()}",
-            text,
-            studio.config.updated(assignments([f"{control}={value}"])),
-        )
-        for value in SWEEPS[control]
-    ]
+    """The pictures of a sweep, one a value of its control; that of the settings as they are is in every sweep."""
+    jobs, style = [], text.split()[-1].lower()
+    for value in SWEEPS[control]:
+        changed = studio.config.updated(assignments([f"{control}={value}"]))
+        name = "as_is" if changed == studio.config else f"{control.replace('.', '_')}_{value:g}"
+        jobs.append(studio.job(portrait, f"{name}_{style}", text, changed))
+    return jobs
 
 
 def changes(photo: Tensor, picture: Tensor, portrait: Tensor) -> tuple[float, float]:

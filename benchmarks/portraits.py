@@ -82,8 +82,9 @@ class Studio:
         return Job(f"{subject.name}_{name}", subject.photo, "", prompt, config, SEED, subject.mask)
 
     def make(self, jobs: list[Job]) -> None:
-        arguments = self._arguments
-        make_all(jobs, arguments.work, self.machine, processes=arguments.processes, resume=arguments.resume)
+        """Makes the pictures, each once however often it is asked for."""
+        arguments, once = self._arguments, list(dict.fromkeys(jobs))
+        make_all(once, arguments.work, self.machine, processes=arguments.processes, resume=arguments.resume)
 
     def picture(self, job: Job) -> Photo:
         """A picture that was made."""

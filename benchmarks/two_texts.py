@@ -72,6 +72,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_flags(parser, HERE / "results" / "two_texts.json")
+    parser.set_defaults(set=["feather=8"])  # a seam is that of the soft edges which one would ask for
     parser.add_argument("--pairs", type=int, default=13, help="of styles; 13 take every style once")
     parser.add_argument("--judge", type=Path, default=HERE.parent / "tests" / "judge")
     return parser.parse_args()

@@ -15,9 +15,10 @@ setup: $(VENV)/.serve  ## make .venv with all that serving needs
 demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: demo/sheet.png
 	python -m genartisan.demo
 
-# Two files at a time: whoever waits for a server to start leaves a core idle.
+# Two files at a time, in their order: whoever waits for a server to start leaves a core idle, and so would whoever is
+# left alone at the end with the few tests of the slowest file.
 test: $(VENV)/.dev lint  ## everything: lint, types and tests
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	ruff check .

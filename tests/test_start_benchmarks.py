@@ -25,20 +25,23 @@ import flicker as flicker_benchmark
 import sooner
 
 
-def test_the_parts_are_all_that_fast_changes() -> None:
+def test_the_parts_are_all_that_the_settings_for_the_loss_change() -> None:
     """But for what concerns people and the finished picture, and how long it runs."""
     named = {key for keys in sooner.PARTS.values() for key in keys}
-    assert set(PRESETS["fast"]) <= named | {"size", "steps", "contrast", "lambda_pixel", "feather", "regions"}
-    assert named <= set(PRESETS["fast"]) | set(sooner.TRIED)
+    tuned = {**PRESETS["fast"], **sooner.LOSS_FIRST}
+    assert named < set(tuned)
+    assert set(tuned) <= named | {"size", "steps", "coarse_share", "contrast", "lambda_pixel", "feather", "regions"}
     chosen = sooner.settings(128, 400, with_parts=True)
-    assert chosen[sooner.CLIPSTYLER] == StyleConfig(mode="clipstyler", size=128, steps=400)
-    assert chosen["16 patches alone"] == chosen[sooner.CLIPSTYLER].updated({"patches": 16})
-    assert chosen["fast without 16 patches"] == chosen["fast"].updated({"patches": 64})
+    paper, best = chosen[sooner.CLIPSTYLER], chosen[sooner.FOR_THE_LOSS]
+    assert paper == StyleConfig(mode="clipstyler", size=128, steps=400)
+    assert chosen["16 patches alone"] == paper.updated({"patches": 16})
+    assert chosen["tuned without 16 patches"] == best.updated({"patches": 64}) == chosen[sooner.ALL_PATCHES]
     for name, keys in sooner.PARTS.items():
-        tried = not set(keys) & set(PRESETS["fast"])
-        other = chosen[f"fast {'with' if tried else 'without'} {name}"]
-        changed = {key for key in keys if getattr(other, key) != getattr(chosen["fast"], key)}
-        assert changed == set(keys)
+        for other, base in ((f"tuned without {name}", best), (f"{name} alone", paper)):
+            assert {
+                key for key in StyleConfig.model_fields if getattr(chosen[other], key) != getattr(base, key)
+            } == set(keys)
+    assert chosen["tuned with coarse to fine"].coarse_share > 0 == best.coarse_share
     assert {config.size for config in chosen.values()} == {128}
 
 
@@ -56,17 +59,16 @@ def test_a_finished_pair_is_kept_and_another_machine_measures_anew(
         return told, {name: Image.new("RGB", (8, 8), "red") for name in sooner.JUDGED}
 
     def result(*more: str) -> Any:
-        flags = ["--pairs", "2", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "told.json"), *more]
+        flags = ["--pairs", "2", "--size", "64", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "told.json"), *more]
         monkeypatch.setattr(sys, "argv", ["sooner.py", *flags])
         sooner.main()
         return json.loads((tmp_path / "told.json").read_text())
 
     monkeypatch.setattr(sooner, "one_pair", pair)
-    monkeypatch.setattr(sooner, "warm_up", lambda stylizer, size: None)
     first = result()
-    assert first["style_named"] == {"draft": 0, "fast": 2, sooner.CLIPSTYLER: 2}
+    assert first["style_named"] == {name: 2 * (name != "draft") for name in sooner.JUDGED}
     assert len(measured) == 2
-    (tmp_path / "work" / "sooner_cpu_256_1" / "pair.json").unlink()  # as if it had been cut off
+    (tmp_path / "work" / "sooner_cpu_64_1" / "pair.json").unlink()  # as if it had been cut off
     again = result("--resume")
     first_two = [*sooner.TEXTS][:2]
     assert measured == [*first_two, first_two[1]]

@@ -216,7 +216,9 @@ def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
         tuned = {**fast, **LOSS_FIRST}
         for name, keys in PARTS.items():
             chosen[f"{name} alone"] = paper.updated({key: tuned[key] for key in keys})
-            chosen[f"tuned without {name}"] = paper.updated({k: v for k, v in tuned.items() if k not in keys})
+            without = paper.updated({key: value for key, value in tuned.items() if key not in keys})
+            if without != chosen[ALL_PATCHES]:
+                chosen[f"tuned without {name}"] = without
         chosen["tuned with coarse to fine"] = chosen[FOR_THE_LOSS].updated({"coarse_share": COARSE})
     return chosen
 

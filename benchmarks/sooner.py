@@ -331,7 +331,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             axis.plot(seconds, losses, marker=".", label=name)
         axis.axhline(pair["target"], color="grey", linestyle=":")
         axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="loss")
-        axis.set_title(f"{Path(pair['photo']).stem}: {pair['text'][:34]}", fontsize=9)
+        axis.set_title(f"{Path(pair['photo']).stem}\n{pair['text']}", fontsize=9)
     for axis in list(axes.flat)[len(pairs) :]:
         axis.axis("off")
     handles, labels = axes[0, 0].get_legend_handles_labels()

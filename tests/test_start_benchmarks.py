@@ -59,8 +59,8 @@ def test_a_finished_pair_is_kept_and_another_machine_measures_anew(
         return told, {name: Image.new("RGB", (8, 8), "red") for name in sooner.JUDGED}
 
     def result(*more: str) -> Any:
-        flags = ["--pairs", "2", "--size", "64", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "told.json"), *more]
-        monkeypatch.setattr(sys, "argv", ["sooner.py", *flags])
+        flags = ["--pairs", "2", "--size", "64", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "told.json")]
+        monkeypatch.setattr(sys, "argv", ["sooner.py", *flags, *more])
         sooner.main()
         return json.loads((tmp_path / "told.json").read_text())
 

@@ -68,7 +68,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "margin": ("threshold",),
     "grain": ("grain",),
 }
-COARSE = 0.5  # of the steps, which `fast` takes at a smaller size, and they do not
 JUDGED = ("draft", "fast", FOR_THE_LOSS, CLIPSTYLER)
 
 Pictures = dict[str, Image.Image]
@@ -217,9 +216,9 @@ def settings(size: int, steps: int, with_parts: bool) -> dict[str, StyleConfig]:
         for name, keys in PARTS.items():
             chosen[f"{name} alone"] = paper.updated({key: tuned[key] for key in keys})
             without = paper.updated({key: value for key, value in tuned.items() if key not in keys})
-            if without != chosen[ALL_PATCHES]:
+            if without not in chosen.values():  # CLIPstyler's patches are there already
                 chosen[f"tuned without {name}"] = without
-        chosen["tuned with coarse to fine"] = chosen[FOR_THE_LOSS].updated({"coarse_share": COARSE})
+        chosen["tuned with coarse to fine"] = chosen[FOR_THE_LOSS].updated({"coarse_share": fast["coarse_share"]})
     return chosen
 
 

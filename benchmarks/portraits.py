@@ -32,6 +32,7 @@ def add_flags(parser: argparse.ArgumentParser, out: Path) -> None:
     parser.add_argument("--bundle", default="embedded")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
     parser.add_argument("--work", type=Path, default=Path("out") / out.stem, help="folder of the pictures")
     parser.add_argument("--out", type=Path, default=out)
 
@@ -54,7 +55,7 @@ class Studio:
     """Who is in the pictures of a benchmark, and who makes them."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.machine = Machine(arguments.bundle, arguments.device, arguments.precision)
+        self.machine = Machine(arguments.bundle, arguments.device, arguments.precision, arguments.graphs)
         self.stylizer: Stylizer = self.machine.stylizer()
         changes = merged({"size": arguments.size}, assignments(arguments.set))
         self.config: StyleConfig = preset(arguments.preset, changes)

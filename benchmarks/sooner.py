@@ -96,13 +96,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="keep the pairs that are measured already")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: all settings with captured steps")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/sooner[_parts]_DEVICE_SIZE.json)")
     return parser.parse_args()
 
 
 def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], Image.Image]:
     """Every pair under every setting, pair by pair: so all settings have the machine in the same state."""
-    stylizer = Stylizer(Bundle.load(arguments.bundle), arguments.device, arguments.precision, prompt_bytes=0)
+    stylizer = Stylizer(
+        Bundle.load(arguments.bundle), arguments.device, arguments.precision, prompt_bytes=0, graphs=arguments.graphs
+    )
     judge = Judge.load(arguments.judge)
     name = f"sooner{'_parts' if arguments.parts else ''}_{stylizer.device.type}_{arguments.size}"
     arguments.out = arguments.out or HERE / "results" / f"{name}.json"

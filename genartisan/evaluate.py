@@ -94,7 +94,7 @@ def settings_from(options: Namespace, command: Sequence[str]) -> Settings:
     params = {name: getattr(options, name) for name in ("preset", "seed", "size", "steps")}
     config, seed = from_params({name: value for name, value in params.items() if value is not None})
     return Settings(
-        machine=Machine(options.bundle, options.device, options.precision),
+        machine=Machine(options.bundle, options.device, options.precision, options.graphs),
         judge=Path(options.judge),
         output=output if output.suffix else output / Path(OUTPUT).name,
         work=Path(options.work or WORK),
@@ -173,7 +173,7 @@ def bundle_facts(settings: Settings, stylizer: Stylizer) -> dict[str, Any]:
         "seconds_to_load": round(seconds_to_load(settings.machine), 3),
         "seconds_to_stylise": round(seconds_to_stylise(stylizer, photo, prompt, settings.config, settings.seed), 2),
         "learned_start": stylizer.bundle.learned_start is not None,
-        "clip": clip_figures(stylizer, settings.drawings),
+        "clip": clip_figures(settings.machine.bundle, settings.drawings),
         "fcn": stylizer.bundle.manifest.networks["fcn"].figures,
     }
 

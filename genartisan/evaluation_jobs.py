@@ -27,6 +27,7 @@ class Machine:
     bundle: str
     device: str = "auto"
     precision: str = "auto"
+    graphs: bool = False
 
     @cached_property
     def bundle_hash(self) -> str:
@@ -34,7 +35,7 @@ class Machine:
         return sha256(resolve(self.bundle) / MANIFEST)
 
     def stylizer(self) -> Stylizer:
-        return Stylizer(Bundle.load(self.bundle), self.device, self.precision)
+        return Stylizer(Bundle.load(self.bundle), self.device, self.precision, graphs=self.graphs)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Job:
             "bundle": machine.bundle_hash,
             "device": machine.device,
             "precision": machine.precision,
+            **({"graphs": True} if machine.graphs else {}),
             **({} if self.mask is None else {"mask": sha256(self.mask)}),
         }
 

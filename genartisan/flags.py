@@ -173,6 +173,7 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=number, default=0)
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
 
 
 def load_stylizer(options: argparse.Namespace) -> Stylizer:

@@ -296,8 +296,8 @@ def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
 def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
     """A PIL image of ``pixels``, RGB in [0, 1], ``(3, H, W)``, with ``alpha``, ``(1, H, W)``, put back."""
     planes = pixels if alpha is None else torch.cat((pixels, alpha.to(pixels)))
-    array = planes.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(array)
+    rounded = planes.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(rounded.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92) -> bytes:

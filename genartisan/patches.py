@@ -93,6 +93,8 @@ def plan(
     # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
     placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     records = np.zeros((config.steps, config.patches), PATCH)
+    if not config.steps:  # a draft: nobody asks where a crop could lie
+        return PatchPlan(records, side)
     columns, rows = width - side + 1, height - side + 1
     positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
     warnings = []

@@ -65,12 +65,12 @@ class RegionMap:
     def weighed(self, weights: Sequence[float], feather: float = 0.0) -> Tensor:
         """The number given for the region of each pixel, in the order of ``names``, ``(H, W)``, float32."""
         if self.covers is None and feather <= 0:
-            return torch.tensor(weights)[self.labels.long()]
+            return torch.tensor(weights).take(self.labels.long())
         return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
 
     def pixels(self) -> list[int]:
         """How many pixels each region has."""
-        return torch.bincount(self.labels.flatten().long(), minlength=len(self.names)).tolist()
+        return torch.bincount(self.labels.flatten(), minlength=len(self.names)).tolist()
 
     def resized(self, size: tuple[int, int]) -> RegionMap:
         """The map at (width, height): labels by nearest neighbour, covers by their means."""

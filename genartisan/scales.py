@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from genartisan.patches import PatchBatch, PatchPlan
 from genartisan.regions import NAMES
 
 GRAIN_OCTAVES = (0, 1, 2)  # grids of single pixels, of 2 and of 4: coarser ones alone turn pencil lines to woodcut
+KEPT_GRAIN = 2**20  # pixels of the largest grain that is kept for the next request
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,10 @@ def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | N
     """
     if deviation == 0:
         return None
+    return (_kept_grain if math.prod(size) <= KEPT_GRAIN else _fresh_grain)(size, deviation, seed)
+
+
+def _fresh_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     width, height = size
     noise = torch.zeros(1, 1, height, width)
@@ -196,6 +203,9 @@ def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | N
         finer = F.interpolate(grid, scale_factor=2**octave, mode="bicubic")
         noise += finer[..., :height, :width] / finer.std()
     return noise * (deviation / noise.std())
+
+
+_kept_grain = lru_cache(maxsize=4)(_fresh_grain)  # requests are often of one size, and seldom say a seed
 
 
 def halved(photo: Photo) -> Photo:

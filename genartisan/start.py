@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from genartisan.stylenet import ResidualBlock, StyleNet
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class LearnedStart(nn.Module):
@@ -48,22 +52,29 @@ class LearnedStart(nn.Module):
 
     def forward(self, direction: Tensor, content: Tensor) -> Tensor:
         """The draft, ``(N, 3, H, W)``, of content ``(N, 4, H, W)`` in the style of a direction ``(D,)``."""
-        picture: Tensor = functional_call(self._blank(), self.weights(direction), (content,))
+        picture: Tensor = functional_call(shell_of(self.stylenet), self.weights(direction), (content,))
         return picture
 
     @torch.no_grad()
     def written(self, direction: Tensor) -> StyleNet:
         """A StyleNet of its own for a text direction ``(D,)``."""
-        net = self._blank()
-        copies = {name: weight.clone() for name, weight in self.weights(direction).items()}  # or runs would share some
-        net.load_state_dict(copies, assign=True)
+        net = shell_of(self.stylenet)
+        for name, weight in self.weights(direction).items():
+            own = weight.clone() if isinstance(weight, nn.Parameter) else weight  # or runs would share some
+            module, _, last = name.rpartition(".")
+            setattr(net.get_submodule(module), last, nn.Parameter(own))
         return net
 
-    def _blank(self) -> StyleNet:
-        """A StyleNet without weights: `functional_call` writes into its module, so threads must not share one."""
-        first = self.stylenet.first
-        with torch.device("meta"):
-            return StyleNet(first.out_channels, inputs=first.in_channels, affine=True)
+
+def shell_of(module: M) -> M:
+    """A module of the same structure over the same parameters, which can be given others: in threads, each its own.
+
+    A tenth of the time that it takes to build one, and of what a draft takes on a GPU.
+    """
+    shell = copy.copy(module)
+    shell._parameters = module._parameters.copy()
+    shell._modules = {name: child and shell_of(child) for name, child in module._modules.items()}
+    return shell
 
 
 def _conditioned(net: StyleNet) -> Iterator[tuple[str, nn.Module]]:

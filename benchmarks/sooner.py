@@ -323,14 +323,15 @@ def draw(result: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    colours = plt.get_cmap("tab20")
     pairs = result["pairs"]
     columns = min(4, len(pairs))
     rows = -(-len(pairs) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, layout="constrained")
     for axis, pair in zip(axes.flat, pairs, strict=False):
-        for name, run in pair["runs"].items():
+        for number, (name, run) in enumerate(pair["runs"].items()):
             seconds, losses = ([point[key] for point in run["curve"]] for key in ("seconds", "loss"))
-            axis.plot(seconds, losses, marker=".", label=name)
+            axis.plot(seconds, losses, marker=".", color=colours(number), label=name)
         axis.axhline(pair["target"], color="grey", linestyle=":")
         axis.set(xscale="log", yscale="log", xlabel="seconds", ylabel="loss")
         axis.set_title(f"{Path(pair['photo']).stem}\n{pair['text']}", fontsize=9)

@@ -68,14 +68,14 @@ class Job:
         """Whether the folder holds this very picture: of the same photo, words, settings, seed and networks."""
         if not (self._report_file(folder).is_file() and self.picture(folder).is_file()):
             return False
-        return bool(self.report(folder).get("made_from") == self._source(machine))
+        return bool(self.report(folder).get("made_from") == self.source(machine))
 
     def make(self, folder: Path, machine: Machine, stylizer: Stylizer) -> None:
         """Makes the picture; its report is written last, so a picture that has one is whole."""
         self._report_file(folder).unlink(missing_ok=True)
         result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
         result.image.save(self.picture(folder))
-        report = {**result.report, "made_from": self._source(machine)}
+        report = {**result.report, "made_from": self.source(machine)}
         partial = self._report_file(folder).with_suffix(".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         partial.replace(self._report_file(folder))
@@ -83,7 +83,8 @@ class Job:
     def _report_file(self, folder: Path) -> Path:
         return folder / f"{self.name}.json"
 
-    def _source(self, machine: Machine) -> dict[str, Any]:
+    def source(self, machine: Machine) -> dict[str, Any]:
+        """All that the picture depends on, ready for JSON."""
         return {
             "photo": sha256(self.photo),
             "prompt": self.prompt,

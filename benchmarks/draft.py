@@ -67,7 +67,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/draft_DEVICE.json)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.repeats < 2:
+        parser.error(f"repeats is {arguments.repeats}; give at least 2.")
+    return arguments
 
 
 def photo_of(size: int) -> bytes:
@@ -122,7 +125,7 @@ def measured(calls: dict[str, Callable[[], dict[str, float]]], repeats: int) -> 
         name: {
             "median": milliseconds(statistics.median(each)),
             "p95": milliseconds(statistics.quantiles(each, n=20)[-1]),
-            "parts": {
+            "parts": {  # the report has whole milliseconds
                 part: milliseconds(statistics.median(told[part] for told in parts[name])) for part in parts[name][0]
             },
         }

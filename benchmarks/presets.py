@@ -4,8 +4,8 @@
 
 All at one size. The judge, which had no part in making the pictures, sees the background only. With --resume a picture
 that is in the working folder, of the same photo, words, settings, seed and networks, is not made again, on whatever
-machine it was made: the JSON says of each where, and how long it took. It and a sheet, a row a photo and style, go to
-benchmarks/results.
+machine it was made: the JSON says of each on what kind of device, and how long it took. It and a sheet, a row a photo
+and style, go to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def main() -> None:
         for number, (photo, style) in enumerate(pairs)
     ]
     half = -(-len(sheet) // 2)
-    sheet = [left + right for left, right in zip(sheet[:half], sheet[half:] or [[]] * half, strict=False)]
+    sheet = [left + right for left, right in zip_longest(sheet[:half], sheet[half:], fillvalue=[])]
     contact_sheet(sheet, side=200).save(arguments.out.with_suffix(".jpg"), quality=85)
     print(json.dumps(result["summary"], indent=1))
     print(arguments.out)
@@ -95,10 +96,11 @@ def make(wanted: Sequence[tuple[Job, Path]], machine: Machine, stylizer: Stylize
 
 def is_there(job: Job, folder: Path, machine: Machine) -> bool:
     """Whether the folder has that picture, made on any machine."""
-    if not job.picture(folder).with_suffix(".json").is_file():
+    picture = job.picture(folder)
+    if not (picture.is_file() and picture.with_suffix(".json").is_file()):
         return False
-    made_from, wanted = job.report(folder)["made_from"], job.source(machine)
-    return all(made_from[name] == wanted[name] for name in SAME)
+    made_from, wanted = job.report(folder).get("made_from", {}), job.source(machine)
+    return all(made_from.get(name) == wanted[name] for name in SAME)
 
 
 def told(judge: Judge, stylizer: Stylizer, job: Job, folder: Path) -> dict[str, Any]:
@@ -106,6 +108,7 @@ def told(judge: Judge, stylizer: Stylizer, job: Job, folder: Path) -> dict[str, 
     picture, report = read_photo(job.picture(folder)), job.report(folder)
     regions = stylizer.regions(read_photo(job.photo)).resized(picture.size)
     made = {"device": report["device"], "precision": report["precision"], "seconds": report["seconds"]["total"]}
+    made["graphs"] = bool(report["made_from"].get("graphs"))
     return {**verdict(judge, job, picture.pixels, ~regions.portrait), **made}
 
 

@@ -22,6 +22,7 @@ from genartisan.flags import (
     add_bundle_flag,
     add_device_flags,
     add_evaluation_flags,
+    add_graphs_flag,
     add_key_flag,
     add_model_actions,
     add_request_flags,
@@ -191,6 +192,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("stylize", stylize)
     add_request_flags(sub)
     add_stylizer_flags(sub)
+    add_graphs_flag(sub)
     sub.add_argument("--report", metavar="R.json", help="write what was done and measured")
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -173,7 +173,7 @@ def bundle_facts(settings: Settings, stylizer: Stylizer) -> dict[str, Any]:
         "seconds_to_load": round(seconds_to_load(settings.machine), 3),
         "seconds_to_stylise": round(seconds_to_stylise(stylizer, photo, prompt, settings.config, settings.seed), 2),
         "learned_start": stylizer.bundle.learned_start is not None,
-        "clip": clip_figures(settings.machine.bundle, settings.drawings),
+        "clip": clip_figures(stylizer.bundle.clip, settings.drawings),
         "fcn": stylizer.bundle.manifest.networks["fcn"].figures,
     }
 

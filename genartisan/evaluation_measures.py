@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import shlex
 import statistics
@@ -14,25 +15,28 @@ from typing import Any
 
 import torch
 
-from genartisan.bundle import MANIFEST, Bundle, read_manifest, resolve
+from genartisan.bundle import MANIFEST, read_manifest, resolve
 from genartisan.compact_clip import CompactClip
 from genartisan.config import StyleConfig
 from genartisan.evaluation_jobs import Machine
+from genartisan.networks import Clip
 from genartisan.stylizer import Stylizer
 
 SEED = 4242  # of the drawings that CLIP is measured on; it trains on others
 
 
-def clip_figures(bundle: str, drawings: int) -> dict[str, Any] | None:
+def clip_figures(clip: Clip, drawings: int) -> dict[str, Any] | None:
     """Held-out figures of an embedded CLIP, see `genartisan.embedded.measure_clip.figures`; None for other kinds.
 
-    In single precision on the CPU, wherever the pictures are made: they are of the network, not of the machine.
+    Computed in single precision on the CPU, wherever the pictures are made.
     """
     from genartisan.embedded.drawings import generate
     from genartisan.embedded.measure_clip import figures
 
-    clip = Bundle.load(bundle).to(torch.device("cpu"), torch.float32).clip
-    return figures(clip, generate(drawings, SEED, held_out=True)) if isinstance(clip, CompactClip) else None
+    if not isinstance(clip, CompactClip):
+        return None
+    own = copy.deepcopy(clip).to("cpu", torch.float32)
+    return figures(own, generate(drawings, SEED, held_out=True))
 
 
 def megabytes(bundle: str) -> float:

@@ -142,6 +142,11 @@ def add_device_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", help="auto, fp32 or bf16")
 
 
+def add_graphs_flag(parser: argparse.ArgumentParser) -> None:
+    """Whether steps are captured."""
+    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
+
+
 def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     """What to compare or judge, and where the results go."""
     parser.add_argument("photo", nargs="*", type=Path, metavar="PHOTO", help="to be made in both modes; put them first")
@@ -173,7 +178,7 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=number, default=0)
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
-    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
+    add_graphs_flag(parser)
 
 
 def load_stylizer(options: argparse.Namespace) -> Stylizer:
@@ -183,7 +188,8 @@ def load_stylizer(options: argparse.Namespace) -> Stylizer:
     from genartisan.stylizer import Stylizer
 
     styles = StyleFolder(getattr(options, "style_folder", None))
-    return Stylizer(Bundle.load(options.bundle), options.device, options.precision, styles=styles)
+    graphs = getattr(options, "graphs", False)
+    return Stylizer(Bundle.load(options.bundle), options.device, options.precision, graphs=graphs, styles=styles)
 
 
 def params_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -67,12 +67,13 @@ class LearnedStart(nn.Module):
 
 
 def shell_of(module: M) -> M:
-    """A module of the same structure over the same parameters, which can be given others: in threads, each its own.
+    """A module of the same structure over the same parameters, which can be given others; a thread needs its own.
 
-    A tenth of the time that it takes to build one, and of what a draft takes on a GPU.
+    It takes a tenth of the time of building one, in which a GPU draws the whole draft.
     """
     shell = copy.copy(module)
-    shell._parameters = module._parameters.copy()
+    tables = {name: value.copy() for name, value in vars(module).items() if isinstance(value, dict)}  # hooks as well
+    vars(shell).update(tables)
     shell._modules = {name: child and shell_of(child) for name, child in module._modules.items()}
     return shell
 

@@ -124,6 +124,7 @@ def test_settings_reach_the_run(photo: str, tmp_path: Path, tiny_folder: Path) -
     (["--set", "nothing=1"], ["nothing", "known are"]),
     (["--device", "cuda:7"], ["device", "auto or cpu"]),
     (["--precision", "fp8"], ["precision", "fp32 or bf16"]),
+    (["--device", "cpu", "--graphs"], ["graphs", "cpu captures none"]),
     (["--bundle", "nowhere"], ["bundle", "embedded, official"]),
     (["--mask", "nowhere.png"], ["mask", "cannot be read"]),
     (["-o", "a.tiff"], ["output", ".png"]),

@@ -60,6 +60,17 @@ def test_a_text_sets_the_weights_and_gets_a_network_of_its_own(start: LearnedSta
     assert torch.equal(start(direction(1), content()), drafts[0])  # it was the request's own
 
 
+def test_what_is_hooked_to_a_network_stays_with_it(start: LearnedStart) -> None:
+    seen: list[str] = []
+    hooked, other = start.written(direction(1)), start.written(direction(1))
+    hooked.entry.register_forward_hook(lambda *_: seen.append("entry"))
+    other(content())
+    start(direction(1), content())
+    assert seen == []
+    hooked(content())
+    assert seen == ["entry"]
+
+
 def test_the_scale_of_a_convolution_is_that_of_its_map(start: LearnedStart) -> None:
     """A map of the last convolution twice as large, and moved by a half, before the sigmoid."""
     with torch.no_grad():

@@ -14,6 +14,7 @@ from PIL import Image
 from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, StyleConfig
 from genartisan.evaluate import default_photos
+from genartisan.evaluation_jobs import Job
 from genartisan.frames import flicker
 from genartisan.images import read_photo
 from genartisan.judge import Judge
@@ -21,7 +22,9 @@ from genartisan.stylizer import Stylizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import draft
 import flicker as flicker_benchmark
+import presets
 import sooner
 
 
@@ -132,3 +135,43 @@ def test_a_camera_over_a_still_shows_the_same_where_it_has_moved_by_whole_pixels
     assert told["film, next frame"] == told["still, next frame"]
     planes = [read_photo(frame).pixels for frame in frames[:2]]
     assert flicker(planes, [(40, 40)]) > 0.01
+
+
+def test_drafts_are_timed_whole_and_part_by_part(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "draft.json"
+    flags = ["--size", "64", "--repeats", "3", "--device", "cpu", "--precision", "fp32", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["draft.py", *flags])
+    draft.main()
+    told = json.loads(out.read_text())
+    assert (told["size"], told["repeats"], told["hardware"]["device"]) == (64, 3, "cpu")
+    calls = told["milliseconds"]
+    assert all(0 < call["median"] <= call["p95"] for call in calls.values())
+    whole = calls["artisan"]
+    assert 0 < whole["parts"]["total"] <= whole["median"] + 1  # told in whole milliseconds
+    assert calls["the pass alone"]["parts"] == {}
+
+
+def test_a_picture_of_a_preset_is_made_once_on_whatever_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = list[str]()
+    make = Job.make
+    monkeypatch.setattr(Job, "make", lambda job, *rest: (made.append(job.style), make(job, *rest))[1])
+    monkeypatch.setattr(presets, "ORDER", ("draft",))
+    photos, out = [str(path) for path in default_photos()[:1]], tmp_path / "presets.json"
+    flags = ["--size", "64", "--photos", *photos, "--device", "cpu", "--work", str(tmp_path), "--out", str(out)]
+
+    def run(*more: str) -> dict[str, Any]:
+        monkeypatch.setattr(sys, "argv", ["presets.py", *flags, *more])
+        presets.main()
+        told: dict[str, Any] = json.loads(out.read_text())
+        return told
+
+    first = run("--styles", "fire", "golden", "pop art", "--precision", "fp32")
+    again = run("--styles", "fire", "golden", "pop art", "--precision", "auto", "--resume")
+    assert made == ["fire", "golden", "pop art"]
+    assert first["pictures"] == again["pictures"]
+    assert first["summary"]["draft"]["pictures"] == 3
+    assert Image.open(out.with_suffix(".jpg")).height > 2 * 200  # the third, alone, in a second row
+    run("--styles", "fire", "--resume", "--size", "80")
+    assert made[3:] == ["fire"]  # another size is another picture

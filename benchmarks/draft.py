@@ -10,7 +10,6 @@ that is new. The device is waited for. The JSON goes to benchmarks/results.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import statistics
 import time
@@ -26,6 +25,8 @@ from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.demo import PHOTO
 from genartisan.evaluation_measures import provenance
+from genartisan.flags import add_device_flags
+from genartisan.images import encode
 from genartisan.stylenet import drawn
 from genartisan.stylizer import Stylizer
 
@@ -64,8 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="side in pixels; the photo is square")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
+    add_device_flags(parser)
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/draft_DEVICE.json)")
     arguments = parser.parse_args()
     if arguments.repeats < 2:
@@ -75,10 +75,8 @@ def parse() -> argparse.Namespace:
 
 def photo_of(size: int) -> bytes:
     """The sample photo at that size, as a JPEG."""
-    file = io.BytesIO()
     with Image.open(PHOTO) as photo:
-        photo.convert("RGB").resize((size, size)).save(file, "JPEG", quality=92)
-    return file.getvalue()
+        return encode(photo.convert("RGB").resize((size, size)), "image/jpeg")
 
 
 def draft(size: int, mode: str) -> StyleConfig:

@@ -26,6 +26,7 @@ from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.evaluate import default_photos
 from genartisan.evaluation_measures import provenance
+from genartisan.flags import add_device_flags
 from genartisan.frames import Film, flicker
 from genartisan.images import read_photo
 from genartisan.sheets import contact_sheet
@@ -70,8 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=512, help="long side of a frame in pixels")
     parser.add_argument("--frames", type=int, default=12, help="of each film, 4 at least")
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
+    add_device_flags(parser)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "flicker.json")
     arguments = parser.parse_args()
     most = int(((ROOM - 1) * arguments.size - 2 * MARGIN) / max(abs(speed) for pan in PANS for speed in pan))

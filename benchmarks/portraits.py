@@ -13,6 +13,7 @@ from genartisan.comparison_subjects import Subject, drawn, found_in
 from genartisan.config import StyleConfig, assignments, preset
 from genartisan.evaluate import default_photos
 from genartisan.evaluation_jobs import Job, Machine, make_all
+from genartisan.flags import add_device_flags, add_graphs_flag
 from genartisan.images import Photo, read_mask, read_photo, resized
 from genartisan.regions import from_mask
 from genartisan.stylizer import Stylizer
@@ -30,9 +31,8 @@ def add_flags(parser: argparse.ArgumentParser, out: Path) -> None:
     parser.add_argument("--processes", type=int, default=2, help="that make pictures side by side")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
     parser.add_argument("--bundle", default="embedded")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
+    add_device_flags(parser)
+    add_graphs_flag(parser)
     parser.add_argument("--work", type=Path, default=Path("out") / out.stem, help="folder of the pictures")
     parser.add_argument("--out", type=Path, default=out)
 
@@ -55,7 +55,7 @@ class Studio:
     """Who is in the pictures of a benchmark, and who makes them."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.machine = Machine(arguments.bundle, arguments.device, arguments.precision, arguments.graphs)
+        self.machine = Machine.chosen(arguments)
         self.stylizer: Stylizer = self.machine.stylizer()
         changes = merged({"size": arguments.size}, assignments(arguments.set))
         self.config: StyleConfig = preset(arguments.preset, changes)

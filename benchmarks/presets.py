@@ -19,31 +19,32 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from genartisan.config import preset
 from genartisan.evaluate import chosen_styles, default_photos, job_name, prompt_of, verdict
-from genartisan.evaluation_jobs import Job, Machine
+from genartisan.evaluation_jobs import Job, Machine, make_all
 from genartisan.evaluation_measures import provenance
+from genartisan.flags import add_device_flags, add_graphs_flag
 from genartisan.images import read_photo
 from genartisan.judge import Judge
+from genartisan.regions import RegionMap
 from genartisan.sheets import contact_sheet
-from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
 ORDER = ("draft", "fast", "paper")
 SEED = 0
-SAME = ("photo", "prompt", "seed", "config", "bundle")  # of what a picture was made from, on whatever machine
 
 
 def main() -> None:
     arguments = parse()
-    machine = Machine(arguments.bundle, arguments.device, arguments.precision, arguments.graphs)
+    machine = Machine.chosen(arguments)
     stylizer, judge = machine.stylizer(), Judge.load(arguments.judge)
     pairs = [(photo, style) for style in chosen_styles(arguments.styles) for photo in arguments.photos]
     jobs = {name: [job_of(*pair, name, arguments.size) for pair in pairs] for name in ORDER}
-    make([(job, arguments.work / name) for name in ORDER for job in jobs[name]], machine, stylizer, arguments.resume)
-    rows = {name: [told(judge, stylizer, job, arguments.work / name) for job in jobs[name]] for name in ORDER}
+    for name in ORDER:  # one picture after another: so their seconds can be compared
+        make_all(jobs[name], arguments.work / name, machine, processes=1, resume=arguments.resume, anywhere=True)
+    regions = {photo: stylizer.regions(read_photo(photo)) for photo in arguments.photos}
+    rows = {name: [told(judge, regions[job.photo], job, arguments.work / name) for job in jobs[name]] for name in ORDER}
     result = {
         **provenance("benchmarks/presets.py", stylizer, SEED),
         "size": arguments.size,
@@ -74,9 +75,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
     parser.add_argument("--judge", type=Path, default=HERE.parent / "tests" / "judge")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
+    add_device_flags(parser)
+    add_graphs_flag(parser)
     parser.add_argument("--work", type=Path, default="out/presets", help="folder of the pictures, by preset")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "presets.json")
     return parser.parse_args()
@@ -86,30 +86,13 @@ def job_of(photo: Path, style: str, name: str, size: int) -> Job:
     return Job(job_name(photo, style), photo, style, prompt_of(style), preset(name, {"size": size}), SEED)
 
 
-def make(wanted: Sequence[tuple[Job, Path]], machine: Machine, stylizer: Stylizer, resume: bool) -> None:
-    """Makes what is not there, one picture after another: so their seconds can be compared."""
-    for job, folder in tqdm(wanted, unit="picture"):
-        if not (resume and is_there(job, folder, machine)):
-            folder.mkdir(parents=True, exist_ok=True)
-            job.make(folder, machine, stylizer)
-
-
-def is_there(job: Job, folder: Path, machine: Machine) -> bool:
-    """Whether the folder has that picture, made on any machine."""
-    picture = job.picture(folder)
-    if not (picture.is_file() and picture.with_suffix(".json").is_file()):
-        return False
-    made_from, wanted = job.report(folder).get("made_from", {}), job.source(machine)
-    return all(made_from.get(name) == wanted[name] for name in SAME)
-
-
-def told(judge: Judge, stylizer: Stylizer, job: Job, folder: Path) -> dict[str, Any]:
+def told(judge: Judge, regions: RegionMap, job: Job, folder: Path) -> dict[str, Any]:
     """The judge's verdict on a picture's background, and how it was made."""
     picture, report = read_photo(job.picture(folder)), job.report(folder)
-    regions = stylizer.regions(read_photo(job.photo)).resized(picture.size)
+    background = ~regions.resized(picture.size).portrait
     made = {"device": report["device"], "precision": report["precision"], "seconds": report["seconds"]["total"]}
     made["graphs"] = bool(report["made_from"].get("graphs"))
-    return {**verdict(judge, job, picture.pixels, ~regions.portrait), **made}
+    return {**verdict(judge, job, picture.pixels, background), **made}
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from genartisan.config import PRESETS, StyleConfig
 from genartisan.engine import Run
 from genartisan.evaluate import default_photos
 from genartisan.evaluation_measures import hardware, provenance
+from genartisan.flags import add_device_flags, add_graphs_flag
 from genartisan.images import read_photo
 from genartisan.judge import Judge
 from genartisan.sheets import contact_sheet
@@ -94,9 +95,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--judge", type=Path, default=HERE.parent / "tests" / "judge")
     parser.add_argument("--work", type=Path, default="out/sooner", help="folder of finished pairs")
     parser.add_argument("--resume", action="store_true", help="keep the pairs that are measured already")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--graphs", action="store_true", help="on a GPU: all settings with captured steps")
+    add_device_flags(parser)
+    add_graphs_flag(parser)
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/sooner[_parts]_DEVICE_SIZE.json)")
     return parser.parse_args()
 
@@ -327,7 +327,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     pairs = result["pairs"]
     columns = min(4, len(pairs))
     rows = -(-len(pairs) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 3 * rows), squeeze=False, layout="constrained")
+    legend = -(-len(result["settings"]) // columns)  # lines of it
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4 * columns, 3 * rows + legend / 5), squeeze=False, layout="constrained"
+    )
     for axis, pair in zip(axes.flat, pairs, strict=False):
         for number, (name, run) in enumerate(pair["runs"].items()):
             seconds, losses = ([point[key] for point in run["curve"]] for key in ("seconds", "loss"))
@@ -338,7 +341,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for axis in list(axes.flat)[len(pairs) :]:
         axis.axis("off")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
     figure.savefig(path, dpi=90)
 
 

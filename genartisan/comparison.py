@@ -101,7 +101,7 @@ def settings_from(options: Namespace, command: Sequence[str]) -> Settings:
     photos = tuple(dict.fromkeys([*options.photo, *(options.photos or ())]))
     scenes = options.scenes if options.scenes is not None else 0 if photos else SCENES
     return Settings(
-        machine=Machine(options.bundle, options.device, options.precision, options.graphs),
+        machine=Machine.chosen(options),
         output=output if output.suffix else output / Path(OUTPUT).name,
         work=Path(options.work or WORK),
         photos=photos or default_photos(),

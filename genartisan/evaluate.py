@@ -94,7 +94,7 @@ def settings_from(options: Namespace, command: Sequence[str]) -> Settings:
     params = {name: getattr(options, name) for name in ("preset", "seed", "size", "steps")}
     config, seed = from_params({name: value for name, value in params.items() if value is not None})
     return Settings(
-        machine=Machine(options.bundle, options.device, options.precision, options.graphs),
+        machine=Machine.chosen(options),
         judge=Path(options.judge),
         output=output if output.suffix else output / Path(OUTPUT).name,
         work=Path(options.work or WORK),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from genartisan.bundle import MANIFEST, Bundle, resolve, sha256
 from genartisan.config import StyleConfig
 from genartisan.stylizer import Stylizer
 
+WHERE = ("device", "precision", "graphs")  # of what a picture was made from: the machine's part
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -28,6 +31,11 @@ class Machine:
     device: str = "auto"
     precision: str = "auto"
     graphs: bool = False
+
+    @classmethod
+    def chosen(cls, options: Namespace) -> Machine:
+        """The one that the flags name."""
+        return cls(options.bundle, options.device, options.precision, options.graphs)
 
     @cached_property
     def bundle_hash(self) -> str:
@@ -64,18 +72,24 @@ class Job:
         report: dict[str, Any] = json.loads(self._report_file(folder).read_text(encoding="utf-8"))
         return report
 
-    def is_made(self, folder: Path, machine: Machine) -> bool:
-        """Whether the folder holds this very picture: of the same photo, words, settings, seed and networks."""
+    def is_made(self, folder: Path, machine: Machine, anywhere: bool = False) -> bool:
+        """Whether the folder holds this very picture: of the same photo, words, settings, seed and networks.
+
+        Args:
+            anywhere: another device, precision or way of taking steps is as good.
+        """
         if not (self._report_file(folder).is_file() and self.picture(folder).is_file()):
             return False
-        return bool(self.report(folder).get("made_from") == self.source(machine))
+        made_from, wanted = self.report(folder).get("made_from", {}), self._source(machine)
+        free = WHERE if anywhere else ()
+        return all(made_from.get(name) == wanted.get(name) for name in {*made_from, *wanted}.difference(free))
 
     def make(self, folder: Path, machine: Machine, stylizer: Stylizer) -> None:
         """Makes the picture; its report is written last, so a picture that has one is whole."""
         self._report_file(folder).unlink(missing_ok=True)
         result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
         result.image.save(self.picture(folder))
-        report = {**result.report, "made_from": self.source(machine)}
+        report = {**result.report, "made_from": self._source(machine)}
         partial = self._report_file(folder).with_suffix(".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         partial.replace(self._report_file(folder))
@@ -83,8 +97,7 @@ class Job:
     def _report_file(self, folder: Path) -> Path:
         return folder / f"{self.name}.json"
 
-    def source(self, machine: Machine) -> dict[str, Any]:
-        """All that the picture depends on, ready for JSON."""
+    def _source(self, machine: Machine) -> dict[str, Any]:
         return {
             "photo": sha256(self.photo),
             "prompt": self.prompt,
@@ -98,13 +111,23 @@ class Job:
         }
 
 
-def make_all(jobs: Sequence[Job], folder: Path, machine: Machine, *, processes: int = 2, resume: bool = False) -> int:
-    """Makes every picture, and says how many it made; with ``resume``, those that are made already are kept.
+def make_all(
+    jobs: Sequence[Job],
+    folder: Path,
+    machine: Machine,
+    *,
+    processes: int = 2,
+    resume: bool = False,
+    anywhere: bool = False,
+) -> int:
+    """Makes every picture, and says how many it made.
 
-    Each of several processes has its share of the cores. One is this process.
+    Args:
+        processes: each of several has its share of the cores. One is this process.
+        resume: keep those that are made already; with ``anywhere``, on whatever machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    left = [job for job in jobs if not (resume and job.is_made(folder, machine))]
+    left = [job for job in jobs if not (resume and job.is_made(folder, machine, anywhere))]
     with tqdm(total=len(jobs), initial=len(jobs) - len(left), unit="picture", desc="pictures") as bar:
         if processes == 1 and left:
             stylizer = machine.stylizer()

@@ -90,11 +90,11 @@ def plan(
     width, height = size
     wanted = patch_size or config.patch_size
     side = min(wanted, width, height)
-    # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
-    placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     records = np.zeros((config.steps, config.patches), PATCH)
     if not config.steps:  # a draft: nobody asks where a crop could lie
         return PatchPlan(records, side)
+    # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
+    placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     columns, rows = width - side + 1, height - side + 1
     positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
     warnings = []

@@ -355,8 +355,8 @@ def test_only_artisan_mode_gets_a_mask_and_a_job_without_one_is_known_as_before(
     one, other = compared([Pair(subject(tmp_path), "fire", "fire")], StyleConfig(**QUICK), 0)
     assert (one.job.mask, other.job.mask) == (None, other.pair.subject.mask)
     machine = Machine(str(tiny_folder), "cpu", "fp32")
-    assert "mask" not in one.job.source(machine)
-    assert set(other.job.source(machine)) == {*one.job.source(machine), "mask"}
+    assert "mask" not in one.job._source(machine)
+    assert set(other.job._source(machine)) == {*one.job._source(machine), "mask"}
     assert one.job.config.contrast == 1  # measured so; raised where it is shown
     bare = Job("name", one.job.photo, "fire", "fire", StyleConfig(**QUICK), 0)
     assert bare.mask is None

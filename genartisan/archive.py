@@ -40,14 +40,14 @@ def archive(
         bundle: ``embedded``, ``official`` or a bundle's folder.
         version: of the model, as TorchServe reports it: letters, digits, dots and dashes.
         settings: the model's, instead of handlers/model-config.yaml.
-        styles: files of kept styles, to be served by their names.
+        styles: files of saved styles, to be served by their names.
 
     Raises:
         BundleError: there is no such bundle, or it is not whole.
         ServeError: ``version`` cannot be one; torch-model-archiver is not installed, or failed.
     """
     from genartisan.bundle import MANIFEST, link, read_manifest, resolve, sha256
-    from genartisan.kept import KeptStyle
+    from genartisan.saved_style import SavedStyle
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", version):
         raise ServeError(f"version is {version!r}; give up to 40 letters, digits, dots and dashes.", "version")
@@ -68,7 +68,7 @@ def archive(
                 raise _missing(folder / name)
             link(folder / name, stage / "bundle" / name)
         for path in styles:
-            KeptStyle.load(path)  # a damaged one would keep every worker from starting
+            SavedStyle.load(path)  # a damaged one would keep every worker from starting
             (stage / "styles").mkdir(exist_ok=True)
             link(path, stage / "styles" / path.name)
         contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}

@@ -1,7 +1,7 @@
-"""Bundle: the frozen networks and the StyleNet starts, from one folder.
+"""Bundle: the frozen networks, from one folder.
 
-A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg and stylenet, and may hold one
-for learned_start. All bundles, the small one in this package as much as the converted official one, take the one path
+A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg, predictor and pastiche, and
+may hold one for style_head. All bundles, the small one in this package as much as the converted official one, take the one path
 in this file.
 """
 
@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 import safetensors
 import safetensors.torch
@@ -24,16 +24,20 @@ from torch import Tensor, nn
 
 from genartisan.checks import PERSON, shown
 from genartisan.errors import BundleError
+from genartisan.mobilenet import StylePredictor
 from genartisan.networks import Clip, OpenClip, build
-from genartisan.start import LearnedStart
-from genartisan.stylenet import StyleNet
+from genartisan.pastiche import PasticheNet
+from genartisan.style_head import StyleHead
 
 MANIFEST = "bundle.json"
-FORMAT = 1
+FORMAT = 2
 READABLE = 0o644  # safetensors' own files are for their owner alone; a server may run as another user
 EMBEDDED = Path(__file__).parent / "embedded"
-REQUIRED = ("clip", "fcn", "vgg", "stylenet")  # that every bundle has
-LEARNED_START = "learned_start"  # the role that a bundle may have besides
+
+
+Role = Literal["clip", "fcn", "vgg", "predictor", "pastiche", "style_head"]
+REQUIRED: tuple[Role, ...] = ("clip", "fcn", "vgg", "predictor", "pastiche")  # that every bundle has
+STYLE_HEAD: Role = "style_head"  # that a bundle may have besides
 
 
 class NetworkEntry(BaseModel):
@@ -54,23 +58,10 @@ class Manifest(BaseModel):
     """The content of ``bundle.json``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[1]
+    format: Literal[2]
     name: str
     description: str
-    networks: dict[Literal["clip", "fcn", "vgg", "stylenet", "learned_start"], NetworkEntry]
-
-
-class Frozen(Protocol):
-    """What a run needs of a bundle; the training of a start has no whole one yet."""
-
-    @property
-    def clip(self) -> Clip: ...
-    @property
-    def vgg(self) -> nn.Module: ...
-    @property
-    def start(self) -> StyleNet: ...
-    @property
-    def learned_start(self) -> LearnedStart | None: ...
+    networks: dict[Role, NetworkEntry]
 
 
 @dataclass(frozen=True)
@@ -79,17 +70,19 @@ class Bundle:
 
     Attributes:
         manifest: what ``bundle.json`` says.
-        clip, fcn, vgg: the networks.
-        start: the StyleNet that copies the photo; never trained itself, always copied.
-        learned_start: what writes a StyleNet for a text direction, or None.
+        clip, fcn, vgg: what the losses and the regions are made of.
+        predictor: tells a picture's style numbers.
+        pastiche: draws a photo with style numbers.
+        style_head: tells the style numbers of a text direction; None: they are searched for.
     """
 
     manifest: Manifest
     clip: Clip
     fcn: nn.Module
     vgg: nn.Module
-    start: StyleNet
-    learned_start: LearnedStart | None = None
+    predictor: StylePredictor
+    pastiche: PasticheNet
+    style_head: StyleHead | None = None
 
     @property
     def name(self) -> str:
@@ -114,25 +107,28 @@ class Bundle:
             cast(Clip, networks["clip"]),
             networks["fcn"],
             networks["vgg"],
-            cast(StyleNet, networks["stylenet"]),
-            cast("LearnedStart | None", networks.get(LEARNED_START)),
+            cast(StylePredictor, networks["predictor"]),
+            cast(PasticheNet, networks["pastiche"]),
+            cast("StyleHead | None", networks.get(STYLE_HEAD)),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Bundle:
         """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
 
-        FCN and the learned start run once a photo and StyleNet holds the weights that are optimised: these are float32.
+        FCN and the predictor run once a photo, and the pastiche network's weights may be optimised: they are float32.
         """
-        learned = self.learned_start
+        head = self.style_head
         return Bundle(
             self.manifest,
             cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, dtype)),
             self._placed("fcn", self.fcn, device, torch.float32),
             self._placed("vgg", self.vgg, device, dtype).to(memory_format=torch.channels_last),
-            cast(StyleNet, self._placed("stylenet", self.start, device, torch.float32)),
-            None
-            if learned is None
-            else cast(LearnedStart, self._placed(LEARNED_START, learned, device, torch.float32)),
+            cast(StylePredictor, self._placed("predictor", self.predictor, device, torch.float32)),
+            cast(
+                PasticheNet,
+                self._placed("pastiche", self.pastiche, device, torch.float32).to(memory_format=torch.channels_last),
+            ),
+            None if head is None else cast(StyleHead, self._placed(STYLE_HEAD, head, device, torch.float32)),
         )
 
     def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -141,7 +137,7 @@ class Bundle:
             name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
             for name, tensor in network.state_dict().items()
         }
-        entry = self.manifest.networks[role]  # type: ignore[index]
+        entry = self.manifest.networks[cast(Role, role)]
         return assembled(role, entry.architecture, weights).to(device)
 
 
@@ -149,16 +145,16 @@ def check_fit(folder: Path, networks: Mapping[str, nn.Module]) -> None:
     """Refuses networks that are no use together.
 
     Raises:
-        BundleError: the FCN knows no people, or the learned start reads directions of another size than CLIP's.
+        BundleError: the FCN knows no people, or the style head reads directions of another size than CLIP's.
     """
     classes = tuple(cast(Any, networks["fcn"]).classes)
     if PERSON not in classes or len(classes) < 2:
         reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
         raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
-    learned, dim = networks.get(LEARNED_START), cast(Any, networks["clip"]).embedding_dim
-    if learned is not None and learned.dim != dim:
-        reason = f"learned_start.architecture.dim must be that of clip's embeddings, {dim}"
-        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(learned.dim)}.", LEARNED_START)
+    head, dim = networks.get(STYLE_HEAD), cast(Any, networks["clip"]).embedding_dim
+    if head is not None and head.dim != dim:
+        reason = f"style_head.architecture.dim must be that of clip's embeddings, {dim}"
+        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(head.dim)}.", STYLE_HEAD)
 
 
 def home() -> Path:

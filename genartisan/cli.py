@@ -31,9 +31,11 @@ from genartisan.flags import (
     add_style_folder_flag,
     add_stylizer_flags,
     add_timeout_flag,
+    check_evaluation_flags,
     load_stylizer,
     masks_of,
     params_of,
+    style_images_of,
 )
 from genartisan.outputs import check_writable, media_type_of, write
 from genartisan.server_commands import archive, keys, models, request, serve_, stop
@@ -76,7 +78,7 @@ def refusal(message: str) -> int:
 
 
 def stylize(options: argparse.Namespace) -> None:
-    """PHOTO TEXT -o OUT: one picture, with a progress bar."""
+    """PHOTO [TEXT] -o OUT: one picture, with a progress bar."""
     from tqdm import tqdm
 
     from genartisan.images import encode
@@ -89,7 +91,14 @@ def stylize(options: argparse.Namespace) -> None:
         if Path(options.report).resolve() == Path(options.output).resolve():
             raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
     stylizer = load_stylizer(options)
-    steps = stylizer.steps(options.photo, options.text, config=config, mask=masks_of(options), seed=seed)
+    steps = stylizer.steps(
+        options.photo,
+        options.text,
+        config=config,
+        mask=masks_of(options),
+        style_image=style_images_of(options),
+        seed=seed,
+    )
     with tqdm(total=config.steps, unit="step", disable=options.quiet or not config.steps, file=sys.stderr) as bar:
         for step in steps:
             if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
@@ -162,9 +171,9 @@ def weights(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """PHOTO …: both modes compared; or, with --judge alone, measures a bundle by how many styles a judge recognises."""
+    """PHOTO …: both modes compared; or, with --judge alone, a table that says how good a bundle's pictures are."""
     command = ["genartisan", *sys.argv[1:]]
-    if options.photo or options.compare:
+    if check_evaluation_flags(options):
         from genartisan import comparison
 
         compared = comparison.settings_from(options, command)
@@ -225,7 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("archive", archive)
     sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
     sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
-    sub.add_argument("--styles", nargs="*", metavar="NAME", help="kept styles to serve by name; without a name all")
+    sub.add_argument("--styles", nargs="*", metavar="NAME", help="saved styles to serve by name; without a name all")
     add_style_folder_flag(sub)
     sub.add_argument(
         "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"

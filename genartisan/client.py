@@ -28,7 +28,7 @@ CONNECT = 10.0  # seconds to wait for a connection
 RETRIES, LONGEST_PAUSE = 4, 20.0  # seconds; the pauses double from one second on, and differ from client to client
 
 Source = str | Path | bytes
-Masks = Source | Mapping[str, Source]
+Pictures = Source | Mapping[str, Source]  # one, or several by the names of their regions
 
 
 class _Settings:
@@ -108,19 +108,23 @@ class Client(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Reply:
-        """A photo in the style of a sentence.
+        """A photo in the style of a sentence, a picture, or both.
 
         Args:
             photo: a path or encoded bytes.
+            prompt: may be left out with a style picture, or where ``params`` name a saved ``style``.
             mask: the same, white where people are; or several by the names of their regions.
+            style_image: the same, a picture whose style is wanted; or several by the names of their regions, of which
+                ``all`` is for every region without a style of its own.
             params: any fields of StyleConfig, plus ``preset`` and ``seed``.
             accept: the media type of the answer.
         """
-        fields = _fields(photo, prompt, mask, params)
+        fields = _fields(photo, prompt, mask, style_image, params)
         if self.grpc is None:
             return self._reply("predictions", fields, accept)
         content: bytes = Retrying(**self._retrying)(
@@ -133,19 +137,21 @@ class Client(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "application/json",
     ) -> Reply:
         """What each region would get, or the regions as a picture; the arguments are those of `stylize`."""
-        return self._reply("explanations", _fields(photo, prompt, mask, params), accept)
+        return self._reply("explanations", _fields(photo, prompt, mask, style_image, params), accept)
 
     def stream(
         self,
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Iterator[Event]:
@@ -155,7 +161,7 @@ class Client(_Settings):
             params: may have ``preview_every``, too: steps between two previews, 0 for none.
             accept: the media type of the finished picture.
         """
-        post = self._post("predictions", _fields(photo, prompt, mask, params), f"{EVENTS}, {accept};q=0.5")
+        post = self._post("predictions", _fields(photo, prompt, mask, style_image, params), f"{EVENTS}, {accept};q=0.5")
         with transport_errors(self.url, self.timeout):
             answer: httpx.Response = Retrying(**self._retrying)(self._opened, post)
             try:
@@ -208,12 +214,13 @@ class AsyncClient(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> Reply:
         """See `Client.stylize`."""
-        fields = _fields(photo, prompt, mask, params)
+        fields = _fields(photo, prompt, mask, style_image, params)
         if self.grpc is None:
             return await self._reply("predictions", fields, accept)
         content: bytes = await AsyncRetrying(**self._retrying)(
@@ -226,24 +233,26 @@ class AsyncClient(_Settings):
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "application/json",
     ) -> Reply:
         """See `Client.explain`."""
-        return await self._reply("explanations", _fields(photo, prompt, mask, params), accept)
+        return await self._reply("explanations", _fields(photo, prompt, mask, style_image, params), accept)
 
     async def stream(
         self,
         photo: Source,
         prompt: str | None = None,
         *,
-        mask: Masks | None = None,
+        mask: Pictures | None = None,
+        style_image: Pictures | None = None,
         params: dict[str, Any] | None = None,
         accept: str = "image/png",
     ) -> AsyncIterator[Event]:
         """See `Client.stream`."""
-        post = self._post("predictions", _fields(photo, prompt, mask, params), f"{EVENTS}, {accept};q=0.5")
+        post = self._post("predictions", _fields(photo, prompt, mask, style_image, params), f"{EVENTS}, {accept};q=0.5")
         with transport_errors(self.url, self.timeout):
             answer: httpx.Response = await AsyncRetrying(**self._retrying)(self._opened, post)
             try:
@@ -350,15 +359,23 @@ def _grpc(address: str) -> tuple[Any, Any]:
     return grpc, inference_grpc
 
 
-def _fields(photo: Source, prompt: str | None, mask: Masks | None, params: dict[str, Any] | None) -> dict[str, bytes]:
+def _fields(
+    photo: Source,
+    prompt: str | None,
+    mask: Pictures | None,
+    style_image: Pictures | None,
+    params: dict[str, Any] | None,
+) -> dict[str, bytes]:
     """The request's fields, as in a form."""
     fields = {"photo": _content(photo, "photo")}
-    if prompt is not None or not (params or {}).get("style"):  # a kept style has a sentence of its own
+    pictured = "all" in style_image if isinstance(style_image, Mapping) else style_image is not None
+    if prompt is not None or not (pictured or (params or {}).get("style")):
         fields["prompt"] = check_prompt(prompt).encode()
-    if isinstance(mask, Mapping):
-        fields |= {f"mask.{name}": _content(source, f"mask.{name}") for name, source in mask.items()}
-    elif mask is not None:
-        fields["mask"] = _content(mask, "mask")
+    for kind, pictures in (("mask", mask), ("style_image", style_image)):
+        if isinstance(pictures, Mapping):
+            fields |= {f"{kind}.{name}": _content(source, f"{kind}.{name}") for name, source in pictures.items()}
+        elif pictures is not None:
+            fields[kind] = _content(pictures, kind)
     if params is not None:
         fields["params"] = json.dumps(params).encode()
     return fields

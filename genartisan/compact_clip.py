@@ -1,8 +1,7 @@
 """CompactClip: a pair of towers small enough to ship, made to know styles and nothing else of what CLIP knows.
 
-The image tower reads fixed statistics of a picture's texture, because a style is a matter of textures wherever they
-are. The text tower reads a fixed vocabulary and is trained to say where pictures of what it reads lie. Both are made in
-`genartisan.embedded.train_clip`.
+The image tower reads a small network's maps, of which it takes what does not depend on the place. The text tower reads
+a fixed vocabulary and says where pictures of what it reads lie. Both are trained in `genartisan.embedded.train_clip`.
 
 OpenAI's CLIP has a *modality gap* that the method's thresholds rest on: its image and text directions never reach a
 cosine of 1; styled patches end near 0.3 to 0.45, and a patch is rejected as finished at 1 - cos <= 0.7 or 0.8. Here it
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genartisan.texture import TextureStatistics
+from genartisan.mobilenet import MobileNetV2
 
 WORD = re.compile(r"[a-z0-9]+")
 START = 0  # the token before every text, so that a text without a known word has something to attend to
@@ -34,74 +33,99 @@ def words_of(text: str) -> list[str]:
     return WORD.findall(plain)
 
 
-class TextureTower(nn.Module):
-    """Where a picture lies among textures: (N, 3, S, S) -> (N, `dim`), unit vectors.
+class Standardised(nn.Module):
+    """Statistics of pictures, in deviations from their means over many pictures."""
 
-    The texture's statistics are standardised and unmixed, and each is turned into angles, at a few frequencies, whose
-    sines and cosines, in amplitudes inverse to the frequencies, are the embedding. So the mean embedding of a style's
-    pictures says for each statistic where it lies *and how sure that is*, and a picture comes closest to it where its
-    statistics are the style's own. With a linear reading instead it would come the closer the further they went, and an
-    optimisation that follows it ends in glaring colours. Nothing here has learned weights that a picture could satisfy
-    without looking like anything.
-    """
+    LEAST = 1e-4  # variance: below it a flat picture has no gradient that explodes
 
-    LEAST = 0.15  # deviation: a statistic that hardly ever varies, such as a rare colour's share, must not count most
-    # Radians a deviation. The lowest reaches far: where a photo differs most from what is asked for, it is not past its
-    # half turn, beyond which a night sky that should be fire is pulled to blue flames. The higher ones are exact, and
-    # must not outweigh it.
-    FREQUENCIES = (0.2, 0.5, 1.2)
-
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         super().__init__()
-        self.statistics = TextureStatistics()
-        count = self.statistics.count
-        self.dim = 2 * len(self.FREQUENCIES) * count
         self.register_buffer("mean", torch.zeros(count))
         self.register_buffer("deviation", torch.ones(count))
-        self.register_buffer("unmix", torch.eye(count))
+
+    def standard(self, statistics: Tensor) -> Tensor:
+        """Statistics (M, count) in deviations from their means, float32."""
+        return (statistics - cast(Tensor, self.mean).float()) / cast(Tensor, self.deviation).float()
+
+    @torch.no_grad()
+    def standardise(self, statistics: Tensor) -> None:
+        """Sets means and deviations to those of statistics (M, count)."""
+        deviation, mean = torch.std_mean(statistics, 0)
+        cast(Tensor, self.mean).copy_(mean)
+        cast(Tensor, self.deviation).copy_(deviation.clamp_min(self.LEAST**0.5))
+
+
+class StyleTower(Standardised):
+    """Where a picture lies among styles: RGB in [0, 1], (N, 3, S, S) -> (N, dim), unit vectors.
+
+    A style is a matter of textures wherever they are (Gatys et al. 2016, arXiv 1508.06576): the tower reads the means
+    and deviations of MobileNetV2's maps. The trunk was trained on real pictures and then, adversarially, on drawings:
+    gradients of such a network show something to look at, those of others are noise (Engstrom et al. 2019, arXiv
+    1906.00945).
+
+    Args:
+        blocks: of the trunk, 1 to 17.
+        taps: blocks whose maps are read, in rising order; 0 is the stem.
+        dim: size of the embedding.
+    """
+
+    def __init__(self, *, blocks: int, taps: Sequence[int], dim: int) -> None:
+        trunk = MobileNetV2(blocks)
+        count = 2 * sum(trunk.channels[tap] for tap in taps)
+        super().__init__(count)
+        self.taps, self.trunk = tuple(taps), trunk
+        self.head = nn.Linear(count, dim)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embed(self.statistics(images))
 
+    def statistics(self, images: Tensor) -> Tensor:
+        """Mean and deviation of every channel of every map that is read, (N, count), float32."""
+        read = list[Tensor]()
+        images = images.contiguous(memory_format=torch.channels_last)  # a third faster on the CPU
+        for each in self.trunk.maps(images, self.taps):  # (N, C, h, w)
+            variance, mean = torch.var_mean(each.float(), (2, 3), correction=0)
+            read += [mean, (variance + self.LEAST).sqrt()]
+        return torch.cat(read, 1)
+
     def embed(self, statistics: Tensor) -> Tensor:
         """Embeddings (N, dim) of statistics (N, count)."""
-        unmixed = self.standardised(statistics) @ cast(Tensor, self.unmix)  # (N, count)
-        waves = [wave(f * unmixed) / f for wave in (torch.sin, torch.cos) for f in self.FREQUENCIES]
-        length = math.sqrt(sum(f**-2 for f in self.FREQUENCIES) * unmixed.shape[1])
-        return torch.cat(waves, 1) / length
-
-    def standardised(self, statistics: Tensor) -> Tensor:
-        """Statistics (N, count) in deviations from their means, at most 6."""
-        return ((statistics - cast(Tensor, self.mean)) / cast(Tensor, self.deviation)).clamp(-6, 6)
-
-    @torch.no_grad()
-    def measure(self, statistics: Tensor, looks: Tensor, shrinkage: float) -> None:
-        """Fits what is standardised and unmixed to pictures of known looks.
-
-        The unmixing is the inverse root of the covariance within looks, as in linear discriminant analysis: so what
-        varies among pictures of one look counts less than what tells looks apart. Its columns are scaled down where the
-        unmixed would vary more than it does for most.
-
-        Args:
-            statistics: of pictures, (M, count).
-            looks: the number of each picture's look, (M,).
-            shrinkage: added to the covariance's eigenvalues, in squared deviations; the larger, the less is unmixed.
-        """
-        deviation, mean = torch.std_mean(statistics, 0)
-        cast(Tensor, self.mean).copy_(mean)
-        cast(Tensor, self.deviation).copy_(deviation.clamp_min(self.LEAST))
-        standardised = self.standardised(statistics)
-        values, vectors = torch.linalg.eigh(torch.cov(about_means(standardised, looks).T))
-        unmix = vectors @ torch.diag((values.clamp_min(0) + shrinkage).rsqrt()) @ vectors.T  # (count, count)
-        spread = about_means(standardised @ unmix, looks).std(0)  # (count,)
-        cast(Tensor, self.unmix).copy_(unmix / spread.clamp_min(float(spread.median())))  # or `LEAST` is undone
+        standard = self.standard(statistics).to(self.head.weight.dtype)
+        return F.normalize(self.head(standard).float(), dim=1)
 
 
-def about_means(values: Tensor, labels: Tensor) -> Tensor:
-    """Values (M, D) less the mean of those with the same label (M,)."""
-    kinds, index = torch.unique(labels, return_inverse=True)
-    sums = values.new_zeros(len(kinds), values.shape[1]).index_add_(0, index, values)
-    return values - cast(Tensor, sums / index.bincount().unsqueeze(1))[index]
+class Palette(Standardised):
+    """Which colours a picture has: RGB in [0, 1], (N, 3, S, S) -> (N, DIM), unit vectors.
+
+    The tower above has to know fire in purple for fire; without this it would leave open which colour fire has. Each
+    statistic is turned into angles, whose sines and cosines are the embedding: a picture is nearest to a style where
+    it has the style's own colours, and not where it has gone on in their direction.
+    """
+
+    # Lightness, red-green, blue-yellow.
+    OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0.0), (-1 / 4, -1 / 4, 1 / 2))
+    FREQUENCIES = (0.3, 0.8)  # radians a deviation; the lower one reaches any photo within its half turn
+    COUNT = 9  # means, deviations, correlations
+    DIM = 2 * len(FREQUENCIES) * COUNT
+
+    def __init__(self) -> None:
+        super().__init__(self.COUNT)
+
+    def forward(self, images: Tensor) -> Tensor:
+        standard = self.standard(self.statistics(images)).clamp(-5, 5)  # (N, COUNT)
+        waves = [wave(f * standard) / f for wave in (torch.sin, torch.cos) for f in self.FREQUENCIES]
+        return torch.cat(waves, 1) / math.sqrt(sum(f**-2 for f in self.FREQUENCIES) * self.COUNT)
+
+    def statistics(self, images: Tensor) -> Tensor:
+        """Means, deviations and correlations of the opponent colours, (N, COUNT), float32."""
+        opponent = torch.tensor(self.OPPONENT, device=images.device)
+        colours = opponent @ images.float().flatten(2)  # (N, 3, S * S)
+        mean = colours.mean(2, keepdim=True)
+        covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]  # (N, 3, 3)
+        deviation = (covariance.diagonal(dim1=1, dim2=2) + self.LEAST).sqrt()  # (N, 3)
+        first, second = (0, 0, 1), (1, 2, 2)
+        correlation = covariance[:, first, second] / (deviation[:, first] * deviation[:, second])  # (N, 3)
+        return torch.cat((mean.squeeze(2), deviation, correlation), 1)
 
 
 class WordTower(nn.Module):
@@ -132,6 +156,8 @@ class CompactClip(nn.Module):
     Args:
         image_size: side in pixels of the square pictures that `encode_image` takes.
         vocabulary: the words the text tower knows, lower case; a text's other words are left out.
+        blocks, taps, dim: of the `StyleTower`.
+        palette_share: how much of the image embedding is the `Palette`, in [0, 1).
         word_width: size of a word's embedding.
         styles: names of the techniques the towers know, each a text that asks for it.
         colours: the colour words they know, which combine with a technique or stand alone.
@@ -139,10 +165,10 @@ class CompactClip(nn.Module):
         gap: the largest cosine of a text and an image direction, in (0, 1].
     """
 
-    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
-    std: tuple[float, float, float] = (0.27, 0.27, 0.27)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the trunk takes RGB as it is
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     NAMED = 6  # styles named in a warning
-    multiplies = False  # convolutions and statistics over pixels
+    multiplies = False  # depthwise convolutions and statistics over pixels
 
     def __init__(
         self,
@@ -150,6 +176,10 @@ class CompactClip(nn.Module):
         image_size: int,
         vocabulary: Sequence[str],
         gap: float,
+        blocks: int = 13,
+        taps: Sequence[int] = (0, 2, 4, 7, 11, 13),
+        dim: int = 128,
+        palette_share: float = 0.3,
         word_width: int = 64,
         styles: Sequence[str] = (),
         colours: Sequence[str] = (),
@@ -160,15 +190,21 @@ class CompactClip(nn.Module):
         self.vocabulary = {word: number for number, word in enumerate(vocabulary, START + 1)}
         self.techniques, self.colours = tuple(styles), tuple(colours)
         self.keywords = frozenset(keywords or vocabulary)
-        self.image_tower = TextureTower()
-        self.dim = self.image_tower.dim
+        self.dim = dim + Palette.DIM
         self.embedding_dim = 2 * self.dim
+        self.palette_share = palette_share
+        self.image_tower, self.palette = StyleTower(blocks=blocks, taps=taps, dim=dim), Palette()
         self.text_tower = WordTower(len(self.vocabulary), word_width, self.dim)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embeddings (N, 2 dim), of unit length, of images (N, 3, S, S) normalised by `mean` and `std`."""
-        style = self.image_tower(images)  # (N, dim)
-        return torch.cat((style, torch.zeros_like(style)), 1)
+        look = self.look(images)  # (N, dim)
+        return torch.cat((look, torch.zeros_like(look)), 1)
+
+    def look(self, images: Tensor) -> Tensor:
+        """Style and palette of images as `encode_image` takes them, (N, dim), unit vectors."""
+        style, palette = self.image_tower(images), self.palette(images)
+        return torch.cat((math.sqrt(1 - self.palette_share) * style, math.sqrt(self.palette_share) * palette), 1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings (N, 2 dim), of unit length, of N texts. Words outside the vocabulary change nothing."""

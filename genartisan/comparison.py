@@ -238,7 +238,7 @@ def warnings_of(stylizer: Stylizer, photo: Path, settings: Settings) -> list[str
         InputError: it reads nothing in one of them.
     """
     found = []
-    config = StyleConfig(mode="clipstyler", size=settings.config.size, steps=1, patches=1, start="identity")
+    config = StyleConfig(mode="clipstyler", size=settings.config.size, steps=1, patches=1)
     for style in settings.styles:
         run = stylizer.steps(photo, sentence(style), config=config).run
         found += [f"{style}: {remark}" for remark in run.warnings if remark.startswith("prompt")]

@@ -59,7 +59,8 @@ class RegionConfig(_Frozen):
     threshold: Threshold = 0.7  # 1 - cos, 0-2, paper §5.2
     """Patches whose loss is at most this are rejected (eq 14, 15): higher is less style."""
     strength: Share = 1.0  # 0-1, ours
-    """How much of the style is seen there in the finished picture: 0 leaves the photo, 1 the whole style."""
+    """How much of the style is seen there: 0 leaves the photo, 1 is the whole style. From start draft on it is the way
+    from the photo's own style numbers to the style's; elsewhere the finished picture is mixed with the photo."""
     prompt: str | None = None  # ours
     """The region's own style text, which its patches and a global loss of its own follow. Null: the request's."""
 
@@ -142,20 +143,21 @@ class StyleConfig(_Frozen):
     """Long side of the finished picture in pixels, where it is to be larger than ``size``, which is what is optimised:
     then the same network draws it from the larger photo, with strokes of the same size in pixels. Null: ``size``."""
     steps: Int = Field(400, ge=0, le=MAX_STEPS)  # optimiser steps, paper §5.2
-    """Optimiser steps. 0: none; the picture is the one that ``style`` or the bundle's learned start draws, in one
-    pass."""
+    """Optimiser steps. 0: none; the picture is the draft, drawn in one pass."""
     coarse_share: Share = 0.0  # of the steps, 0-1, ours
     """The first steps, this fraction of all, work on the photo at half its size, in about a third of the time, with
     patches of up to three quarters of their size."""
     style: str | None = None  # ours
-    """Name of a kept style, whose network is the start, whatever ``start`` says; with steps 0 it draws the picture."""
-    start: Literal["random", "identity", "bundle"] = Field("random", validate_default=True)  # paper §3.2
-    """StyleNet's first weights. random: drawn from the seed. identity: those that copy the photo from step 1 on.
-    bundle: the bundle's learned start, which styles it from step 1 on, or identity where a bundle has none."""
-    grain: Share = 0.0  # deviation of colours, 0-1, ours
-    """Noise on what StyleNet sees of the background, as its deviation: a convolution draws nothing on flat ground."""
-    learning_rate: Float = Field(5e-4, gt=0, le=0.1)  # Adam, paper §5.2
-    """Adam's learning rate in the first steps."""
+    """Name of a saved style, whose style numbers stand for the prompt's; the start is then the draft."""
+    style_image_share: Share = 0.5  # 0-1, ours
+    """How much a style picture counts beside the prompt; without a prompt it is all."""
+    start: Literal["random", "draft"] = Field("random", validate_default=True)  # paper §3.2
+    """What is optimised. random: a StyleNet with weights drawn from the seed. draft: the pastiche network with the
+    style numbers of the prompt, which draws the draft before the first step."""
+    learning_rate: Float = Field(5e-4, ge=0, le=0.1)  # Adam, paper §5.2
+    """Adam's learning rate for the network's weights in the first steps; from the draft on, 0 leaves them."""
+    numbers_rate: Float = Field(0.0, ge=0, le=1)  # Adam, ours
+    """Adam's learning rate for the style numbers in the first steps, from the draft on; 0 leaves them."""
     halve_every: Int = Field(100, ge=1, le=MAX_STEPS)  # steps, paper §5.2
     """The learning rate is halved every so many steps."""
     patches: Int = Field(64, ge=1, le=256)  # crops a step, paper §5.2
@@ -186,6 +188,8 @@ class StyleConfig(_Frozen):
     lambda_pixel: Float = Field(0.0, ge=0, le=1e6)  # ours
     """Weight of the pixel loss, in artisan mode: the mean absolute difference from the photo, which counts in a region
     by as much as its weight lacks of 1. It keeps people as they are."""
+    lambda_draft: Float = Field(0.0, ge=0, le=1e6)  # ours
+    """Weight of the draft loss, from the draft on: it holds colours and light to the draft's."""
     contrast: Float = Field(1.5, ge=0, le=4)  # factor, CLIPstyler's code
     """Contrast of the picture, applied after the last step; 1 leaves it as it is."""
     keep_colors: bool = Field(False, strict=True)  # ours, after Gatys et al., arXiv 1606.05897
@@ -245,11 +249,8 @@ class StyleConfig(_Frozen):
     @field_validator("start")
     @classmethod
     def _draws_something(cls, start: str, others: ValidationInfo) -> str:
-        if start != "bundle" and others.data.get("steps") == 0 and others.data.get("style") is None:
-            raise ValueError(
-                "must be bundle where steps is 0 and there is no style: only a learned start or a kept style draws a "
-                "picture in one pass"
-            )
+        if start != "draft" and others.data.get("steps") == 0 and others.data.get("style") is None:
+            raise ValueError("must be draft where steps is 0: a StyleNet from random weights draws nothing yet")
         return start
 
     @field_validator("source_text")
@@ -271,19 +272,24 @@ class StyleConfig(_Frozen):
         return validated(StyleConfig, merged(self.model_dump(), changes))
 
 
-# What a preset changes of the paper's settings. A draft is one pass of the learned start. That start bears a higher
-# learning rate than a random one, and needs no contrast: the photo's own is there from step 1 on. It draws strokes
-# wherever it may, and patches of the background hold parts of people: the pixel loss keeps those. At the first step at
-# full size the loss jumps; the last steps bring it down again.
+# What a preset changes of the paper's settings. The pastiche network needs no contrast: the photo's own is in its
+# pictures. A person at a third of the way is in the same painting, and still the same person.
+PORTRAIT_STRENGTH = 0.35
+_FROM_DRAFT: dict[str, Any] = {
+    "start": "draft",
+    "contrast": 1.0,
+    "feather": 12.0,
+    "regions": {"portrait": {"strength": PORTRAIT_STRENGTH}},
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
-        "size": 384, "steps": 80, "coarse_share": 0.85, "start": "bundle", "learning_rate": 1.5e-3, "halve_every": 40,
-        "patches": 16, "contrast": 1.0, "grain": 0.05, "lambda_pixel": 5000.0,
+        **_FROM_DRAFT, "steps": 16, "coarse_share": 0.75, "learning_rate": 2e-4, "numbers_rate": 0.02, "halve_every": 12,
+        "patches": 16, "lambda_draft": 150.0,
     },
-    "draft": {"steps": 0, "start": "bundle", "contrast": 1.0, "grain": 0.05},
+    "draft": {**_FROM_DRAFT, "steps": 0},
 }  # fmt: skip
-DEFAULT_PRESET = "paper"
+DEFAULT_PRESET = "fast"  # of a command or request that names none; `StyleConfig()` is the paper's
 
 
 def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None) -> StyleConfig:

@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 from genartisan import client, serve
 from genartisan.archive import archive, digest_of
-from genartisan.bundle import Bundle
+from genartisan.bundle import EMBEDDED, Bundle
 from genartisan.errors import GenartisanError
 from genartisan.images import read_photo, to_image
 from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
 
-PHOTO = Path("docs/pictures/astronaut.jpg")  # NASA, public domain
+PHOTO = EMBEDDED / "astronaut.jpg"  # NASA, public domain
 PROMPTS = (
     "The Starry Night by Vincent van Gogh",
     "The Great Wave off Kanagawa by Katsushika Hokusai",

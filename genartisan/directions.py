@@ -63,8 +63,3 @@ class Directions:
         if not masks or (len(masks) == 1 and bool(masks[0].all())):
             return None, tuple(rows)
         return torch.stack(masks)[:, None].float(), tuple(rows)
-
-    def parts(self, regions: RegionMap, feather: float = 0.0) -> Tensor:
-        """How much of each pixel follows each text, ``(T, H, W)``; the sum is 1."""
-        covers = regions.cover(feather)
-        return torch.stack([covers[[own == row for own in self.rows_of]].sum(dim=0) for row in range(len(self))])

@@ -1,8 +1,7 @@
-"""The optimisation of one StyleNet for one photo and one sentence; progress is a value, a `Step` at a time."""
+"""The optimisation of one painter for one photo and one sentence; progress is a value, a `Step` at a time."""
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.profiler import record_function
 
-from genartisan.bundle import Frozen
+from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.directions import Directions
 from genartisan.errors import DeadlineError, InputError
@@ -23,11 +22,12 @@ from genartisan.finish import finished
 from genartisan.graphs import WORTH, Graphs, Outputs, Take
 from genartisan.images import Photo
 from genartisan.objective import LOSSES, Objective
+from genartisan.painters import Layers, Painter, PastichePainter, StyleNets, adam, composed, drawn, layers_of
 from genartisan.patches import PatchPlan, Records, plan
-from genartisan.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
+from genartisan.regions import BACKGROUND, NAMES, RegionMap
 from genartisan.render import Large, rendered
-from genartisan.scales import Eyes, Scale, content_of, film_grain, halved, prepared, strengths_in
-from genartisan.stylenet import Painter, StyleNet, StyleNets, adam, composed, drawn, layers_of, random_stylenet
+from genartisan.scales import Eyes, Scale, halved, prepared, strengths_in
+from genartisan.stylenet import StyleNet, random_stylenet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
 COARSE_WORK = 1 / 3  # of a step at the photo's size
@@ -49,7 +49,7 @@ class Step:
     total: int
     seconds: float
     eta: float
-    _losses: Tensor  # (6,), still on the device: reading it waits for the device
+    _losses: Tensor  # (7,), still on the device: reading it waits for the device
     _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
     _finish: Callable[[Tensor], Image.Image]
 
@@ -76,12 +76,15 @@ class Run:
         direction: ΔT of the prompt, ``(D,)``.
         own: ΔT of the regions that have a text of their own, by name, each ``(D,)``.
         plan: the patches of all steps at the photo's size.
-        kept: the network of a kept style, from a copy of which the background starts; None: from ``config.start``.
+        numbers: style numbers of the prompt, ``(100,)``, for a run that starts from the draft; None: from random weights.
+        own_numbers: of the regions that have a style of their own, by name, each ``(100,)``.
+        photo_numbers: the photo's own, ``(100,)``; wanted where there are ``numbers``.
+        every_layer: draw layers for regions, too, that this photo has not: other photos will be drawn.
         graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
     """
 
-    bundle: Frozen
+    bundle: Bundle
     photo: Photo
     regions: RegionMap | None
     direction: Tensor
@@ -90,7 +93,10 @@ class Run:
     seed: int
     device: torch.device
     dtype: torch.dtype
-    kept: StyleNet | None = None
+    numbers: Tensor | None = None
+    photo_numbers: Tensor | None = None
+    own_numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    every_layer: bool = False
     own: Mapping[str, Tensor] = field(default_factory=dict)
     graphs: Graphs | None = None
     began: float = field(default_factory=time.perf_counter)
@@ -102,13 +108,14 @@ class Run:
         own = {name: direction.to(self.device) for name, direction in self.own.items()}
         names = NAMES if self.regions is None else self.regions.names
         self.directions = Directions.of(self.direction, {} if self.regions is None else own, names)
-        self.stylenet = self._fresh_stylenet()
+        self.layers = self._planned_layers(names)
+        self.painter = self._fresh_painter(names)
         self.eyes = Eyes(self.bundle, self.dtype)
         width, height = self.photo.size
-        self.objective = Objective(self.config, self.eyes, self.directions, width * height)
+        self.objective = Objective(self.config, self.eyes, self.directions, self.layers, width * height)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse_plan = self._planned_coarsely() if self.coarse_steps else self.plan
-        self.optimizer = adam(self.stylenet, self.config.learning_rate)
+        self.optimizer = adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
         if self.config.steps:
             self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse_plan.warnings))
         self._first, self._out_of_time = time.perf_counter(), False
@@ -116,13 +123,19 @@ class Run:
 
     @cached_property
     def content(self) -> Tensor:
-        """What StyleNet sees of the photo, ``(1, 3, H, W)`` or ``(1, 4, H, W)``, on the device."""
+        """What the painter sees of the photo, ``(1, 3, H, W)`` or ``(1, 3 + L, H, W)``, on the device."""
         return self.seen(self.photo, self.regions).to(self.device)
+
+    @cached_property
+    def draft(self) -> Tensor:
+        """The picture before the first step, ``(1, 3, H, W)``; to be asked for before it."""
+        with torch.no_grad():
+            return drawn(self.painter, self.content, self.dtype)
 
     @cached_property
     def full(self) -> Scale:
         """The photo at its size, as the last steps see it."""
-        return self._prepared(self.photo, self.regions, self.plan, self.content)
+        return self._prepared(self.photo, self.regions, self.plan, self.content, self.draft if self._pulled else None)
 
     @cached_property
     def coarse(self) -> Scale:
@@ -130,7 +143,16 @@ class Run:
         if not self.coarse_steps:
             return self.full
         photo, regions = self._halved()
-        return self._prepared(photo, regions, self.coarse_plan, self.seen(photo, regions))
+        content, draft = self.seen(photo, regions).to(self.device), None
+        if self._pulled:
+            with torch.no_grad():
+                draft = drawn(self.painter, content, self.dtype)
+        return self._prepared(photo, regions, self.coarse_plan, content, draft)
+
+    @property
+    def _pulled(self) -> bool:
+        """Whether the picture is held to its draft."""
+        return self.numbers is not None and self.config.lambda_draft > 0
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -143,13 +165,16 @@ class Run:
         self._steps.close()  # type: ignore[attr-defined]
 
     def picture(self, large: Large | None = None) -> Image.Image:
-        """The picture that the network gives now, of the photo or of a larger one.
+        """The picture that the painter gives now, of the photo or of a larger one.
 
         Raises:
             InputError: the optimisation diverged.
         """
         with torch.no_grad():
-            picture = drawn(self.stylenet, self.content, self.dtype) if large is None else self._rendered(large)
+            if large is not None:
+                picture = self._rendered(large)
+            else:
+                picture = drawn(self.painter, self.content, self.dtype) if self.history else self.draft
         if not bool(torch.isfinite(picture).all()):
             raise self.divergence()
         photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
@@ -157,19 +182,20 @@ class Run:
 
     def finish(self, picture: Tensor, photo: Photo, regions: RegionMap | None) -> Image.Image:
         """What `finished` makes of a picture, ``(1, 3, H, W)``, of that photo, by the run's settings."""
-        if not self.history and self.begins_styled and not self.stylenet.sees_strengths:  # no loss told it of regions
-            strengths = self._strengths(photo, regions).to(picture)
-            picture = torch.lerp(photo.pixels[None].to(picture), picture, strengths)
-        strength = None
-        if regions is not None and any(self.config.regions[name].strength < 1 for name in regions.names):
+        strength = None  # the pastiche network's layers have it already
+        if (
+            self.numbers is None
+            and regions is not None
+            and any(self.config.regions[name].strength < 1 for name in regions.names)
+        ):
             strength = self._weighed([self.config.regions[name].strength for name in regions.names], regions)
         return finished(picture, photo, self.config.contrast, self.config.keep_colors, strength)
 
     def divergence(self) -> InputError:
         """What to say of a network whose weights are no numbers."""
         return InputError(
-            f"learning_rate is {self.config.learning_rate:g}, with which the optimisation diverged within "
-            f"{len(self.history)} steps; lower it.",
+            f"learning_rate is {self.config.learning_rate:g} and numbers_rate {self.config.numbers_rate:g}, with which the optimisation diverged within "
+            f"{len(self.history)} steps; lower them.",
             "learning_rate",
         )
 
@@ -187,6 +213,8 @@ class Run:
 
     def _optimise(self) -> Iterator[Step]:
         if self.config.steps:
+            if self._pulled:
+                self.draft  # noqa: B018 - is drawn now, before anything moves
             self.scale_of(0)  # is prepared now, or the first step would seem to take that long
         self._first = time.perf_counter()
         with self._takes() as take:
@@ -229,7 +257,7 @@ class Run:
     def update(self, index: int) -> None:
         """Moves the weights along the gradient, at the rate of step ``index``, counted from 0."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(index)
+            group["lr"] = group["initial_lr"] * self._halving(index)
         with record_function("adam"):
             self.optimizer.step()
 
@@ -240,14 +268,15 @@ class Run:
         self.update(index)
         return composed(layers.detach(), scale.content), losses
 
-    def _rate(self, index: int) -> float:
-        return self.config.learning_rate * 0.5 ** (index // self.config.halve_every)
+    def _halving(self, index: int) -> float:
+        """The factor on the learning rates of step ``index``, counted from 0."""
+        return float(0.5 ** (index // self.config.halve_every))
 
     @contextmanager
     def _takes(self) -> Iterator[Take]:
         """What takes a step; where it is replayed, the weights are meanwhile where the captured steps have theirs."""
-        own = self.stylenet
-        if self.graphs is None or self.config.steps < WORTH or isinstance(own, StyleNets):
+        own = self.painter
+        if self.graphs is None or self.config.steps < WORTH or not isinstance(own, StyleNet):
             yield self._take
             return
         with self.graphs.home_of(own) as home:
@@ -257,14 +286,14 @@ class Run:
             take = self.graphs.steps_in(home, self.objective)
 
             def replayed(scale: Scale, index: int) -> Outputs:
-                home.rate.fill_(self._rate(index))
+                home.rate.fill_(self.config.learning_rate * self._halving(index))
                 return take(scale, index)
 
-            self.stylenet = home.stylenet
+            self.painter = home.stylenet
             try:
                 yield replayed
             finally:
-                self.stylenet = own
+                self.painter = own
                 own.load_state_dict(home.stylenet.state_dict())
 
     def _work(self, steps: int) -> float:
@@ -273,32 +302,44 @@ class Run:
         return coarse * COARSE_WORK + steps - coarse
 
     def _stylised(self, scale: Scale) -> Tensor:
-        """What each text's network draws now, ``(T, 3, H, W)``."""
-        return layers_of(self.stylenet, scale.content, self.dtype)
+        """The painter's layers as they are now, ``(L, 3, H, W)``."""
+        return layers_of(self.painter, scale.content, self.dtype)
 
     @property
     def begins_styled(self) -> bool:
-        """Whether the network draws in the style already before its first step."""
-        return self.kept is not None or (self.config.start == "bundle" and self.bundle.learned_start is not None)
+        """Whether the painter draws in the style already before its first step."""
+        return self.numbers is not None
 
-    def _fresh_stylenet(self) -> Painter:
-        """This run's own network, or one for each text: nothing of an earlier request may be left in it."""
-        if self.config.start == "bundle" and self.bundle.learned_start is None and self.kept is None:
-            self.warnings.append("start is bundle, but this bundle has no learned start; identity is taken instead")
-        nets = [self._start(row, direction) for row, direction in enumerate(self.directions.rows)]
-        net = nets[0] if len(nets) == 1 else StyleNets(nets)
-        return net.to(self.device).requires_grad_(True).train()
+    def _planned_layers(self, names: Sequence[str]) -> Layers:
+        """One layer for each text; from the draft on, for each text and strength that the photo has a region of."""
+        texts = list(self.directions.rows_of)
+        if self.numbers is None:
+            return Layers.of(texts, [1.0] * len(texts))
+        if self.regions is None:
+            return Layers.of(texts, [1.0] * len(texts))
+        strengths = [self.config.regions[name].strength for name in names]
+        for label, pixels in enumerate(self.regions.pixels()):
+            if not pixels and not self.every_layer:
+                texts[label], strengths[label] = texts[BACKGROUND], strengths[BACKGROUND]
+        return Layers.of(texts, strengths)
 
-    def _start(self, row: int, direction: Tensor) -> StyleNet:
-        """The network for one of the texts; a kept style's is for that of the background."""
-        learned = self.bundle.learned_start
-        if self.kept is not None and row == self.directions.rows_of[BACKGROUND]:
-            return copy.deepcopy(self.kept)
-        if self.config.start == "random":
-            return random_stylenet(self.seed)
-        if self.config.start == "bundle" and learned is not None:
-            return learned.written(direction)
-        return copy.deepcopy(self.bundle.start)
+    def _fresh_painter(self, names: Sequence[str]) -> Painter:
+        """This run's own painter: nothing of an earlier request may be left in it."""
+        if self.numbers is None:
+            nets = [random_stylenet(self.seed) for _ in range(len(self.layers))]
+            net = nets[0] if len(nets) == 1 else StyleNets(nets)
+            return net.to(self.device).requires_grad_(True).train()
+        assert self.photo_numbers is not None
+        of_texts = [self.numbers] * len(self.directions)
+        for name, text in zip(names, self.directions.rows_of, strict=True):
+            of_texts[text] = self.own_numbers.get(name, of_texts[text])
+        return PastichePainter(
+            self.bundle.pastiche,
+            torch.stack(of_texts).to(self.device),
+            self.photo_numbers.to(self.device),
+            self.layers,
+            trains_net=self.config.steps > 0 and self.config.learning_rate > 0,
+        ).to(self.device)
 
     def _halved(self) -> tuple[Photo, RegionMap | None]:
         """Photo and regions at half their size."""
@@ -323,27 +364,22 @@ class Run:
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return rendered(self.stylenet, self.content, self.seen(large.photo, large.regions))
+            return rendered(self.painter, self.content, self.seen(large.photo, large.regions))
 
-    def _prepared(self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor) -> Scale:
+    def _prepared(
+        self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor, draft: Tensor | None
+    ) -> Scale:
         masks, rows = self.directions.masks(regions)
         strengths = self._strengths(photo, regions)
-        return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths)
+        return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths, draft)
 
-    def seen(self, photo: Photo, regions: RegionMap | None, grain: Tensor | None = None) -> Tensor:
-        """What StyleNet sees of a photo: `content_of` it, on the CPU.
-
-        Args:
-            grain: ``(1, 1, H, W)``; by default the run's own.
-        """
-        grain = film_grain(photo.size, self.config.grain, self.seed) if grain is None else grain
-        strengths = self._strengths(photo, regions) if self.stylenet.sees_strengths else None
-        portrait = parts = None
-        if regions is not None:
-            portrait = self._weighed([float(label == PORTRAIT) for label in range(len(regions.names))], regions)
-            if len(self.directions) > 1:
-                parts = self.directions.parts(regions, self._feather(regions))[None]  # (1, T, H, W)
-        return content_of(photo.pixels[None], grain, portrait, strengths, parts)
+    def seen(self, photo: Photo, regions: RegionMap | None) -> Tensor:
+        """What the painter sees of a photo: its pixels, and how much of each is on each of several layers; on the CPU."""
+        pixels = photo.pixels[None]  # (1, 3, H, W)
+        if regions is None or len(self.layers) == 1:
+            return pixels
+        parts = regions.grouped(self.layers.of_regions, self._feather(regions))[None]  # (1, L, H, W)
+        return torch.cat((pixels, parts), dim=1)
 
     def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""

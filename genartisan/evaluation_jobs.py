@@ -89,7 +89,7 @@ class Job:
         self._report_file(folder).unlink(missing_ok=True)
         result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
         result.image.save(self.picture(folder))
-        report = {**result.report, "made_from": self._source(machine)}
+        report = {**result.report, "threads": torch.get_num_threads(), "made_from": self._source(machine)}
         partial = self._report_file(folder).with_suffix(".partial")
         partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         partial.replace(self._report_file(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,9 @@ from genartisan.errors import InputError
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
+
+COMPARISON_FLAGS = {"preset": "fast", "size": None, "steps": None, "scenes": None, "ablation": None}  # with defaults
+JUDGE_FLAGS = dict.fromkeys(("rows", "paper_size", "paper_steps", "paper_patches", "paper_styles"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,19 +84,33 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
     """PHOTO, TEXT, -o and the settings that `stylize` and `request` share."""
     parser.add_argument("photo")
-    parser.add_argument("text", nargs="?", help='such as "Watercolor painting"; may be left out with --style')
+    parser.add_argument(
+        "text", nargs="?", help='such as "Watercolor painting"; may be left out with --style-image or --style'
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
     parser.add_argument(
         "--mask", dest="masks", action="append", default=[], metavar="[NAME=]FILE",
         help="of the photo's size, white where people are, or where the region NAME is; classes=FILE: VOC's labels",
     )  # fmt: skip
+    add_style_image_flag(parser)
     add_setting_flags(parser)
 
 
-def add_setting_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_PRESET) -> None:
+def add_style_image_flag(parser: argparse.ArgumentParser) -> None:
+    """Pictures whose style is wanted; `style_images_of` reads them."""
+    parser.add_argument(
+        "--style-image", dest="style_images", action="append", default=[], metavar="[NAME=]FILE",
+        help="a picture whose style is wanted, beside TEXT or without one; NAME=FILE: in the region NAME alone",
+    )  # fmt: skip
+
+
+def add_setting_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_PRESET, seed: bool = True) -> None:
     """The settings, beginning with the preset ``default``; `params_of` reads them."""
     parser.add_argument("--preset", default=default, help=f"{', '.join(PRESETS)} (default: {default})")
-    parser.add_argument("--seed", type=number, default=0)
+    if seed:
+        parser.add_argument("--seed", type=number, default=0)
+    else:
+        parser.set_defaults(seed=0)
     fields = StyleConfig.model_fields
     parser.add_argument("--style", metavar="NAME", help=fields["style"].description)
     parser.add_argument("--mode", help="artisan (preserves people) or clipstyler")
@@ -123,14 +141,14 @@ def add_bundle_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_style_folder_flag(parser: argparse.ArgumentParser) -> None:
-    """Where kept styles are."""
+    """Where saved styles are."""
     parser.add_argument(
-        "--style-folder", type=Path, metavar="DIR", help="of kept styles (default: ~/.cache/genartisan/styles)"
+        "--style-folder", type=Path, metavar="DIR", help="of saved styles (default: ~/.cache/genartisan/styles)"
     )
 
 
 def add_stylizer_flags(parser: argparse.ArgumentParser) -> None:
-    """The networks, the kept styles and where they run; `load_stylizer` reads them."""
+    """The networks, the saved styles and where they run; `load_stylizer` reads them."""
     add_bundle_flag(parser)
     add_style_folder_flag(parser)
     add_device_flags(parser)
@@ -151,17 +169,14 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     """What to compare or judge, and where the results go."""
     parser.add_argument("photo", nargs="*", type=Path, metavar="PHOTO", help="to be made in both modes; put them first")
     parser.add_argument(
-        "--compare", action="store_true", help="compare both modes; without photos six that come in wheels and scenes"
-    )
-    parser.add_argument(
-        "--judge", nargs="?", const="tests/judge", metavar="DIR", help="let a judge name the styles (tests/judge)"
-    )
-    parser.add_argument(
         "-o", "--output", metavar="OUT",
         help="a .md file, or a folder (default: docs/comparison.md; of --judge alone docs/evaluation.md)",
     )  # fmt: skip
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keeps the pictures (default: out/comparison or out/evaluation)"
+    )
+    parser.add_argument(
+        "--judge", nargs="?", const="tests/judge", metavar="DIR", help="let a judge name the styles (tests/judge)"
     )
     parser.add_argument(
         "--styles",
@@ -170,21 +185,51 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
         help="names of styles, or, without a judge, any sentences; all: every style",
     )
     parser.add_argument("--photos", nargs="+", type=Path, metavar="FILE", help="instead of six that come in wheels")
-    parser.add_argument("--scenes", type=int, metavar="N", help="drawn selfies, and as many tour photos, to compare by")
-    parser.add_argument("--ablation", type=int, metavar="N", help="pairs that are compared with controls left out")
-    parser.add_argument("--preset", default="fast", help=f"{', '.join(PRESETS)} (default: fast)")
-    for name in ("size", "steps"):
-        parser.add_argument(f"--{name}", type=number, metavar="N", help=StyleConfig.model_fields[name].description)
     parser.add_argument("--seed", type=number, default=0)
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
     parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
     add_graphs_flag(parser)
 
+    judged = parser.add_argument_group("with --judge alone")
+    judged.add_argument("--rows", nargs="+", metavar="ROW", help="of draft, fast, paper, clipstyler (default: all)")
+    for name in ("size", "steps", "patches"):
+        help_ = f"{name} of the rows paper and clipstyler, to save time; the report says so"
+        judged.add_argument(f"--paper-{name}", type=number, metavar="N", help=help_)
+    judged.add_argument("--paper-styles", nargs="+", metavar="STYLE", help="fewer styles for those two rows")
+
+    compared = parser.add_argument_group("of a comparison")
+    compared.add_argument(
+        "--compare", action="store_true", help="compare both modes; without photos six that come in wheels and scenes"
+    )
+    compared.add_argument("--scenes", type=int, metavar="N", help="drawn selfies, and as many tour photos")
+    compared.add_argument("--ablation", type=int, metavar="N", help="pairs that are compared with controls left out")
+    default = COMPARISON_FLAGS["preset"]
+    compared.add_argument("--preset", default=default, help=f"{', '.join(PRESETS)} (default: {default})")
+    for name in ("size", "steps"):
+        compared.add_argument(f"--{name}", type=number, metavar="N", help=StyleConfig.model_fields[name].description)
+
+
+def check_evaluation_flags(options: argparse.Namespace) -> bool:
+    """Whether `evaluate` is to compare both modes; otherwise it is to judge pictures.
+
+    Raises:
+        InputError: it is to do neither, or a flag is for the other.
+    """
+    compares = bool(options.photo or options.compare)
+    if not compares and options.judge is None:
+        raise InputError("evaluate has nothing to do; give photos, --compare or --judge.", "judge")
+    for name, default in (JUDGE_FLAGS if compares else COMPARISON_FLAGS).items():
+        if getattr(options, name) != default:
+            remedy = "give --judge alone" if compares else "give photos or --compare, or choose --rows"
+            kind = "the judge's table" if compares else "a comparison"
+            raise InputError(f"{name} is for {kind}; {remedy}, or leave it out.", name)
+    return compares
+
 
 def load_stylizer(options: argparse.Namespace) -> Stylizer:
     """The networks that the flags name."""
     from genartisan.bundle import Bundle
-    from genartisan.kept import StyleFolder
+    from genartisan.saved_style import StyleFolder
     from genartisan.stylizer import Stylizer
 
     styles = StyleFolder(getattr(options, "style_folder", None))
@@ -205,18 +250,38 @@ def masks_of(options: argparse.Namespace) -> dict[str, Path] | None:
     Raises:
         InputError: a region has two, or a name that none can have.
     """
-    masks = dict[str, Path]()
-    for given in options.masks:
+    return _by_region(options.masks, "mask", PORTRAIT, check_mask_name)
+
+
+def style_images_of(options: argparse.Namespace) -> dict[str, Path] | None:
+    """The files of style pictures by the names of their regions.
+
+    Raises:
+        InputError: as `masks_of`.
+    """
+    if not options.style_images:
+        return None
+    from genartisan.style_images import ALL, FIELD, check_style_image_name
+
+    return _by_region(options.style_images, FIELD, ALL, check_style_image_name)
+
+
+def _by_region(
+    pairs: Sequence[str], field: str, default: str, check: Callable[[object], str]
+) -> dict[str, Path] | None:
+    """``["sky=sky.png"]`` as files by region; one without a name is of the region ``default``."""
+    files = dict[str, Path]()
+    for given in pairs:
         name, equals, file = given.partition("=")
         if not equals or not REGION_NAME.fullmatch(name):  # a file's name, which may have = in it
-            name, file = PORTRAIT, given
-        name = check_mask_name(name)
-        if name in masks:
-            raise InputError(f"mask of {name} is given twice; give it once.", "mask")
+            name, file = default, given
+        name = check(name)
+        if name in files:
+            raise InputError(f"{field} of {name} is given twice; give it once.", field)
         if not file:
-            raise InputError(f"mask {shown(given)} names no file; write NAME=FILE, as in sky=sky.png.", "mask")
-        masks[name] = Path(file)
-    return masks or None
+            raise InputError(f"{field} {shown(given)} names no file; write NAME=FILE, as in sky=sky.png.", field)
+        files[name] = Path(file)
+    return files or None
 
 
 def number(text: str) -> int | float | str:

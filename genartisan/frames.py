@@ -1,9 +1,9 @@
 """The frames of a film in one style, without flicker but for what the photos themselves change.
 
 Each frame is one pass of the same network. Three things would make it flicker if each frame were a picture of its own,
-and are held here: the instance norms' statistics, which any change in a corner of the frame moves, and which are taken
-once from some frames of the whole film; the noise that strokes grow from, and the grid of the network's strides, which
-follow the camera, so that a stroke stays on the thing it was drawn on; and the outline of people, which is found in
+and are held here: the photo's own style numbers and the instance norms' statistics, which any change in a corner of the
+frame moves, and which are taken once from some frames of the whole film; the grid of the network's strides, which
+follows the camera, so that a stroke stays on the thing it was drawn on; and the outline of people, which is found in
 each frame anew and eased from one to the next.
 """
 
@@ -24,7 +24,7 @@ from genartisan.images import Photo, PictureSource, name_of, naming, read_photo,
 from genartisan.motion import shift_between
 from genartisan.regions import NAMES, RegionMap
 from genartisan.render import with_held_norms
-from genartisan.scales import film_grain
+from genartisan.style_images import StyleImageSource
 from genartisan.stylenet import MULTIPLE
 from genartisan.stylizer import Stylizer
 
@@ -36,11 +36,11 @@ class Film:
     """A network that draws frames one after another.
 
     Args:
-        stylizer: the networks, and the kept styles.
-        prompt: the style; None for that of the kept style in ``config``.
+        stylizer: the networks, and the saved styles.
+        prompt: the style; None for that of the saved style in ``config``, or of ``style_image``.
         frames: of the film, all or some: what `SAMPLES` of them look like sets how it is drawn.
-        config: the settings, with steps 0: preset ``draft``, or with a kept style.
-        seed: of the grain.
+        config: the settings, with steps 0, as preset ``draft`` has them.
+        style_image: a picture, or pictures by region, whose style is wanted.
 
     Raises:
         InputError: there are no frames, ``config`` takes steps, or as `Stylizer.steps`.
@@ -52,7 +52,7 @@ class Film:
         prompt: str | None,
         frames: Sequence[PictureSource],
         config: StyleConfig,
-        seed: int = 0,
+        style_image: StyleImageSource = None,
     ) -> None:
         if not frames:
             raise InputError("frames are none; give at least one picture.", "frames")
@@ -60,7 +60,7 @@ class Film:
             if (given := getattr(config, field)) != wanted:  # contrast is raised about a frame's own mean: it flickers
                 raise InputError(
                     f"{field} is {given}, and for frames has to be {'left out' if wanted is None else wanted}: they "
-                    "are drawn in one pass, as by preset draft. For more, make a style (genartisan style make) first.",
+                    "are drawn in one pass, as by preset draft.",
                     field,
                 )
         self._stylizer = stylizer
@@ -68,14 +68,16 @@ class Film:
         runs = []
         for frame in few:
             with naming(frame, "frames"):
-                runs.append(stylizer.steps(frame, prompt, config=config, seed=seed).run)
+                runs.append(stylizer.steps(frame, prompt, config=config, style_image=style_image, every_layer=True).run)
         self._run = runs[0]
         self._config = self._run.config  # the prompt may have told regions their texts
         self.warnings = list(dict.fromkeys(warning for run in runs for warning in run.warnings))
         self._names = NAMES if self._run.regions is None else self._run.regions.names
-        self._net = with_held_norms(self._run.stylenet, *(run.content for run in runs))
+        painter = self._run.painter
+        numbers = [run.painter.get_buffer("photo_numbers") for run in runs]
+        painter.register_buffer("photo_numbers", torch.stack(numbers).mean(dim=0))
+        self._net = with_held_norms(painter, *(run.content for run in runs))
         self._size = self._run.photo.size
-        self._grain = film_grain(self._size, config.grain, seed)
         self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
         self._reference: tuple[Photo, float, float] | None = None  # a frame that this is measured from, and its own
         self._before: Photo | None = None
@@ -98,8 +100,7 @@ class Film:
             )
         moved = self._follow(photo)
         regions = self._found(original, photo, moved)
-        grain = None if self._grain is None else self._grain.roll((round(self._down), round(self._right)), (2, 3))
-        picture = self._drawn(self._run.seen(photo, regions, grain))
+        picture = self._drawn(self._run.seen(photo, regions))
         if not bool(torch.isfinite(picture).all()):
             raise InputError(f"style gives no picture of {name_of(frame)}, but numbers that are none.", "style")
         return self._run.finish(picture, photo, regions)

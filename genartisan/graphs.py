@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from genartisan.objective import Objective
+from genartisan.painters import adam, drawn
 from genartisan.scales import Scale
-from genartisan.stylenet import StyleNet, adam, drawn
+from genartisan.stylenet import StyleNet
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ WARM_UPS = 3  # steps before a capture, in which libraries choose their kernels 
 MOST = 6  # graphs that are kept
 WORTH = 40  # steps of a run that is worth a capture, which takes as long as some
 
-Outputs = tuple[Tensor, Tensor]  # the picture, (1, 3, H, W), and the losses, (6,)
+Outputs = tuple[Tensor, Tensor]  # the picture, (1, 3, H, W), and the losses, (7,)
 Body = Callable[[], Outputs]
 Take = Callable[[Scale, int], Outputs]
 

@@ -10,10 +10,11 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genartisan.checks import MAX_PROMPT, mask_field
-from genartisan.config import MAX_OUTPUT, StyleConfig
+from genartisan.config import MAX_OUTPUT, MAX_TEXTS, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
 from genartisan.region_choice import told_by_region
+from genartisan.style_images import ALL, style_image_field, with_their_regions
 
 MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
 # GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
@@ -29,9 +30,9 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     photo_bytes: int = Field(MAX_BYTES, gt=0, le=MAX_BYTES)
-    """Bytes of an encoded photo or mask."""
+    """Bytes of an encoded photo, mask or style picture."""
     photo_pixels: int = Field(MAX_PIXELS, gt=0, le=MAX_PIXELS)
-    """Pixels of a photo."""
+    """Pixels of a photo or style picture."""
     prompt_characters: int = Field(MAX_PROMPT, gt=0, le=MAX_PROMPT)
     """Characters of a prompt."""
     output_size: int = Field(MAX_OUTPUT, gt=0, le=MAX_OUTPUT)
@@ -71,14 +72,27 @@ class Limits(BaseModel):
             )
         return limits
 
-    def admit(self, photo: bytes, masks: Mapping[str, bytes], prompt: str | None, config: StyleConfig) -> StyleConfig:
+    def admit(
+        self,
+        photo: bytes,
+        masks: Mapping[str, bytes],
+        style_images: Mapping[str, bytes],
+        prompt: str | None,
+        config: StyleConfig,
+    ) -> StyleConfig:
         """The settings with their deadline, if the request is within the limits.
+
+        Args:
+            masks, style_images: encoded, by the names of their regions.
 
         Raises:
             TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
-            InputError: its prompt or its deadline is too long.
+            InputError: its prompt or its deadline is too long, or too many regions have a style of their own.
         """
-        for field, content in {"photo": photo, **{mask_field(name): mask for name, mask in masks.items()}}.items():
+        of_style = {style_image_field(name): picture for name, picture in style_images.items()}
+        for field, content in {
+            "photo": photo, **{mask_field(name): mask for name, mask in masks.items()}, **of_style,
+        }.items():  # fmt: skip
             if len(content) > self.photo_bytes:
                 raise TooLargeError(
                     f"{field} has {len(content):,} bytes; this server takes at most {self.photo_bytes:,}. "
@@ -98,11 +112,20 @@ class Limits(BaseModel):
                 f"pictures of at most {self.output_size} pixels. Lower it.",
                 "size" if config.output_size is None else "output_size",
             )
+        for field, picture in of_style.items():
+            self._check_pixels(header_size(picture), field)
         size = header_size(photo)
+        self._check_pixels(size, "photo")
+        told = with_their_regions(told_by_region(prompt, config, masks)[1], style_images)
+        styles = styles_of(told, style_images)
+        if style_images and styles > 1 + MAX_TEXTS:
+            raise InputError(
+                f"style_image: {styles - 1} regions have a style of their own; at most {MAX_TEXTS} may. Send fewer "
+                "style pictures, or one for all regions.",
+                "style_image",
+            )
         if size is not None:
-            self._check_pixels(size)
-            told = config if prompt is None else told_by_region(prompt, config, masks)[1]
-            self._check_cost(size, told)
+            self._check_cost(size, told, styles)
         if config.timeout_s is not None and config.timeout_s > self.max_timeout_s:
             raise InputError(
                 f"timeout_s is {config.timeout_s:g}; this server allows above 0 to {self.max_timeout_s:g} s.",
@@ -110,18 +133,18 @@ class Limits(BaseModel):
             )
         return config.updated({"timeout_s": config.timeout_s or self.timeout_s})
 
-    def _check_pixels(self, size: tuple[int, int]) -> None:
-        width, height = size
+    def _check_pixels(self, size: tuple[int, int] | None, field: str) -> None:
+        width, height = size or (0, 0)
         if width * height > self.photo_pixels:
             raise TooLargeError(
-                f"photo is {width}x{height}, {width * height:,} pixels; this server takes at most "
+                f"{field} is {width}x{height}, {width * height:,} pixels; this server takes at most "
                 f"{self.photo_pixels:,}. Resize it.",
-                "photo",
+                field,
             )
 
-    def _check_cost(self, size: tuple[int, int], config: StyleConfig) -> None:
+    def _check_cost(self, size: tuple[int, int], config: StyleConfig, styles: int) -> None:
         width, height = (max(1, round(side * config.size / max(size))) for side in size)
-        cost = run_cost(config, width * height)
+        cost = run_cost(config, width * height, styles)
         if cost > self.cost:
             steps = int(config.steps * self.cost / cost)
             raise TooLargeError(
@@ -132,24 +155,32 @@ class Limits(BaseModel):
             )
 
 
-def run_cost(config: StyleConfig, pixels: int) -> float:
+def styles_of(config: StyleConfig, style_images: Mapping[str, bytes]) -> int:
+    """How many styles a picture has, each drawn by itself: one for all, and those that regions have of their own."""
+    texts = config.regions.texts
+    by_text = {text for name, text in texts.items() if name not in style_images}
+    return 1 + len(by_text) + len(style_images.keys() - {ALL})
+
+
+def run_cost(config: StyleConfig, pixels: int, styles: int | None = None) -> float:
     """What a run costs, in runs with the paper's settings on a square photo.
 
     Args:
         pixels: of the picture.
+        styles: as `styles_of`; None: of the texts alone.
     """
     paper = StyleConfig()
-    return _gflop(config, pixels) / _gflop(paper, paper.size**2)
+    given = styles_of(config, {}) if styles is None else styles
+    return _gflop(config, pixels, given) / _gflop(paper, paper.size**2, 1)
 
 
-def _gflop(config: StyleConfig, pixels: int) -> float:
+def _gflop(config: StyleConfig, pixels: int, styles: int) -> float:
     coarse = round(config.coarse_share * config.steps)
     full_steps = config.steps - coarse * (1 - COARSE)
     rendered = pixels * (config.long_side / config.size) ** 2 if config.long_side > config.size else 0.0
-    texts = 1 + len(set(config.regions.texts.values()))  # each has a StyleNet
-    views = config.steps * (config.patches + texts)
-    per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * texts
-    return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * texts * rendered
+    views = config.steps * (config.patches + styles)
+    per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * styles
+    return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * styles * rendered
 
 
 def header_size(content: bytes) -> tuple[int, int] | None:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TONE = 16  # pixels
+
 
 def directional_distances(embeddings: Tensor, source: Tensor, direction: Tensor) -> Tensor:
     """1 − cos(E_I(x) − E_I(I_c), ΔT) for each picture or patch x, ``(N,)``, in [0, 2] (eq 4, 7, 12, 21).
@@ -50,6 +52,19 @@ def pixel_loss(picture: Tensor, photo: Tensor, kept: Tensor) -> Tensor:
         kept: how much each pixel counts, ``(1, 1, H, W)``, 0-1.
     """
     return (kept * (picture.float() - photo).abs()).mean()
+
+
+def tones(picture: Tensor) -> Tensor:
+    """The mean colours of a picture's squares of `TONE` pixels, ``(1, 3, H / TONE, W / TONE)``, float32."""
+    return F.avg_pool2d(picture.float(), min(TONE, *picture.shape[-2:]), ceil_mode=True, count_include_pad=False)
+
+
+def draft_loss(picture: Tensor, target: Tensor) -> Tensor:
+    """The mean squared difference of ``picture``'s `tones` from the draft's, ``(1, 3, h, w)``.
+
+    It holds colours and light to the draft's, which CLIP hardly knows, and leaves strokes and edges free.
+    """
+    return F.mse_loss(tones(picture), target)
 
 
 def total_variation(picture: Tensor) -> Tensor:

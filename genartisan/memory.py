@@ -39,7 +39,9 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str | None, config: Sty
         release(stylizer)
         try:
             stylizer.steps(photo, prompt, config=config.updated({"size": size}), **others)  # too small for this photo?
-            tried = {"size": round(MARGIN * size), "steps": STEPS, "coarse_share": 0.0, "timeout_s": None}
+            tried = {
+                "size": round(MARGIN * size), "steps": min(STEPS, config.steps), "coarse_share": 0.0, "timeout_s": None,
+            }  # fmt: skip
             steps = stylizer.steps(photo, prompt, config=config.updated(tried), **others)
             for _ in steps:
                 pass

@@ -7,7 +7,6 @@ a module on the meta device, which costs neither time nor memory; `Bundle` then 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,11 +16,13 @@ from torchvision.models.vgg import make_layers
 
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
+from genartisan.confirmed_segmentation import ConfirmedSegmentation
 from genartisan.errors import BundleError
-from genartisan.start import LearnedStart
-from genartisan.stylenet import StyleNet
+from genartisan.mobilenet import MobileNetFeatures, StylePredictor
+from genartisan.pastiche import PasticheNet
+from genartisan.selfie_segmentation import SelfieSegmentation
+from genartisan.style_head import StyleHead
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VOC_CLASSES = (
     "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -135,28 +136,18 @@ class FcnResnet101(nn.Module):
         return cast(dict[str, Tensor], self.model(images))
 
 
-def standardized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """RGB in [0, 1], ``(N, 3, H, W)``, less a channel's ``mean`` and over its ``std``.
-
-    torchvision's `normalize` would wait for the device, to see whether a deviation is 0, and send it both anew.
-    """
-    shift, scale = (_channels(tuple(values), images.device, images.dtype) for values in (mean, std))
-    return (images - shift) / scale
-
-
-@lru_cache(maxsize=64)
-def _channels(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A number for each channel, ``(C, 1, 1)``, on ``device``, for backward passes too."""
-    with torch.inference_mode(False):
-        return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
-
-
 KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
     "clip": {"open_clip": OpenClip, "compact_clip": CompactClip},
-    "fcn": {"fcn_resnet101": FcnResnet101, "compact_fcn": CompactFcn},
-    "vgg": {"vgg19": Vgg19},
-    "stylenet": {"stylenet": StyleNet},
-    "learned_start": {"learned_start": LearnedStart},
+    "fcn": {
+        "fcn_resnet101": FcnResnet101,
+        "compact_fcn": CompactFcn,
+        "selfie_segmentation": SelfieSegmentation,
+        "confirmed_segmentation": ConfirmedSegmentation,
+    },
+    "vgg": {"vgg19": Vgg19, "mobilenet_v2": MobileNetFeatures},
+    "predictor": {"mobilenet_v2": StylePredictor},
+    "pastiche": {"pastiche": PasticheNet},
+    "style_head": {"style_head": StyleHead},
 }
 
 

@@ -13,12 +13,19 @@ from torch.profiler import record_function
 
 from genartisan.config import StyleConfig
 from genartisan.directions import Directions
-from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
+from genartisan.losses import (
+    content_loss,
+    directional_distances,
+    draft_loss,
+    patch_loss,
+    pixel_loss,
+    total_variation,
+)
+from genartisan.painters import Layers, composed
 from genartisan.patches import PatchBatch, warp
 from genartisan.scales import Eyes, Scale
-from genartisan.stylenet import composed
 
-LOSSES = ("total", "direction", "patch", "content", "tv", "pixel")
+LOSSES = ("total", "direction", "patch", "content", "tv", "pixel", "draft")
 VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
 
 
@@ -28,28 +35,33 @@ class Objective:
 
     Args:
         directions: ΔT of each text, and the regions that follow it.
+        layers: of the painter whose pictures these are.
         pixels: of the photo at its full size.
 
     Attributes:
-        lambdas: the weights of the losses after the total, in the order of `LOSSES`, ``(5,)``.
+        lambdas: the weights of the losses after the total, in the order of `LOSSES`, ``(6,)``.
         rows: ΔT of each text, ``(T, D)``, and
         rows_of: which of them each region follows, ``(R,)``, int64, on the device.
+        layers_of: which layer each region is drawn on, ``(R,)``, int64.
         rejected: how many patches of each region have been rejected so far, ``(R,)``, int64.
     """
 
     config: StyleConfig
     eyes: Eyes
     directions: Directions
+    layers: Layers
     pixels: int
     lambdas: Tensor = field(init=False)
     rows: Tensor = field(init=False)
     rows_of: Tensor = field(init=False)
+    layers_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
         self.rows = self.directions.rows
         self.rows_of = torch.tensor(self.directions.rows_of, device=self.device)
+        self.layers_of = torch.tensor(self.layers.of_regions, device=self.device)
         self.lambdas = torch.tensor(weights, device=self.device)
         self.rejected = torch.zeros_like(self.rows_of)
 
@@ -59,30 +71,32 @@ class Objective:
 
     @property
     def tensors(self) -> list[Tensor]:
-        return [self.rows, self.rows_of, self.lambdas, self.rejected]
+        return [self.rows, self.rows_of, self.layers_of, self.lambdas, self.rejected]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """What two objectives have to have in common for one step's code to do for both."""
-        return (self.pixels, len(self.rows), len(self.rows_of))
+        return (self.pixels, len(self.rows), len(self.layers), len(self.rows_of))
 
     def copied(self) -> Objective:
         """The same with tensors of its own."""
         other = copy.copy(self)
-        other.rows, other.rows_of, other.lambdas, other.rejected = (tensor.clone() for tensor in self.tensors)
+        other.rows, other.rows_of, other.layers_of, other.lambdas, other.rejected = (
+            tensor.clone() for tensor in self.tensors
+        )
         return other
 
     def losses_of(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of a picture in the order of `LOSSES`, ``(6,)`` (eq 1, 23).
+        """The losses of a picture in the order of `LOSSES`, ``(7,)`` (eq 1, 23).
 
         Args:
-            layers: the picture, ``(1, 3, H, W)``; or what each text's network makes of the photo, ``(T, 3, H, W)``:
-                then a text's patches are cut from its own layer, and the other losses see all layers composed.
+            layers: of a painter, ``(L, 3, H, W)``: a patch is cut from its region's layer, and the other losses see
+                all layers composed.
         """
         return torch.stack(list(self._parts(layers, scale, step))).sum(dim=0)
 
     def descend(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of a step, ``(6,)``; their gradient is added to that of the network which ``layers`` come from.
+        """The losses of a step, ``(7,)``; their gradient is added to that of the network which ``layers`` come from.
 
         A part's gradient is taken before the next part is computed, so that the memory of one of them suffices.
         """
@@ -97,7 +111,7 @@ class Objective:
         return losses
 
     def _parts(self, layers: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
-        """Losses ``(6,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
+        """Losses ``(7,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
         batch = scale.patches.at(step)
         count = len(batch.weights)
         groups = batch.split(VIEWS_AT_ONCE if self.device.type == "cpu" else count)
@@ -135,17 +149,17 @@ class Objective:
             return torch.cat((views, whole))
 
     def _cut(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
-        """The patches, ``(N, 3, side, side)``, each from the layer of its own text.
+        """The patches, ``(N, 3, side, side)``, each from the layer of its region.
 
         Cut from the composed picture, a patch on an edge would draw the other text's network towards its own text.
         """
         if len(layers) == 1:
             return warp(layers, patches.boxes, patches.homographies, side)
-        own = self.rows_of[patches.regions]  # (N,)
-        places = [torch.nonzero(own == row)[:, 0] for row in range(len(layers))]
+        layer_of = self.layers_of[patches.regions]  # (N,)
+        places = [torch.nonzero(layer_of == number)[:, 0] for number in range(len(layers))]
         cut = [
-            warp(layers[[row]], patches.boxes[place], patches.homographies[place], side)
-            for row, place in enumerate(places)
+            warp(layers[[number]], patches.boxes[place], patches.homographies[place], side)
+            for number, place in enumerate(places)
             if len(place)
         ]
         return torch.cat(cut)[torch.cat(places).argsort()]
@@ -178,12 +192,14 @@ class Objective:
         }
         if scale.kept is not None:
             terms["pixel"] = pixel_loss(picture, scale.photo, scale.kept)
+        if scale.draft_tones is not None:
+            terms["draft"] = draft_loss(picture, scale.draft_tones)
         return terms
 
     def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The total, weighted, before the terms without their weights, ``(6,)``; a term that is missing is 0."""
+        """The total, weighted, before the terms without their weights, ``(7,)``; a term that is missing is 0."""
         nothing = self.lambdas.new_zeros(())
-        each = torch.stack([terms.get(name, nothing) for name in LOSSES[1:]])  # (5,)
+        each = torch.stack([terms.get(name, nothing) for name in LOSSES[1:]])  # (6,)
         return torch.cat((torch.dot(self.lambdas, each)[None], each))
 
 

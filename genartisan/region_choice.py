@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from genartisan.checks import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, mask_field, merged
-from genartisan.config import PortraitConfig, StyleConfig
+from genartisan.config import PORTRAIT_STRENGTH, PortraitConfig, StyleConfig
 from genartisan.errors import InputError, TooLargeError
 from genartisan.images import MAX_PIXELS, PictureSource, read_classes, read_mask
 from genartisan.networks import VOC_CLASSES
@@ -38,11 +38,11 @@ def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
     return masks
 
 
-def told_by_region(prompt: str, config: StyleConfig, masks: Collection[str]) -> tuple[str, StyleConfig]:
+def told_by_region(prompt: str | None, config: StyleConfig, masks: Collection[str]) -> tuple[str | None, StyleConfig]:
     """The text for all regions without one of their own; and settings that have a region for each mask and text.
 
-    People that the prompt gives a text are to be seen in it: of their share, weight and threshold, those that are at
-    their defaults become half of the patches and the background's weight and threshold.
+    People that the prompt gives a text are to be seen in it: of their share, weight, threshold and strength, those that
+    are at their defaults become half of the patches and the background's weight, threshold and strength.
 
     Args:
         masks: names of the regions that masks came for.
@@ -52,7 +52,7 @@ def told_by_region(prompt: str, config: StyleConfig, masks: Collection[str]) -> 
     """
     # A form keeps the order of its fields, a gRPC map does not: so of the masks that only come with the photo, none.
     changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
-    texts = by_region(prompt, {*config.regions.names, *changes, *VOC_CLASSES[1:]})
+    texts = None if prompt is None else by_region(prompt, {*config.regions.names, *changes, *VOC_CLASSES[1:]})
     if texts is not None:
         twice = [name for name in texts if name in config.regions.names and config.regions[name].prompt is not None]
         if twice:
@@ -68,13 +68,13 @@ def told_by_region(prompt: str, config: StyleConfig, masks: Collection[str]) -> 
     return prompt, config.updated({"regions": changes}) if changes else config
 
 
-def check_texts(prompt: str, config: StyleConfig) -> None:
+def check_texts(prompt: str | None, config: StyleConfig) -> None:
     """Refuses texts that look like blends and are none.
 
     Raises:
         InputError: naming the field.
     """
-    for field, text in {"prompt": prompt, **config.texts}.items():
+    for field, text in {**({} if prompt is None else {"prompt": prompt}), **config.texts}.items():
         try:
             blend(text)
         except InputError as error:
@@ -84,7 +84,14 @@ def check_texts(prompt: str, config: StyleConfig) -> None:
 def _to_be_seen(config: StyleConfig) -> dict[str, float]:
     """What becomes of the portrait's controls that are at their defaults."""
     own, usual, background = config.regions.portrait, PortraitConfig(), config.regions.background
-    wanted = {"share": 0.5, "weight": background.weight, "threshold": background.threshold}
+    if own.strength == PORTRAIT_STRENGTH:  # of the presets
+        usual = usual.model_copy(update={"strength": PORTRAIT_STRENGTH})
+    wanted = {
+        "share": 0.5,
+        "weight": background.weight,
+        "threshold": background.threshold,
+        "strength": background.strength,
+    }
     return {name: value for name, value in wanted.items() if getattr(own, name) == getattr(usual, name)}
 
 

@@ -18,7 +18,7 @@ from genartisan.checks import PERSON
 from genartisan.checks import PORTRAIT as PORTRAIT_NAME
 from genartisan.errors import InputError
 from genartisan.images import Photo, to_image
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 
 NAMES = (BACKGROUND_NAME, PORTRAIT_NAME)  # of the regions that every map has; the position is the label
 BACKGROUND, PORTRAIT = range(2)
@@ -67,6 +67,11 @@ class RegionMap:
         if self.covers is None and feather <= 0:
             return torch.tensor(weights).take(self.labels.long())
         return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
+
+    def grouped(self, groups: Sequence[int], feather: float = 0.0) -> Tensor:
+        """How much of each pixel is each group's, ``(G, H, W)``, float32, given the group of each region; the sum is 1."""
+        covers = self.cover(feather)
+        return torch.stack([covers[[own == group for own in groups]].sum(dim=0) for group in range(max(groups) + 1)])
 
     def pixels(self) -> list[int]:
         """How many pixels each region has."""

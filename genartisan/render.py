@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genartisan.images import Photo
+from genartisan.painters import Painter
 from genartisan.regions import RegionMap
-from genartisan.stylenet import MULTIPLE, Painter
+from genartisan.stylenet import MULTIPLE
 
 TILE = 512  # pixels: the side of what is rendered at a time, without its margins
 MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
@@ -38,14 +39,14 @@ class HeldNorm(nn.Module):
 
     Args:
         norm: whose scale and shift it has, if any.
-        statistics: variance and mean, ``(1, C, 1, 1)``, of each picture that counts; all count alike.
+        statistics: variance and mean, ``(L, C, 1, 1)``, of each picture that counts; all count alike.
     """
 
     def __init__(self, norm: nn.InstanceNorm2d, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
-        variances, means = (torch.cat(each) for each in zip(*statistics, strict=True))  # (N, C, 1, 1)
-        mean = means.mean(dim=0, keepdim=True)  # (1, C, 1, 1)
-        variance = (variances + (means - mean).square()).mean(dim=0, keepdim=True)  # of all their pixels together
+        variances, means = (torch.stack(each) for each in zip(*statistics, strict=True))  # (N, L, C, 1, 1)
+        mean = means.mean(dim=0)  # (L, C, 1, 1)
+        variance = (variances + (means - mean).square()).mean(dim=0)  # of all their pixels together
         scale, shift = (variance + norm.eps).rsqrt(), torch.zeros_like(mean)
         if norm.affine:
             scale, shift = scale * norm.weight[:, None, None], shift + norm.bias[:, None, None]

@@ -14,19 +14,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.checks import PORTRAIT, check_mask_name, check_prompt, shown
+from genartisan.checks import PORTRAIT, check_mask_name, check_prompt, mask_field, shown
 from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, from_params
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import OUTPUTS
+from genartisan.style_images import ALL, check_style_image_name, style_image_field
+from genartisan.style_images import FIELD as STYLE_IMAGE
 
 MASK = "mask"
-FIELDS = ("photo", "prompt", MASK, "params")
+BY_REGION = (MASK, STYLE_IMAGE)  # fields of a picture, or of several by the names of their regions: mask.sky
+FIELDS = ("photo", "prompt", STYLE_IMAGE, MASK, "params")
 JSON = "application/json"
 MEDIA_TYPES = (*OUTPUTS, JSON, EVENTS)  # in the order of preference where a wildcard leaves the choice to us
 HOW_TO_ASK = (
-    "send multipart/form-data with the fields photo and prompt, as in "
+    "send multipart/form-data with the fields photo and prompt or style_image, as in "
     "curl -F photo=@photo.jpg -F 'prompt=Watercolor painting' URL, or JSON with photo as base64"
 )
 
@@ -37,8 +40,10 @@ class StyleRequest:
 
     Attributes:
         photo: the encoded photo.
-        prompt: the sentence; None for that of the kept style which the settings name.
+        prompt: the sentence; None for that of the saved style which the settings name, or of the style picture.
         masks: encoded masks by the names of their regions; that of the field ``mask`` is the people's.
+        style_images: encoded style pictures by the names of their regions; that of the field ``style_image`` is for
+            `genartisan.style_images.ALL`.
         media_type: of the answer, one of `MEDIA_TYPES`.
         picture_type: of the picture in the answer, one of `genartisan.images.OUTPUTS`.
         preview_every: steps between two previews in a stream; 0 for none.
@@ -47,6 +52,7 @@ class StyleRequest:
     photo: bytes
     prompt: str | None
     masks: dict[str, bytes]
+    style_images: dict[str, bytes]
     config: StyleConfig
     seed: int
     media_type: str
@@ -60,10 +66,12 @@ class StyleRequest:
             bundle: the SHA-256 of the bundle's manifest.
         """
         settings = self.config.model_dump_json(exclude={"timeout_s", "on_timeout"})  # they only cut it short
-        masks = dict(sorted(self.masks.items()))
-        parts = (self.photo, (self.prompt or "").encode(), settings.encode(), *masks.values())
+        masks = {mask_field(name): mask for name, mask in self.masks.items()}
+        style_images = {style_image_field(name): picture for name, picture in self.style_images.items()}
+        pictures = dict(sorted({**masks, **style_images}.items()))  # by their fields
+        parts = (self.photo, (self.prompt or "").encode(), settings.encode(), *pictures.values())
         digests = [hashlib.sha256(part).hexdigest() for part in parts]
-        whole = [*digests, *masks, self.seed, bundle]
+        whole = [*digests, *pictures, self.seed, bundle]
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 
@@ -94,7 +102,7 @@ def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
     return _request(
         photo=_raw(fields.get("photo"), "photo"),
         prompt=_text(fields.get("prompt"), "prompt"),
-        masks=[(name, _raw(value, name)) for name, value in fields.items() if is_mask(name)],
+        pictures=[(name, _raw(value, name)) for name, value in fields.items() if is_by_region(name)],
         params=_json(fields.get("params"), "params"),
         accept=accept,
     )
@@ -114,12 +122,13 @@ def read_body(body: Any, media_type: str, accept: str | None) -> StyleRequest:
     if not isinstance(body, Mapping):
         raise InputError(f"The body must be a JSON object, got {_kind(body)}; {HOW_TO_ASK}.", "body")
     _check_names(body)
-    if more := [name for name in body if name != MASK and is_mask(name)]:
-        raise InputError(f"{more[0][:80]} is a field of forms; in JSON the masks are in {MASK}, by name.", more[0][:80])
+    if more := [name for name in body if name not in BY_REGION and is_by_region(name)]:
+        kind = more[0].partition(".")[0]
+        raise InputError(f"{more[0][:80]} is a field of forms; in JSON it is in {kind}, by name.", more[0][:80])
     return _request(
         photo=_decoded(body.get("photo"), "photo"),
         prompt=body.get("prompt"),
-        masks=[(name, _decoded(value, name)) for name, value in _named(body) if is_mask(name)],
+        pictures=[(name, _decoded(value, name)) for name, value in _by_field(body)],
         params=body.get("params"),
         accept=accept,
     )
@@ -159,39 +168,62 @@ def _media_types(accept: str | None) -> tuple[str, str]:
     return media_type, choose_media_type(accept, tuple(OUTPUTS)) or "image/png"
 
 
-def is_mask(field: str) -> bool:
-    """Whether a field is a mask: ``mask`` the people's, ``mask.sky`` the sky's."""
-    return field == MASK or field.startswith(f"{MASK}.")
+def is_by_region(field: str) -> bool:
+    """Whether a field is a mask or a style picture: ``mask`` the people's, ``mask.sky`` the sky's."""
+    return field.partition(".")[0] in BY_REGION
 
 
-def _named(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The fields of a JSON body; ``mask`` may be an object, with the masks of several regions by their names."""
-    masks = body.get(MASK)
-    own = (
-        [(f"{MASK}.{name}", value) for name, value in masks.items()] if isinstance(masks, Mapping) else [(MASK, masks)]
-    )
-    return [*((name, value) for name, value in body.items() if name != MASK), *own]
+def _by_field(body: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The masks and style pictures of a JSON body by the fields that they have in a form.
+
+    Each kind may be an object there, with the pictures of several regions by their names.
+    """
+    fields = list[tuple[str, Any]]()
+    for kind in BY_REGION:
+        if isinstance(value := body.get(kind), Mapping):
+            fields += [(f"{kind}.{name}", picture) for name, picture in value.items()]
+        else:
+            fields.append((kind, value))
+    return fields
 
 
 def _request(
-    photo: bytes | None, prompt: Any, masks: Sequence[tuple[str, bytes | None]], params: Any, accept: str | None
+    photo: bytes | None, prompt: Any, pictures: Sequence[tuple[str, bytes | None]], params: Any, accept: str | None
 ) -> StyleRequest:
     if photo is None:
         raise InputError(f"photo is missing; {HOW_TO_ASK}.", "photo")
-    if prompt is None and not (isinstance(params, Mapping) and params.get("style")):
-        raise InputError(f"prompt is missing; {HOW_TO_ASK}.", "prompt")
+    masks, style_images = (_of_kind(kind, pictures) for kind in BY_REGION)
+    if prompt is None and ALL not in style_images and not (isinstance(params, Mapping) and params.get("style")):
+        of_regions = f", and {style_image_field(min(style_images))} is for its region alone" if style_images else ""
+        raise InputError(f"prompt is missing{of_regions}; {HOW_TO_ASK}.", "prompt")
     prompt = None if prompt is None else check_prompt(prompt)
     media_type, picture_type = _media_types(accept)
     params, preview_every = _without_preview({} if params is None else params)
     config, seed = from_params(params)
+    return StyleRequest(photo, prompt, masks, style_images, config, seed, media_type, picture_type, preview_every)
+
+
+def _of_kind(kind: str, pictures: Sequence[tuple[str, bytes | None]]) -> dict[str, bytes]:
+    """The pictures of one kind by the names of their regions.
+
+    Raises:
+        InputError: a name is none, or a region has two.
+    """
     sent = dict[str, bytes]()
-    for field, mask in masks:
-        region = PORTRAIT if field == MASK else check_mask_name(field.removeprefix(f"{MASK}."))
-        if mask is not None and region in sent:
-            raise InputError(f"{field} is a second mask of {region}; send one.", field)
-        if mask is not None:
-            sent[region] = mask
-    return StyleRequest(photo, prompt, sent, config, seed, media_type, picture_type, preview_every)
+    for field, picture in pictures:
+        given, dot, name = field.partition(".")
+        if given != kind:
+            continue
+        if not dot:
+            region = PORTRAIT if kind == MASK else ALL
+        else:
+            region = check_mask_name(name) if kind == MASK else check_style_image_name(name)
+        if picture is not None and region in sent:
+            what = "mask" if kind == MASK else "style picture"
+            raise InputError(f"{field} is a second {what} of {region}; send one.", field)
+        if picture is not None:
+            sent[region] = picture
+    return sent
 
 
 def _without_preview(params: Any) -> tuple[Any, int]:
@@ -208,7 +240,7 @@ def _without_preview(params: Any) -> tuple[Any, int]:
 
 
 def _check_names(fields: Mapping[str, Any]) -> None:
-    unknown = [name for name in fields if name not in FIELDS and not is_mask(name)]
+    unknown = [name for name in fields if name not in FIELDS and not is_by_region(name)]
     if unknown:
         name = unknown[0][:80]
         hint = " Name the media type in the Accept header." if name == "accept" else ""

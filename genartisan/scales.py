@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genartisan.bundle import Frozen
+from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.images import MIN_SIDE, Photo, resized
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.losses import tones
+from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 from genartisan.patches import PatchBatch, PatchPlan
 from genartisan.regions import NAMES
-
-GRAIN_OCTAVES = (0, 1, 2)  # grids of single pixels, of 2 and of 4: coarser ones alone turn pencil lines to woodcut
-KEPT_GRAIN = 2**20  # pixels of the largest grain that is kept for the next request
 
 
 @dataclass(frozen=True)
 class Eyes:
     """Pictures, RGB in [0, 1], as the frozen networks take them: CLIP's squares and VGG's maps, in ``dtype``."""
 
-    bundle: Frozen
+    bundle: Bundle
     dtype: torch.dtype
 
     def whole(self, picture: Tensor) -> Tensor:
@@ -58,12 +54,13 @@ class Scale:
     Attributes:
         photo: RGB in [0, 1], ``(1, 3, H, W)``.
         kept: what the strength of styling lacks of 1 at each pixel, ``(1, 1, H, W)``; None where that is nothing.
-        content: what StyleNet sees, ``(1, 3, H, W)``: the photo, with `film_grain` on its background; or
-            ``(1, 4, H, W)``, with the map of strengths; or more, with the parts of several networks.
+        content: what the painter sees, ``(1, 3, H, W)``: the photo; or ``(1, 3 + L, H, W)``, with how much of each pixel
+            is on each of several layers.
         masks: of the global losses, ``(G, 1, H, W)``, one for each text: 1 where it is followed, so with one text 1 for
             background and 0 for portrait (eq 22); None masks nothing.
         rows: of those texts among the run's, G.
         features: VGG's maps of the photo.
+        draft_tones: `tones` of the draft; None where nothing is held to it.
         source: E_I of the photo, ``(1, D)``, normalised.
         global_source: E_I of the masked photos, ``(G, D)``, normalised.
         plan: the patches of all steps, in pixels of this size.
@@ -76,6 +73,7 @@ class Scale:
     masks: Tensor | None
     rows: tuple[int, ...]
     features: list[Tensor]
+    draft_tones: Tensor | None
     source: Tensor
     global_source: Tensor
     plan: PatchPlan
@@ -88,7 +86,10 @@ class Scale:
     @property
     def tensors(self) -> list[Tensor]:
         """All but the patches."""
-        maybe = (self.photo, self.kept, self.content, self.masks, *self.features, self.source, self.global_source)
+        maybe = (
+            self.photo, self.kept, self.content, self.masks, *self.features, self.draft_tones, self.source,
+            self.global_source,
+        )  # fmt: skip
         return [tensor for tensor in maybe if tensor is not None]
 
     @property
@@ -96,7 +97,7 @@ class Scale:
         """What two scales have to have in common for one step's code to do for both."""
         return (
             self.content.shape, self.kept is None, self.masks is None, self.rows, self.plan.side,
-            len(self.patches.weights[0]),
+            self.draft_tones is None, len(self.patches.weights[0]),
         )  # fmt: skip
 
     def copied(self) -> Scale:
@@ -109,6 +110,7 @@ class Scale:
             content=next(copies),
             masks=None if self.masks is None else next(copies),
             features=[next(copies) for _ in self.features],
+            draft_tones=None if self.draft_tones is None else next(copies),
             source=next(copies),
             global_source=next(copies),
             plan=PatchPlan(self.plan.records[:0], self.plan.side),
@@ -126,13 +128,15 @@ def prepared(
     device: torch.device,
     content: Tensor,
     strengths: Tensor,
+    draft: Tensor | None = None,
 ) -> Scale:
     """The scale of a photo, on ``device``.
 
     Args:
         masks, rows: of the global losses; see `Scale`.
-        content: what StyleNet sees of it. The losses hold the picture against the photo itself.
+        content: what the painter sees of it.
         strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, 0-1.
+        draft: the draft that the picture is held to, ``(1, 3, H, W)``; or None.
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     masks = None if masks is None else masks.to(device)
@@ -146,6 +150,7 @@ def prepared(
         masks=masks,
         rows=rows,
         features=features,
+        draft_tones=None if draft is None else tones(draft),
         source=source,
         global_source=F.normalize(masked, dim=-1),  # (G, D)
         plan=plan,
@@ -156,56 +161,6 @@ def prepared(
 def strengths_in(config: StyleConfig, names: Sequence[str] = NAMES) -> list[float]:
     """How strongly each region is to be styled, 0-1: the weight of its patches."""
     return [min(1.0, config.regions[name].weight) for name in names]
-
-
-def content_of(
-    photo: Tensor,
-    grain: Tensor | None,
-    portrait: Tensor | None,
-    strengths: Tensor | None,
-    parts: Tensor | None = None,
-) -> Tensor:
-    """What StyleNet sees of a photo, ``(1, 3, H, W)``: with grain on all but the people; or with more beside it.
-
-    Args:
-        photo: RGB in [0, 1], ``(1, 3, H, W)``.
-        grain: of `film_grain`, ``(1, 1, H, W)``, or None.
-        portrait: how much of each pixel is a person's, 0-1, ``(1, 1, H, W)``; None: nothing.
-        strengths: how strongly each is to be styled, 0-1, ``(1, 1, H, W)``, for a network that sees them; or None.
-        parts: how much of each pixel each of several networks draws, 0-1, ``(1, T, H, W)``; or None.
-    """
-    if grain is not None:
-        photo = photo + (grain if portrait is None else grain * (1 - portrait))
-    beside = [planes for planes in (strengths, parts) if planes is not None]
-    return torch.cat((photo, *beside), dim=1) if beside else photo  # (1, 3 ... 4 + T, H, W)
-
-
-def film_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor | None:
-    """Grey noise, ``(1, 1, H, W)``, in three octaves, for strokes of several sizes; None for a deviation of 0.
-
-    A StyleNet is convolutions, whose answer to flat ground is flat. There the noise is what strokes grow from, as in
-    feed-forward texture synthesis (Ulyanov et al., arXiv 1603.03417); elsewhere the photo's own edges drown it.
-
-    Args:
-        size: (width, height) in pixels.
-    """
-    if deviation == 0:
-        return None
-    return (_kept_grain if math.prod(size) <= KEPT_GRAIN else _fresh_grain)(size, deviation, seed)
-
-
-def _fresh_grain(size: tuple[int, int], deviation: float, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    width, height = size
-    noise = torch.zeros(1, 1, height, width)
-    for octave in GRAIN_OCTAVES:
-        grid = torch.randn(1, 1, (height >> octave) + 2, (width >> octave) + 2, generator=generator)
-        finer = F.interpolate(grid, scale_factor=2**octave, mode="bicubic")
-        noise += finer[..., :height, :width] / finer.std()
-    return noise * (deviation / noise.std())
-
-
-_kept_grain = lru_cache(maxsize=4)(_fresh_grain)  # requests are often of one size, and seldom say a seed
 
 
 def halved(photo: Photo) -> Photo:

@@ -55,7 +55,14 @@ def request_schema() -> Schema:
             "photo": {**base64, "description": f"{PICTURE}."},
             "prompt": {
                 "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
-                "description": "The style, in words. Where params name a kept style, it may be left out.",
+                "description": "The style, in words. It may be left out with a style_image, or where params name a "
+                "saved style.",
+            },
+            "style_image": {
+                "description": f"{PICTURE}, whose style is wanted, beside the prompt or without one; or such pictures "
+                "by the names of their regions, where `all` is for every region without a style of its own.",
+                "anyOf": [base64, {"type": "object", "maxProperties": MAX_REGIONS, "additionalProperties": base64,
+                                   "propertyNames": {"pattern": f"^(?!classes$){REGION_NAME.pattern}$"}}],
             },
             "mask": {
                 "description": f"{PICTURE}, of the photo's size, white where people are, grey at soft edges; or such "
@@ -152,10 +159,15 @@ def form_schema() -> Schema:
     """Of a request in multipart/form-data: pictures are files, ``params`` is JSON text."""
     binary = {"type": "string", "contentMediaType": "application/octet-stream"}
     body = request_schema()
-    properties = {**body["properties"], "photo": binary, "mask": binary}
+    properties = {**body["properties"], "photo": binary, "style_image": binary, "mask": binary}
     more = {
-        rf"^mask\.(?!background$){REGION_NAME.pattern}$": {**binary, "description": "The mask of a region by its name."}
-    }
+        rf"^mask\.(?!background$){REGION_NAME.pattern}$": {
+            **binary, "description": "The mask of a region by its name.",
+        },
+        rf"^style_image\.(?!classes$){REGION_NAME.pattern}$": {
+            **binary, "description": "The style picture of a region by its name.",
+        },
+    }  # fmt: skip
     properties["params"] = {"type": "string", "contentMediaType": JSON, "description": "Params as JSON text."}
     return {**body, "properties": properties, "patternProperties": more}
 

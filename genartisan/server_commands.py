@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from genartisan.endpoint import Ports
 from genartisan.errors import InputError, ServeError
-from genartisan.flags import masks_of, params_of
+from genartisan.flags import masks_of, params_of, style_images_of
 from genartisan.outputs import MEDIA_TYPES, check_writable, media_type_of, write
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
@@ -28,8 +28,8 @@ def archive(options: argparse.Namespace) -> None:
 
 
 def style_files(options: argparse.Namespace) -> list[Path]:
-    """Of the kept styles that are to be served."""
-    from genartisan.kept import StyleFolder, find
+    """Of the saved styles that are to be served."""
+    from genartisan.saved_style import StyleFolder, find
 
     styles = StyleFolder(options.style_folder)
     names = options.styles or list(styles)
@@ -108,7 +108,7 @@ def running_models(options: argparse.Namespace) -> Models:
 
 
 def request(options: argparse.Namespace) -> None:
-    """PHOTO TEXT -o OUT: one picture from a running server."""
+    """PHOTO [TEXT] -o OUT: one picture from a running server."""
     from genartisan import client
 
     check_writable(options.output)
@@ -117,6 +117,7 @@ def request(options: argparse.Namespace) -> None:
         "photo": Path(options.photo),
         "prompt": options.text,
         "mask": masks_of(options),
+        "style_image": style_images_of(options),
         "params": params_of(options),
         "url": options.url,
         "timeout": options.timeout,

@@ -11,49 +11,69 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genartisan.config import from_params
+from genartisan.checks import check_prompt
+from genartisan.config import StyleConfig, from_params
 from genartisan.errors import BundleError, InputError
 from genartisan.flags import (
     add_bundle_flag,
     add_device_flags,
     add_setting_flags,
     add_style_folder_flag,
+    add_style_image_flag,
     add_stylizer_flags,
     load_stylizer,
     params_of,
+    style_images_of,
 )
 
 if TYPE_CHECKING:
-    from genartisan.kept import KeptStyle, StyleFolder
+    from genartisan.saved_style import SavedStyle, StyleFolder
 
 
 def style(options: argparse.Namespace) -> None:
-    """make, list, mix or remove kept styles: networks that draw any photo in one style, in one pass."""
-    from genartisan.kept import StyleFolder
+    """make, list, mix or remove saved styles: 100 numbers each, with which any photo is drawn in one pass."""
+    from genartisan.saved_style import StyleFolder
 
     run = {"make": make, "list": show, "mix": mix, "remove": remove}[options.action]
     run(options, StyleFolder(options.style_folder))
 
 
 def make(options: argparse.Namespace, styles: StyleFolder) -> None:
+    from genartisan.saved_style import of_words_and_pictures
+
+    config, seed = from_params(params_of(options))
+    if options.text is None and options.style_images:
+        name = options.name or name_of(options.style_images[0].stem)
+    else:
+        name = options.name or name_of(check_prompt(options.text))
+    if options.photos and options.style_images:
+        raise InputError("photos are for a style of TEXT alone; leave out --photos, or --style-image.", "photos")
+    refuse_to_overwrite(styles, name, options.force)
+    check_writable(styles)
+    if options.photos:
+        saved = trained(options, config, seed)
+    else:
+        saved = of_words_and_pictures(load_stylizer(options), options.text, options.style_images, config)
+    save(styles, name, saved)
+
+
+def trained(options: argparse.Namespace, config: StyleConfig, seed: int) -> SavedStyle:
+    """A style that is optimised over photos."""
     from tqdm import tqdm
 
     from genartisan.images import pictures_in
-    from genartisan.kept import Making
+    from genartisan.saved_style import StyleTraining
 
-    config, seed = from_params(params_of(options))
-    name = options.name or name_of(options.text)
-    refuse_to_overwrite(styles, name, options.force)
-    check_writable(styles)
     photos = [file for place in options.photos for file in (pictures_in(place) if place.is_dir() else [place])]
-    making = Making(load_stylizer(options), options.text, photos, config, seed)
-    with tqdm(making, total=making.total, unit="step", disable=options.quiet, file=sys.stderr) as bar:
+    training = StyleTraining(load_stylizer(options), check_prompt(options.text), photos, config, seed)
+    with tqdm(training, total=training.total, unit="step", disable=options.quiet, file=sys.stderr) as bar:
         for count, step in enumerate(bar, start=1):
             if count % (10 * len(photos)) == 0:
                 bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()}, refresh=False)
-    keep(styles, name, making.result())
-    for warning in making.warnings:
+    saved = training.result()
+    for warning in training.warnings:
         print(f"genartisan: warning: {warning}", file=sys.stderr)
+    return saved
 
 
 def show(options: argparse.Namespace, styles: StyleFolder) -> None:
@@ -66,20 +86,20 @@ def show(options: argparse.Namespace, styles: StyleFolder) -> None:
     if options.json:
         print(json.dumps({name: about.model_dump() for name, about in abouts.items()}, indent=2))
     else:
-        row = "{:<24} {:<10} {:>6}  {}".format
-        print(row("name", "bundle", "photos", "style"))
+        row = "{:<24} {:<10} {:>8} {:>6}  {}".format
+        print(row("name", "bundle", "pictures", "photos", "style"))
         for name, about in abouts.items():
-            print(row(name, about.bundle, about.photos, about.described))
+            print(row(name, about.bundle, about.pictures, about.photos, about.described))
     for message in damaged:
         print(f"genartisan: warning: {message}", file=sys.stderr)
 
 
 def mix(options: argparse.Namespace, styles: StyleFolder) -> None:
-    from genartisan.kept import find
+    from genartisan.saved_style import find
 
     name = options.name or f"{options.first}-{options.second}-{options.share:g}"[-64:].lstrip("-._")
     refuse_to_overwrite(styles, name, options.force)
-    keep(styles, name, find(styles, options.first).mixed(find(styles, options.second), options.share))
+    save(styles, name, find(styles, options.first).mixed(find(styles, options.second), options.share))
 
 
 def remove(options: argparse.Namespace, styles: StyleFolder) -> None:
@@ -89,13 +109,13 @@ def remove(options: argparse.Namespace, styles: StyleFolder) -> None:
         raise InputError(f"style is {options.name!r}; there is none of that name in {str(styles.folder)!r}.", "style")
 
 
-def keep(styles: StyleFolder, name: str, kept: KeptStyle) -> None:
-    kept.save(styles.path(name))
+def save(styles: StyleFolder, name: str, saved: SavedStyle) -> None:
+    saved.save(styles.path(name))
     print(f"{styles.path(name)}: use it as --style {name}")
 
 
 def check_writable(styles: StyleFolder) -> None:
-    """Refuses before minutes of work what could not be kept after them."""
+    """Refuses before minutes of work what could not be saved after them."""
     try:
         styles.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,10 +125,10 @@ def check_writable(styles: StyleFolder) -> None:
 
 
 def name_of(text: str) -> str:
-    """A style's name from its sentence: "The Starry Night" is the-starry-night."""
+    """A style's name from its sentence or its picture's file: "The Starry Night" is the-starry-night."""
     name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].rstrip("-")
     if not name:
-        raise InputError(f"text {text!r} has no letter a name could be made of; give --name.", "name")
+        raise InputError(f"{text!r} has no letter a name could be made of; give --name.", "name")
     return name
 
 
@@ -124,7 +144,7 @@ def frames(options: argparse.Namespace) -> None:
     from genartisan.frames import Film, check_alike
     from genartisan.images import pictures_in
 
-    config, seed = from_params(params_of(options))
+    config, _ = from_params(params_of(options))
     pictures = pictures_in(options.folder, "frames")
     names = Counter(picture.stem for picture in pictures)
     if twice := next((name for name, count in names.items() if count > 1), None):
@@ -135,7 +155,7 @@ def frames(options: argparse.Namespace) -> None:
     if other := next((path for path in out.glob("*.png") if path.stem not in names), None):
         raise InputError(f"output holds {str(other)!r}, of another film; name a new folder, or empty it.", "output")
     check_alike(pictures)
-    film = Film(load_stylizer(options), options.text, pictures, config, seed)
+    film = Film(load_stylizer(options), options.text, pictures, config, style_image=style_images_of(options))
     out.mkdir(parents=True, exist_ok=True)
     for picture in tqdm(pictures, unit="frame", disable=options.quiet, file=sys.stderr):
         film.draw(picture).save(out / f"{picture.stem}.png")
@@ -184,15 +204,22 @@ def add_style_actions(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--force", action="store_true", help="write over a style of that name")
         return sub
 
-    sub = action("make", "optimise one network over several photos for one sentence, and keep it", writes=True)
-    sub.add_argument("text", help='the style, such as "Watercolor painting"')
-    sub.add_argument("--photos", required=True, nargs="+", type=Path, metavar="DIR", help="folders or files")
-    add_setting_flags(sub, default="fast")
+    sub = action("make", "the style of a sentence, of pictures, or of both; with --photos optimised over these", True)
+    sub.add_argument("text", nargs="?", help='such as "Watercolor painting"; may be left out with --style-image')
+    sub.add_argument(
+        "--style-image", dest="style_images", action="append", default=[], type=Path, metavar="FILE",
+        help="a picture of the style; several count alike",
+    )  # fmt: skip
+    sub.add_argument(
+        "--photos", nargs="+", type=Path, default=[], metavar="DIR",
+        help="folders or files of photos on which the style of TEXT is to look best; takes minutes",
+    )  # fmt: skip
+    add_setting_flags(sub)
     add_stylizer_flags(sub)
     sub.add_argument("--quiet", action="store_true", help="no progress bar")
-    sub = action("list", "the styles that are kept")
+    sub = action("list", "the styles that are saved")
     sub.add_argument("--json", action="store_true", help="for programs")
-    sub = action("mix", "a style between two that began from the same start", writes=True)
+    sub = action("mix", "a style between two", writes=True)
     sub.add_argument("first")
     sub.add_argument("second")
     sub.add_argument("share", type=float, help="of the second, 0 to 1")
@@ -202,9 +229,10 @@ def add_style_actions(parser: argparse.ArgumentParser) -> None:
 def add_frames_flags(parser: argparse.ArgumentParser) -> None:
     """The folders and how to draw."""
     parser.add_argument("folder", type=Path, help="of the frames, pictures of one size, in the order of their names")
-    parser.add_argument("text", nargs="?", help="the style; with --style it may be left out")
+    parser.add_argument("text", nargs="?", help="the style; may be left out with --style-image or --style")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a folder, for PNG files")
-    add_setting_flags(parser, default="draft")
+    add_style_image_flag(parser)
+    add_setting_flags(parser, default="draft", seed=False)
     add_stylizer_flags(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from genartisan.bundle import Bundle
@@ -21,7 +24,6 @@ from genartisan.engine import Run
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
 from genartisan.images import Photo, PictureSource, read_photo, resized
-from genartisan.kept import KeptStyle, StyleFolder, find
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
 from genartisan.region_choice import (
@@ -34,10 +36,23 @@ from genartisan.region_choice import (
 )
 from genartisan.regions import NAMES, RegionMap, from_classes, segment
 from genartisan.render import Large
+from genartisan.saved_style import SavedStyle, StyleFolder, find
+from genartisan.scales import Eyes
+from genartisan.style_images import (
+    ALL,
+    StyleImageSource,
+    named_style_images,
+    read_style_image,
+    style_image_field,
+    with_their_regions,
+)
+from genartisan.style_numbers import SEARCH, numbers_of_picture, numbers_of_text, searched_numbers
 from genartisan.stylization import Begun, Result, Stylization, timed
 from genartisan.text import blend, text_direction
 
-PROMPT_BYTES = 4 * 1024 * 1024  # of text directions, 2 to 11 kB each, that are kept
+logger = logging.getLogger(__name__)
+
+PROMPT_BYTES = 4 * 1024 * 1024  # of text directions and style numbers, 1 to 11 kB each, that are cached
 
 
 class Stylizer:
@@ -50,7 +65,7 @@ class Stylizer:
             faster if the bundle's CLIP does little else; else fp32.
         prompt_bytes: of the latest prompts' text directions that are kept; 0 keeps none.
         graphs: on a CUDA device, capture a step of each size once and replay it (`genartisan.graphs`).
-        styles: the kept styles by name (`genartisan.kept`); by default those made on this machine.
+        styles: the saved styles by name (`genartisan.saved_style`); by default those made on this machine.
 
     Raises:
         InputError: no such device or precision here, or graphs on a device that has none.
@@ -63,7 +78,7 @@ class Stylizer:
         precision: str = "auto",
         prompt_bytes: int = PROMPT_BYTES,
         graphs: bool = False,
-        styles: Mapping[str, KeptStyle] | None = None,
+        styles: Mapping[str, SavedStyle] | None = None,
     ) -> None:
         self.styles = StyleFolder() if styles is None else styles
         self.device = find_device(device)
@@ -76,7 +91,7 @@ class Stylizer:
             # The number stays; but once it is set, MKL may no longer use fewer at will, which rounds otherwise.
             torch.set_num_threads(torch.get_num_threads())
         self.bundle = bundle.to(self.device, self.dtype)
-        self._directions = ByteCache[Tensor](prompt_bytes)
+        self._texts = ByteCache[Tensor](prompt_bytes)
 
     def __call__(
         self,
@@ -85,6 +100,7 @@ class Stylizer:
         *,
         config: StyleConfig | None = None,
         mask: MaskSource = None,
+        style_image: StyleImageSource = None,
         seed: int = 0,
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
@@ -93,17 +109,19 @@ class Stylizer:
 
         Args:
             photo: a path, encoded bytes or a PIL image.
-            prompt: the style, such as "Watercolor painting"; with a kept style it may be left out, which then has
-                its own.
+            prompt: the style, such as "Watercolor painting"; may be left out with a style picture or a saved style.
             config: the settings; by default the paper's.
             mask: white where people are, grey at soft edges, of the photo's size; or masks by the names of their
                 regions, of which ``classes`` is a picture of VOC's labels. FCN finds the regions that have none.
+            style_image: a picture whose style is wanted, beside the prompt or alone; or pictures by the names of their
+                regions, of which ``all`` is for every region without a style of its own.
             seed: of the crops and of a random start.
 
         Raises:
             InputError: an input that cannot be read or is out of range.
         """
-        with closing(self.steps(photo, prompt, config=config, mask=mask, seed=seed)) as steps:
+        steps = self.steps(photo, prompt, config=config, mask=mask, style_image=style_image, seed=seed)
+        with closing(steps):
             for _ in steps:
                 pass
             return steps.result()
@@ -115,40 +133,38 @@ class Stylizer:
         *,
         config: StyleConfig | None = None,
         mask: MaskSource = None,
+        style_image: StyleImageSource = None,
         seed: int = 0,
+        every_layer: bool = False,
     ) -> Stylization:
         """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
 
         This checks the input, and the first step begins with the work: so bad input is told at once.
+
+        Args:
+            every_layer: make ready for other photos, which may have regions that this one lacks.
         """
         config, seed = config or StyleConfig(), check_seed(seed)
-        kept = None if config.style is None else find(self.styles, config.style)
-        of_style = None if kept is None else kept.about.prompt
-        prompt = of_style if prompt is None and of_style is not None else check_prompt(prompt)
-        if config.steps == 0 and kept is None and self.bundle.learned_start is None:
-            raise InputError(
-                f"steps is 0, but bundle {self.bundle.name!r} has no learned start, which would draw a picture in one "
-                "pass; take more steps, or preset fast.",
-                "steps",
-            )
+        saved = None if config.style is None else find(self.styles, config.style)
+        images = named_style_images(style_image)
+        of_style = None if saved is None else saved.about.prompt
+        if prompt is not None or not (of_style or images or (saved is not None and config.steps == 0)):
+            prompt = check_prompt(prompt)
+        prompt = of_style if prompt is None else prompt
         masks = named_masks(mask)
         main, config = told_by_region(prompt, config, masks)
+        config = with_their_regions(config, images)
         check_texts(main, config)
-        draws = config.start == "bundle" and self.bundle.learned_start is not None  # a draft for any text
-        if config.steps == 0 and not draws and config.mode == "artisan" and config.regions.texts:
-            name = next(iter(config.regions.texts))
-            raise InputError(
-                f"regions.{name}.prompt asks for a style beside {config.style}, which nothing draws in one pass; take "
-                "steps, or a bundle with a learned start and start bundle.",
-                f"regions.{name}.prompt",
-            )
         began, seconds = time.perf_counter(), dict[str, float]()
         facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
+        if images:
+            facts["style_images"] = sorted(images)
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
             planes = read_masks(masks, original.size, config.regions.names)  # checked in both modes
             check_findable(config.regions.names, planes, self.bundle.fcn)
+            pictures = {name: read_style_image(source, name) for name, source in images.items()}
 
         def begin() -> Begun:
             with timed(seconds, "segment"):
@@ -157,43 +173,48 @@ class Stylizer:
                     found = self._found(original, planes, config.regions.names)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                if kept is not None and config.steps == 0:  # nothing of it is asked of CLIP
-                    direction, cached = torch.zeros(self.bundle.clip.embedding_dim), True
-                else:
-                    direction, cached = self._direction(main, config)
-                sizes = {} if regions is None else dict(zip(regions.names, regions.pixels(), strict=True))
-                seen = {name: text for name, text in config.regions.texts.items() if sizes.get(name)}
-                own = {name: self._direction(text, config, f"regions.{name}.prompt") for name, text in seen.items()}
+                known = _Known()
+                looks = self._looks(main, config, small, saved, pictures, regions, known)
+                prompt_look = looks.pop(ALL)
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
+            draws = config.start == "draft" or saved is not None
             run = Run(
                 bundle=self.bundle,
                 photo=small,
                 regions=regions,
-                direction=direction,
-                own={name: found for name, (found, _) in own.items()},
+                direction=prompt_look.direction,
+                own={name: look.direction for name, look in looks.items()},
                 plan=patches,
                 config=config,
                 seed=seed,
                 device=self.device,
                 dtype=self.dtype,
-                kept=None if kept is None else kept.stylenet,
+                numbers=prompt_look.numbers if draws else None,
+                own_numbers={name: look.numbers for name, look in looks.items() if look.numbers is not None},
+                photo_numbers=numbers_of_picture(self.bundle, small) if draws else None,
+                every_layer=every_layer,
                 graphs=self.graphs,
                 began=began,
             )
-            if kept is None or config.steps > 0:
+            if saved is None or config.steps > 0:
                 run.warnings += self._remarks({"prompt": main, "negative_prompt": config.negative_prompt})
             elif prompt != of_style:
                 run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
-            if kept is not None and (made := kept.about.config.get("grain", config.grain)) != config.grain:
-                run.warnings.append(f"grain is {config.grain:g}; style {config.style} was made with {made:g}")
-            run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in seen.items()})
+            texts = {name: config.regions[name].prompt for name in looks}
+            run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in texts.items()})
+            own = [*config.regions.texts, *(name for name in images if name != ALL)]
             if regions is None:
                 unused = [*(["mask"] if masks else []), *config.region_settings]
+                unused += [style_image_field(name) for name in images if name != ALL]
                 run.warnings += [f"{field} is not used: mode clipstyler sees no regions" for field in unused]
             else:
-                lost = [name for name in config.regions.texts if name not in seen]
-                run.warnings += [f"regions.{name}.prompt is not used: the photo has no {name}" for name in lost]
+                lost = [name for name in dict.fromkeys(own) if name not in looks]
+                run.warnings += [
+                    f"{style_image_field(name) if name in images else f'regions.{name}.prompt'} is not used: "
+                    f"the photo has no {name}"
+                    for name in lost
+                ]
 
             def large() -> Large | None:
                 if config.long_side == config.size:
@@ -201,9 +222,25 @@ class Stylizer:
                 photo = resized(original, config.long_side)
                 return Large(photo, None if found is None else found.resized(photo.size))
 
-            return Begun(run, cached and all(known for _, known in own.values()), large)
+            return Begun(run, known.all, large)
 
         return Stylization(begin, facts, seconds)
+
+    def style_numbers(
+        self, prompt: str | None = None, *, config: StyleConfig | None = None, style_image: PictureSource | None = None
+    ) -> Tensor:
+        """The style numbers, ``(100,)``, of a prompt, a picture, or both.
+
+        Raises:
+            InputError: there is neither, or one cannot be read.
+        """
+        config = config or StyleConfig()
+        picture = None if style_image is None else read_style_image(style_image, ALL)
+        text = check_prompt(prompt) if prompt is not None or picture is None else None
+        check_texts(text, config)
+        numbers = self._look(text, picture, None, config, "prompt", True, _Known()).numbers
+        assert numbers is not None
+        return numbers
 
     def regions(self, photo: Photo, mask: MaskSource = None, names: Sequence[str] = NAMES) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from masks, and from FCN where a region has none.
@@ -221,22 +258,128 @@ class Stylizer:
             found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
         return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
 
+    def _looks(
+        self,
+        main: str | None,
+        config: StyleConfig,
+        photo: Photo,
+        saved: SavedStyle | None,
+        pictures: Mapping[str, Photo],
+        regions: RegionMap | None,
+        known: _Known,
+    ) -> dict[str, _Look]:
+        """What is wanted of every region that has a style of its own, by name, and under `ALL` of the others."""
+        draws = config.start == "draft" or saved is not None
+        looks = dict[str, _Look]()
+        if saved is None:
+            looks[ALL] = self._look(main, pictures.get(ALL), photo, config, "prompt", draws, known)
+        else:
+            direction = torch.zeros(self.bundle.clip.embedding_dim, device=self.device)  # with no step, nothing asks
+            if config.steps > 0:
+                if main is None and ALL not in pictures:
+                    raise InputError(
+                        f"style {config.style} has no sentence to optimise for; give a prompt, or take preset draft.",
+                        "style",
+                    )
+                direction = self._look(main, pictures.get(ALL), photo, config, "prompt", False, known).direction
+            looks[ALL] = _Look(direction, saved.numbers.to(self.device))
+        sizes = {} if regions is None else dict(zip(regions.names, regions.pixels(), strict=True))
+        for name in config.regions.names:
+            text, picture = config.regions[name].prompt, pictures.get(name)
+            if (text or picture is not None) and sizes.get(name):
+                looks[name] = self._look(text, picture, photo, config, f"regions.{name}.prompt", draws, known)
+        return looks
+
+    def _look(
+        self,
+        text: str | None,
+        picture: Photo | None,
+        photo: Photo | None,
+        config: StyleConfig,
+        field: str,
+        draws: bool,
+        known: _Known,
+    ) -> _Look:
+        """The direction and, where the run ``draws`` from the draft on, the style numbers of a text, a picture, or both.
+
+        Args:
+            photo: from which the picture's direction leads away; None: no direction is asked for.
+        """
+        share = 0.0 if picture is None else 1.0 if text is None else config.style_image_share
+        directions, numbers = list[Tensor](), list[Tensor]()
+        if text is not None:
+            directions.append((1 - share) * self._direction(text, config, known, field))
+            if draws:
+                numbers.append((1 - share) * self._numbers(text, config, known, field))
+        if picture is not None:
+            if photo is not None:
+                directions.append(share * self._picture_direction(picture, photo))
+            if draws:
+                numbers.append(share * numbers_of_picture(self.bundle, picture))
+        direction = F.normalize(sum(directions[1:], directions[0]), dim=0) if directions else torch.zeros(0)
+        return _Look(direction, sum(numbers[1:], numbers[0]) if draws else None)
+
+    @torch.no_grad()
+    def _picture_direction(self, picture: Photo, photo: Photo) -> Tensor:
+        """Where the picture lies from the photo in CLIP's space, ``(D,)``, of length 1; zero if they are the same."""
+        eyes = Eyes(self.bundle, self.dtype)
+        both = torch.cat([eyes.whole(each.pixels[None].to(self.device)) for each in (picture, photo)])
+        there, here = F.normalize(eyes.embed(both), dim=-1)
+        return F.normalize(there - here, dim=0)
+
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
         """What CLIP cannot read of texts by their fields, each part of a blend for itself."""
         parts = [(field, part.text) for field, text in texts.items() if text for part in blend(text)]
         return [f"{field}: {remark}" for field, text in parts for remark in self.bundle.clip.remarks(text)]
 
-    def _direction(self, prompt: str, config: StyleConfig, field: str = "prompt") -> tuple[Tensor, bool]:
-        """ΔT, ``(D,)``, and whether it was known already."""
+    def _direction(self, prompt: str, config: StyleConfig, known: _Known, field: str) -> Tensor:
+        """ΔT, ``(D,)``.
+
+        Raises:
+            InputError: it is nothing.
+        """
         texts = (prompt, config.source_text, config.negative_prompt)
-        key = json.dumps(texts)
-        direction = self._directions.get(key)
-        if direction is not None:
-            return direction, True
-        direction = text_direction(self.bundle.clip, *texts)  # (D,)
+        direction = self._cached("direction", texts, known, lambda: text_direction(self.bundle.clip, *texts))
         if float(direction.norm()) == 0:
             _, source, negative = texts
             other = f"negative_prompt {shown(negative)}" if negative else f"source_text {shown(source)}"
             raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
-        self._directions.put(key, direction, direction.nbytes + len(key))
-        return direction, False
+        return direction
+
+    def _numbers(self, prompt: str, config: StyleConfig, known: _Known, field: str) -> Tensor:
+        """Style numbers, ``(100,)``: the style head's, or those that a search finds."""
+        texts = (prompt, config.source_text, config.negative_prompt)
+        direction = self._direction(prompt, config, known, field)
+        head = self.bundle.style_head
+
+        def make() -> Tensor:
+            if head is not None:
+                return numbers_of_text(self.bundle, head, *texts)
+            logger.info("searching the style numbers of a prompt: %d steps", SEARCH.steps)
+            return searched_numbers(self.bundle, direction, self.device, self.dtype)
+
+        return self._cached("numbers", texts, known, make)
+
+    def _cached(self, kind: str, texts: tuple[str | None, ...], known: _Known, make: Callable[[], Tensor]) -> Tensor:
+        key = json.dumps((kind, *texts))
+        value = self._texts.get(key)
+        if value is None:
+            known.all = False
+            value = make()
+            self._texts.put(key, value, value.nbytes + len(key))
+        return value
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A text direction, ``(D,)``, and the style numbers, ``(100,)``, of a run from the draft on."""
+
+    direction: Tensor
+    numbers: Tensor | None
+
+
+@dataclass
+class _Known:
+    """Whether all that was asked of texts was known already."""
+
+    all: bool = True

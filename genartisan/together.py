@@ -7,7 +7,7 @@ from itertools import islice
 
 from genartisan.engine import Run, Step
 from genartisan.objective import descend_together
-from genartisan.stylenet import composed
+from genartisan.painters import composed
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:
@@ -33,15 +33,16 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
 
 
 def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
-    """The steps of several runs that optimise one network, the first run's: one of each, and again, to their ends.
+    """The steps of several runs that optimise the same style numbers: one of each, and again, to their ends.
 
     Raises:
         ValueError: their steps are captured.
     """
     if any(run.graphs is not None for run in runs):
-        raise ValueError("runs that share a network come from a Stylizer without graphs")
+        raise ValueError("runs that share style numbers come from a Stylizer without graphs")
     for run in runs[1:]:
-        run.stylenet, run.optimizer = runs[0].stylenet, runs[0].optimizer
+        run.painter.register_parameter("numbers", runs[0].painter.get_parameter("numbers"))
+        run.optimizer = runs[0].optimizer
     for _ in range(max(run.config.steps for run in runs)):
         for run in runs:
             yield from islice(run, 1)

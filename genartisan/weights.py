@@ -17,9 +17,10 @@ from torch import Tensor
 from genartisan import bundle
 from genartisan.bundle import (
     EMBEDDED,
-    LEARNED_START,
     MANIFEST,
+    STYLE_HEAD,
     NetworkEntry,
+    Role,
     read_manifest,
     sha256,
     write_bundle,
@@ -30,6 +31,7 @@ from genartisan.errors import BundleError, InputError, WeightsError
 from genartisan.official import OFFICIAL, OfficialFile
 
 DTYPE = "bf16"
+SHARED: tuple[Role, ...] = ("predictor", "pastiche")  # with every bundle: they know styles by pictures, not by words
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def fetch(
     progress: bool = True,
     *,
     files: Sequence[OfficialFile] = OFFICIAL,
-    start: Path = EMBEDDED,
+    shared: Path = EMBEDDED,
     patience: Patience = PATIENCE,
 ) -> Path:
     """Makes the bundle ``official``, doing only what is still to do, and returns its folder.
@@ -75,7 +77,7 @@ def fetch(
         out: the bundle's folder (default: `official`).
         progress: draw a bar for each download on stderr.
         files: the official files.
-        start: the bundle whose StyleNet start this one shares: no one publishes any.
+        shared: the bundle whose style predictor and pastiche network this one shares.
 
     Raises:
         InputError: no such dtype or ``from_dir``.
@@ -88,9 +90,9 @@ def fetch(
         raise InputError(f"from is {str(from_dir)!r}, which is no folder; give the one with the carried files.", "from")
     folder, out = folder or downloads(), out or official()
     whole = _whole_networks(out, dtype, files)
-    style, style_path = _style_start(start)
+    copies = _shared_networks(shared)
     todo = [file for file in files if file.role not in whole]
-    if not todo and whole.get("stylenet") == style:
+    if not todo and all(whole.get(role) == entry for role, (entry, _) in copies.items()):
         log.info("the bundle in %s is whole", out)
         return out
     needs = {out: sum(converted_size(file.role, file.architecture, DTYPES[dtype]) for file in todo)}
@@ -101,7 +103,7 @@ def fetch(
         else:
             with locked(folder / ".lock"), disk_errors(folder):
                 found = _downloaded(folder, todo, needs, progress, patience)
-        _convert(out, dtype, files, found, whole, style, style_path)
+        _convert(out, dtype, files, found, whole, copies)
     return out
 
 
@@ -151,12 +153,16 @@ def _whole_networks(out: Path, dtype: str, files: Sequence[OfficialFile]) -> dic
     }
 
 
-def _style_start(start: Path) -> tuple[NetworkEntry, Path]:
-    entry = read_manifest(start).networks["stylenet"]
-    check = _check_network(start, entry)
-    if not check.ok:
-        raise WeightsError(f"The StyleNet start {start / entry.file} cannot be copied: {check.detail}.")
-    return entry, start / entry.file
+def _shared_networks(folder: Path) -> dict[Role, tuple[NetworkEntry, Path]]:
+    """The networks of `SHARED` in a bundle's folder, with their files."""
+    networks, found = read_manifest(folder).networks, dict[Role, tuple[NetworkEntry, Path]]()
+    for role in SHARED:
+        entry = networks[role]
+        check = _check_network(folder, entry)
+        if not check.ok:
+            raise WeightsError(f"The {role} {folder / entry.file} cannot be copied: {check.detail}.")
+        found[role] = entry, folder / entry.file
+    return found
 
 
 def _carried(folder: Path, files: Sequence[OfficialFile]) -> dict[str, tuple[Path, str]]:
@@ -251,8 +257,7 @@ def _convert(
     files: Sequence[OfficialFile],
     found: Mapping[str, tuple[Path, str]],
     whole: Mapping[str, NetworkEntry],
-    style: NetworkEntry,
-    style_path: Path,
+    copies: Mapping[Role, tuple[NetworkEntry, Path]],
 ) -> None:
     def network(file: OfficialFile) -> Network:
         if file.role not in found:
@@ -266,16 +271,16 @@ def _convert(
         }
         return converted(file.role, file.architecture, path, DTYPES[dtype]), entry
 
-    def stylenet() -> Network:
-        unfinished = out / "stylenet.partial"
-        shutil.copyfile(style_path, unfinished)
-        unfinished.replace(out / "stylenet.safetensors")
-        return None, _without_file(style)
+    def copied(role: str, entry: NetworkEntry, path: Path) -> Network:
+        unfinished = out / f"{role}.partial"
+        shutil.copyfile(path, unfinished)
+        unfinished.replace(out / f"{role}.safetensors")
+        return None, _without_file(entry)
 
     makers: dict[str, Callable[[], Network]] = {file.role: partial(network, file) for file in files}
-    makers["stylenet"] = stylenet
-    if LEARNED_START in whole:  # someone trained one for this bundle
-        makers[LEARNED_START] = lambda: (None, _without_file(whole[LEARNED_START]))
+    makers |= {role: partial(copied, role, entry, path) for role, (entry, path) in copies.items()}
+    if STYLE_HEAD in whole:  # someone trained one for this bundle
+        makers[STYLE_HEAD] = lambda: (None, _without_file(whole[STYLE_HEAD]))
     description = "OpenAI CLIP ViT-B/32, torchvision FCN-ResNet101 and VGG-19, converted by genartisan"
     try:
         write_bundle(out, "official", description, _Lazily(makers))

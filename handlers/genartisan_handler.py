@@ -35,10 +35,10 @@ from genartisan.config import from_params
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import encode
-from genartisan.kept import StyleFolder
 from genartisan.limits import Limits
 from genartisan.memory import fitting_size, out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
+from genartisan.saved_style import StyleFolder
 from genartisan.stylization import Result, Stylization, timed
 from genartisan.stylizer import Stylizer
 from genartisan.telemetry import Emit, Record, Telemetry
@@ -120,25 +120,25 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.record.details["prompt_characters"] = len(request.prompt or "")
         if request.config.style is not None:
             self.record.details["style"] = request.config.style
+        if request.style_images:
+            self.record.details["style_images"] = len(request.style_images)
         if self.settings.get("log_prompts"):
             self.record.details["prompt"] = request.prompt
-        config = self.limits.admit(request.photo, request.masks, request.prompt, request.config)
+        config = self.limits.admit(request.photo, request.masks, request.style_images, request.prompt, request.config)
         return replace(request, config=config)
 
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
         """The picture, or as much of it as its deadline allows; from the cache if it was made before."""
         key = request.key(self.bundle_hash)
         anew = "no-cache" in self._headers().get("cache-control", "").lower()
-        kept = None if anew else self.results.get(key)
-        self.record.details["cache"] = "miss" if kept is None else "hit"
+        cached = None if anew else self.results.get(key)
+        self.record.details["cache"] = "miss" if cached is None else "hit"
         self.context.set_response_header(0, "X-Genartisan-Cache", self.record.details["cache"])
-        if kept is not None:
+        if cached is not None:
             if request.media_type == EVENTS:
                 self._accept(request)
-            return request, kept
-        steps = self.stylizer.steps(
-            request.photo, request.prompt, config=request.config, mask=request.masks, seed=request.seed
-        )
+            return request, cached
+        steps = self._steps(request)
         with closing(steps):
             if request.media_type == EVENTS:
                 self._tell(steps, request)
@@ -155,6 +155,17 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         """The picture in the media type that was asked for."""
         request, result = answer
         return [self._answer("photo", result.image, {"report": result.report}, request)]
+
+    def _steps(self, request: StyleRequest) -> Stylization:
+        """What a request asks of the library."""
+        return self.stylizer.steps(
+            request.photo,
+            request.prompt,
+            config=request.config,
+            mask=request.masks,
+            style_image=request.style_images,
+            seed=request.seed,
+        )
 
     def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
         """A picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event."""
@@ -179,9 +190,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         request = data_preprocess
         if request.media_type == EVENTS:
             raise InputError(f"accept is {EVENTS}; an explanation is one reply, a picture or {JSON}.", "accept")
-        explanation = self.stylizer.steps(
-            request.photo, request.prompt, config=request.config, mask=request.masks, seed=request.seed
-        ).explanation()
+        explanation = self._steps(request).explanation()
         return [self._answer("overlay", explanation.overlay, {"explanation": explanation.facts}, request)]
 
     def describe_handle(self) -> dict[str, Any]:
@@ -198,7 +207,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 "sha256": self.bundle_hash,
                 "files": {entry.file: entry.sha256 for entry in bundle.manifest.networks.values()},
             },
-            "styles": {name: kept.about.prompt for name, kept in self.stylizer.styles.items()},
+            "styles": {name: saved.about.described for name, saved in self.stylizer.styles.items()},
             "limits": self.limits.model_dump(),
             "input": schema.description(),
         }
@@ -218,7 +227,14 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         try:
             request = self.preprocess(data)
             config = request.config
-            size = fitting_size(self.stylizer, request.photo, request.prompt, config, mask=request.masks)
+            size = fitting_size(
+                self.stylizer,
+                request.photo,
+                request.prompt,
+                config,
+                mask=request.masks,
+                style_image=request.style_images,
+            )
         except Exception:
             logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
             return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")
@@ -279,12 +295,12 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
 
     def _warm_up(self) -> None:
-        """One small picture, and those that the settings name, each with people in it and without.
+        """One small picture from its draft on, and those that the settings name, each with people in it and without.
 
         Raises:
             ValueError: the settings name one that cannot be made.
         """
-        small = {"preset": "draft", "size": 64, "steps": 1, "patches": 2, "patch_size": 32}
+        small = {"preset": "fast", "size": 64, "steps": 1, "coarse_share": 0.0, "patches": 2, "patch_size": 32}
         named = self.settings.get("warm_up") or []
         if not isinstance(named, list):
             raise ValueError(f"warm_up is {named!r}; it must be a list")

@@ -76,6 +76,10 @@ def of_mask(name: str, content: bytes, says: str, status: int = 400) -> Case:
     return Case(f"mask {name}", {"mask": content, "params": artisan}, "mask", says, status, ["--set", "mode=artisan"])
 
 
+def of_style_image(name: str, content: bytes, says: str, status: int = 400) -> Case:
+    return Case(f"style picture {name}", {"style_image": content}, "style_image", says, status, flags=None)
+
+
 def of_prompt(name: str, content: str, says: str) -> Case:
     return Case(f"prompt {name}", {"prompt": content.encode()}, "prompt", says)
 
@@ -128,6 +132,14 @@ MASKS = [
     of_mask("cut short", encoded("JPEG")[:200], "mask"),
     of_mask("bomb", png_header(60_000, 60_000), "pixels", 413),
 ]
+STYLE_IMAGES = [
+    of_style_image("empty", b"", "0 bytes"),
+    of_style_image("text", b"like the sea", "send one of", 415),
+    of_style_image("cut short", encoded()[:-40], "send it whole"),
+    of_style_image("bomb", png_header(60_000, 60_000), "pixels", 413),
+    of_style_image("80 megapixels", png_header(10_000, 8_000), "80,000,000 pixels", 413),
+    of_style_image("1x1", encoded(size=(1, 1)), "at least 16"),
+]
 PROMPTS = [
     of_prompt("empty", "", "describe a style"),
     of_prompt("blank", " \t\n ", "describe a style"),
@@ -142,10 +154,10 @@ SETTINGS = [
     of_params("steps", 1.5, "from 0 to 5000"),
     Case(
         "no steps from a random start",
-        {"params": b'{"steps": 0}'},
+        {"params": b'{"preset": "paper", "steps": 0}'},
         "start",
-        "must be bundle",
-        flags=["--set", "steps=0"],
+        "must be draft",
+        flags=["--preset", "paper", "--set", "steps=0"],
     ),
     of_params("steps", "12", "integer"),
     of_params("steps", True, "integer"),
@@ -157,7 +169,12 @@ SETTINGS = [
     of_params("contrast", NAN, "finite"),
     of_params("contrast", INFINITY, "finite"),
     of_params("contrast", -0.1, "from 0 to 4"),
-    of_params("learning_rate", 0, "above 0"),
+    of_params("learning_rate", -1e-3, "from 0 to 0.1"),
+    of_params("numbers_rate", 2, "from 0 to 1"),
+    of_params("style_image_share", 1.5, "from 0 to 1"),
+    of_params("lambda_draft", -1, "from 0"),
+    of_params("grain", 0.05, "known are"),
+    of_params("start", "bundle", "draft"),
     of_params("learning_rate", "fast", "number"),
     of_params("patches", 0, "from 1 to 256"),
     of_params("patches", 257, "from 1 to 256"),
@@ -189,7 +206,15 @@ REQUESTS = [
     only_served("no photo", {"photo": None}, "photo", "curl -F"),
     only_served("no prompt", {"prompt": None}, "prompt", "curl -F"),
     only_served("params alone", {"photo": None, "prompt": None}, "photo", "missing"),
-    only_served("unknown field", {"style": b"fire"}, "style", "known are photo, prompt, mask, params"),
+    only_served("unknown field", {"style": b"fire"}, "style", "known are photo, prompt, style_image, mask, params"),
+    only_served("style picture of no region", {"style_image.Sky": encoded()}, "style_image.Sky", "by up to 32"),
+    only_served(
+        "two style pictures of a region",
+        {"style_image": encoded(), "style_image.all": encoded()},
+        "style_image.all",
+        "send one",
+    ),
+    only_served("style picture of a region alone", {"prompt": None, "style_image.sky": encoded()}, "prompt", "missing"),
     only_served("field with a long name", {"s" * 20_000: b"fire"}, "s" * 80, "known are"),
     only_served("prompt not UTF-8", {"prompt": "Gemälde".encode("latin-1")}, "prompt", "UTF-8"),
     only_served("params not JSON", {"params": b"{steps: 4}"}, "params", "send an object"),
@@ -206,4 +231,4 @@ REQUESTS = [
         "params with a number of 5000 digits", {"params": b'{"steps": ' + b"9" * 5000 + b"}"}, "params", "digits"
     ),
 ]
-CASES = [*PHOTOS, *MASKS, *PROMPTS, *SETTINGS, *REQUESTS]
+CASES = [*PHOTOS, *MASKS, *STYLE_IMAGES, *PROMPTS, *SETTINGS, *REQUESTS]

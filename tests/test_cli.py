@@ -18,7 +18,7 @@ import genartisan
 from genartisan import archive, convert
 from genartisan.cli import main
 from genartisan.compact_clip import CompactClip
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.images import OUTPUTS
 from genartisan.outputs import MEDIA_TYPES
 from genartisan.stylizer import Stylizer
@@ -58,7 +58,7 @@ def test_stylize_gives_the_librarys_picture_bit_for_bit(
     out, report = tmp_path / "out.png", tmp_path / "report.json"
     flags = ["--seed", "3", "--mode", "clipstyler", "--report", str(report)]
     assert stylize(photo, tiny_folder, out, *flags) == 0
-    config = StyleConfig(mode="clipstyler", size=64, steps=2, patches=3, patch_size=32)
+    config = preset(changes={"mode": "clipstyler", "size": 64, "steps": 2, "patches": 3, "patch_size": 32})
     expected = tiny_stylizer(photo, "fire", config=config, seed=3)
     assert np.array_equal(np.asarray(Image.open(out)), np.asarray(expected.image))
     written = json.loads(report.read_text())
@@ -78,6 +78,37 @@ def test_the_text_may_stand_anywhere(
     assert main(["stylize", photo, "-o", out, *common]) == 2
     assert "prompt is missing" in capsys.readouterr().err
     assert main(["stylize", photo, "-o", out, *common, "fire", "water"]) == 2
+
+
+def test_a_style_picture_stands_beside_the_text_or_for_it(
+    photo: str, tmp_path: Path, tiny_folder: Path, tiny_stylizer: Stylizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wave, sky = tmp_path / "wave.png", tmp_path / "sky=1.png"
+    tiny.picture(seed=7).save(wave)
+    tiny.picture(seed=8).save(sky)
+    out, report = str(tmp_path / "a.png"), tmp_path / "report.json"
+    common = ["-o", out, "--bundle", str(tiny_folder), "--device", "cpu", "--quiet", *QUICK, "--report", str(report)]
+    config = preset(changes={"size": 64, "steps": 2, "patches": 3, "patch_size": 32})
+    for flags, text, images in (
+        (["--style-image", str(wave)], None, wave),
+        (["fire", "--style-image", f"background={sky}", "--style-image", str(wave)], "fire",
+         {"background": sky, "all": wave}),
+        (["--style-image", str(sky)], None, sky),
+    ):  # fmt: skip
+        assert main(["stylize", photo, *flags, *common]) == 0
+        expected = tiny_stylizer(photo, text, config=config, style_image=images)
+        assert Image.open(out).tobytes() == expected.image.tobytes()
+        assert json.loads(report.read_text())["style_images"] == expected.report["style_images"]
+    (tmp_path / "words.png").write_text("no picture")
+    for flags, words in (
+        (["fire", "--style-image", "nowhere.png"], "style_image 'nowhere.png' cannot be read"),
+        (["fire", "--style-image", f"background={tmp_path / 'words.png'}"], "style_image.background is not an image"),
+        (["fire", "--style-image", "sky="], "style_image 'sky=' names no file"),
+        (["fire", "--style-image", str(wave), "--style-image", str(sky)], "style_image of all is given twice"),
+        (["fire", "--style-image", f"person={wave}", "--style-image", f"portrait={sky}"], "style_image of portrait"),
+        (["--style-image", str(wave), "--set", "style_image_share=2"], "style_image_share is 2"),
+    ):
+        assert words in refused(capsys, "stylize", photo, *flags, *common)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.webp", "WEBP")])
@@ -179,6 +210,7 @@ def test_a_command_line_that_cannot_be_read_is_one_line(
     ("fire", ["--url", "http://xn--/"], ["url", "xn--"]),
     ("fire", ["--grpc", "\udcff"], ["grpc", "HOST:PORT"]),
     ("\udcff", [], ["prompt"]),
+    ("fire", ["--style-image", "sky=nowhere.png"], ["style_image.sky", "cannot be read"]),
 ])  # fmt: skip
 def test_a_request_that_cannot_be_sent_is_one_line(
     photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, flags: list[str], words: list[str]

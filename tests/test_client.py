@@ -94,6 +94,16 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
         assert f'name="{name}"'.encode() in server.asked[0].content
         assert content in server.asked[0].content
     server = Server([PICTURE])
+    ask(kind, server, "stylize", prompt=None, style_image=b"wave")
+    assert b'name="style_image"' in server.asked[0].content
+    assert b"wave" in server.asked[0].content
+    assert b'name="prompt"' not in server.asked[0].content
+    server = Server([PICTURE])
+    ask(kind, server, "explain", style_image={"all": b"wave", "sky": b"clouds"})
+    for name, content in (("style_image.all", b"wave"), ("style_image.sky", b"clouds"), ("prompt", b"fire")):
+        assert f'name="{name}"'.encode() in server.asked[0].content
+        assert content in server.asked[0].content
+    server = Server([PICTURE])
     ask(kind, server, "explain")
     assert (server.asked[0].url.path, server.asked[0].headers["accept"]) == (
         "/explanations/genartisan", "application/json",
@@ -169,6 +179,12 @@ def test_input_that_cannot_be_sent_is_refused_before(kind: str) -> None:
             ask(kind, server, method, prompt=" ")
         with pytest.raises(InputError, match="cannot be read"):
             ask(kind, server, method, photo="no/such/file")
+        with pytest.raises(InputError, match=r"style_image.sky .* cannot be read") as caught:
+            ask(kind, server, method, style_image={"sky": "no/such/file"})
+        assert caught.value.field == "style_image.sky"
+        for style_image in (None, {"sky": b"of the sky alone"}):
+            with pytest.raises(InputError, match="prompt is missing"):
+                ask(kind, server, method, prompt=None, style_image=style_image)
         assert not server.asked
 
 

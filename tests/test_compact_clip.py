@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import load_file
 
-from genartisan.compact_clip import CompactClip, TextureTower, about_means, words_of
-from genartisan.embedded import train_clip
+from genartisan.compact_clip import CompactClip, StyleTower, words_of
+from genartisan.embedded import train_clip, training
 from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.colours import recolour
 from genartisan.embedded.drawings import Drawings, held_out_sample, sample
@@ -25,8 +25,8 @@ from genartisan.embedded.measure_clip import embed_pictures, embed_style, read_t
 from genartisan.embedded.photos import HELD_OUT, content, load_photos, scene
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
 from genartisan.embedded.styles import STYLES, draw
+from genartisan.mobilenet import MobileNetV2
 from genartisan.text import TEMPLATES, text_direction
-from genartisan.texture import TextureStatistics
 
 EMBEDDED = resources.files("genartisan.embedded")
 
@@ -44,7 +44,9 @@ def clip() -> CompactClip:
 @pytest.fixture
 def small() -> CompactClip:
     torch.manual_seed(0)
-    return CompactClip(image_size=64, vocabulary=["fire", "photo"], word_width=8, gap=0.3)
+    return CompactClip(
+        image_size=64, vocabulary=["fire", "photo"], word_width=8, gap=0.3, blocks=4, taps=(0, 2, 4), dim=16
+    )
 
 
 def test_every_class_has_captions_and_the_vocabulary_holds_their_words() -> None:
@@ -97,61 +99,65 @@ def test_embeddings_are_unit_vectors(small: CompactClip) -> None:
         torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
 
 
-@pytest.fixture
-def fitted() -> tuple[TextureTower, torch.Tensor, torch.Tensor]:
-    """A tower fitted to made-up statistics, and these: two looks that differ in the first; the second only varies."""
-    generator = torch.Generator().manual_seed(0)
-    tower = TextureTower()
-    looks = torch.arange(4000) % 2
-    statistics = torch.randn(4000, tower.statistics.count, generator=generator)
-    statistics[:, 0] += 2.0 * looks
-    statistics[:, 1] = 5 * statistics[:, 1] + statistics[:, 0]
-    tower.measure(statistics, looks, shrinkage=0.01)
-    return tower, statistics, looks
-
-
-def test_a_picture_is_nearest_to_a_look_where_the_look_lies_and_not_beyond(
-    fitted: tuple[TextureTower, torch.Tensor, torch.Tensor],
-) -> None:
-    tower, statistics, looks = fitted
-    look = F.normalize(tower.embed(statistics[looks == 1]).mean(0), dim=0)
-    line = statistics.mean(0).repeat(9, 1)
-    line[:, 0] = torch.linspace(-2, 6, 9)  # through the look's own 2
-    line[:, 1] = line[:, 0]
-    near = tower.embed(line) @ look
-    assert abs(float(line[near.argmax(), 0]) - 2) <= 1
-    assert near[-1] < near.max() - 1e-3
-
-
-def test_what_varies_within_a_look_is_unmixed(fitted: tuple[TextureTower, torch.Tensor, torch.Tensor]) -> None:
-    tower, statistics, looks = fitted
-    unmixed = ((statistics - tower.mean) / tower.deviation).clamp(-6, 6) @ tower.unmix
-    covariance = torch.cov(about_means(unmixed, looks).T)
-    assert covariance.diag().max() <= 1.02  # no statistic is blown up, and half of them are brought to 1
-    assert covariance.diag().median() == pytest.approx(1, abs=0.05)
-    assert (covariance - covariance.diag().diag()).abs().max() < 0.15
+def test_the_tower_reads_means_and_deviations_of_the_maps() -> None:
+    torch.manual_seed(0)
+    tower = StyleTower(blocks=3, taps=(0, 3), dim=8)
+    images = torch.rand(2, 3, 32, 32)
+    statistics = tower.statistics(images)
+    expected = [
+        value
+        for each in tower.trunk.maps(images, (0, 3))
+        for value in (each.mean((2, 3)), (each.var((2, 3), correction=0) + tower.LEAST).sqrt())
+    ]
+    torch.testing.assert_close(statistics, torch.cat(expected, 1))
+    many = torch.randn(50, statistics.shape[1]) * 3 + 1
+    tower.standardise(many)
+    torch.testing.assert_close(tower.mean, many.mean(0))
+    torch.testing.assert_close(tower.embed(many), F.normalize(tower.head((many - tower.mean) / tower.deviation), dim=1))
 
 
 def test_a_technique_in_a_colour_without_pictures_is_where_its_parts_say() -> None:
-    tower = TextureTower()
     technique, other, colour = TECHNIQUES[0], TECHNIQUES[1], COLOURS[0]
     shown = [Look(), Look(technique), Look(other), Look(other, colour)]
     looks = torch.tensor([LOOKS.index(look) for look in shown for _ in range(50)])
-    statistics = 0.05 * torch.randn(200, tower.statistics.count, generator=torch.Generator().manual_seed(1))
-    statistics[50:, 0] += 1
-    statistics[100:, 1] += 1
-    statistics[150:, 2] += 1  # what the colour does
-    means = train_clip.look_means(tower, statistics, looks)
-    expected = torch.zeros(1, tower.statistics.count)
-    expected[0, 0] = expected[0, 2] = 1  # the technique, and what the colour did to the other one
+    embeddings = 0.05 * torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
+    embeddings[50:, 0] += 1
+    embeddings[100:, 1] += 1
+    embeddings[150:, 2] += 1  # what the colour does
+    means = train_clip.look_means(embeddings, looks)
+    expected = torch.zeros(8)
+    expected[0] = expected[2] = 1  # the technique, and what the colour did to the other one
     text = train_clip.wished(means, Wish("", (technique,), colour))
-    assert F.cosine_similarity(text, tower.embed(expected)[0], dim=0) > 0.999
+    assert F.cosine_similarity(text, expected, dim=0) > 0.999
     assert set(means.norm(dim=1).round().tolist()) <= {0.0, 1.0}
+
+
+def test_the_place_of_a_look_is_made_of_its_technique_and_its_colour(small: CompactClip) -> None:
+    learner = train_clip.Learner(small.image_tower)
+    places = learner.places()
+    assert places.shape == (len(LOOKS), small.dim)
+    for look in (Look(), Look(TECHNIQUES[3]), Look(None, COLOURS[2]), Look(TECHNIQUES[5], COLOURS[1])):
+        technique = CLASSES.index(look.technique or CLASSES[0])
+        part = learner.own[technique] if look.colour is None else learner.colours[COLOURS.index(look.colour)]
+        expected = F.normalize(learner.techniques[technique] + part, dim=0)
+        torch.testing.assert_close(places[LOOKS.index(look)], expected)
+
+
+def test_an_attack_misleads_and_changes_no_pixel_by_much(small: CompactClip) -> None:
+    learner = train_clip.Learner(small.image_tower)
+    generator = torch.Generator().manual_seed(0)
+    images, looks = torch.rand(8, 3, 64, 64, generator=generator), torch.arange(8)
+    start = torch.rand(images.shape, generator=generator) * 2 - 1
+    attacked = train_clip.attacked(learner, images, looks, start)
+    assert (attacked - images).abs().max() <= train_clip.EPSILON + 1e-6
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    assert learner(attacked, looks) > learner(images, looks)
 
 
 @pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
 def test_the_gradient_is_finite_on_a_flat_picture(clip: CompactClip, colour: float) -> None:
-    images = torch.full((1, 3, clip.image_size, clip.image_size), (colour - 0.45) / 0.27, requires_grad=True)
+    images = torch.full((1, 3, clip.image_size, clip.image_size), colour, requires_grad=True)
     (gradient,) = torch.autograd.grad(clip.encode_image(images)[:, : clip.dim].sum(), images)
     assert gradient.isfinite().all()
 
@@ -242,15 +248,26 @@ def test_training_sentences_and_pictures_are_drawn_from_their_seed() -> None:
 def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), np.arange(64) % len(LOOKS))
-    monkeypatch.setattr(train_clip, "ARCHITECTURE", {"image_size": 64, "gap": 0.5})
+    small = {"image_size": 32, "gap": 0.5, "blocks": 2, "taps": [1, 2], "dim": 16}
+    for name, value in {"ARCHITECTURE": small, "BATCH": 4, "HEAD_STEPS": 2, "TEXT_STEPS": 2}.items():
+        monkeypatch.setattr(train_clip, name, value)
+    monkeypatch.setattr(train_clip, "predictor_weights", predictor_weights)
+    monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    attacked, begun = train_clip.attacked, list[object]()
+
+    def killed(*arguments: Any) -> torch.Tensor:
+        begun.append(arguments)
+        if len(begun) > 2:
+            raise KeyboardInterrupt
+        return attacked(*arguments)
+
     with monkeypatch.context() as patch:
         patch.setattr(train_clip, "generate", lambda *_, **__: few)
         train_clip.train(tmp_path / "once", 3, steps=3)
-        patch.setattr(train_clip, "train_text", interrupt)
+        patch.setattr(train_clip, "attacked", killed)
         with pytest.raises(KeyboardInterrupt):
             train_clip.train(tmp_path / "twice", 3, steps=3)
     monkeypatch.setattr(train_clip, "generate", interrupt)  # everything is drawn already
-    monkeypatch.setattr(train_clip, "see", kept(train_clip.see))
     train_clip.train(tmp_path / "twice", 3, steps=3, resume=True)
     once, twice = (load_file(tmp_path / name / "clip.safetensors") for name in ("once", "twice"))
     assert all(torch.equal(once[name], twice[name]) for name in once)
@@ -260,27 +277,30 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     assert about["seed"] == 3
 
 
+def predictor_weights(_: Path) -> dict[str, torch.Tensor]:
+    """Random weights of a style predictor."""
+    torch.manual_seed(5)
+    return {f"trunk.{name}": tensor for name, tensor in MobileNetV2().state_dict().items()}
+
+
 def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def kept(see: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """`see`, which now must find its file."""
-
-    def find(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> torch.Tensor:
-        assert path.exists()
-        return see(model, drawings, path, seed)
-
-    return find
-
-
-def test_gradients_of_the_statistics_are_the_same_each_time() -> None:
+def test_gradients_of_an_embedding_are_the_same_each_time(small: CompactClip) -> None:
     """To the bit, with several threads as well: a picture follows from its seed."""
-    threads, statistics = torch.get_num_threads(), TextureStatistics()
+    threads = torch.get_num_threads()
     pictures = torch.rand(4, 3, 96, 96, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     torch.set_num_threads(8)
     try:
-        gradients = [torch.autograd.grad(statistics(pictures).square().sum(), pictures)[0] for _ in range(5)]
+        gradients = [torch.autograd.grad(small.encode_image(pictures)[:, 0].sum(), pictures)[0] for _ in range(5)]
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+def test_an_embedding_says_nothing_of_places(small: CompactClip) -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    moved = picture.roll((16, 24), (2, 3))
+    embeddings = small.encode_image(torch.cat((picture, moved)))
+    assert F.cosine_similarity(*embeddings, dim=0) > 0.99

@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.transforms.functional import normalize
 
 from genartisan.bundle import Bundle
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD
+from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 skimage_data = pytest.importorskip("skimage.data")
 

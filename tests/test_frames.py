@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,13 +18,12 @@ from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError
 from genartisan.frames import Film, flicker, shifted
 from genartisan.images import read_photo
-from genartisan.kept import Making
 from genartisan.motion import shift_between
 from genartisan.regions import PORTRAIT
+from genartisan.saved_style import About, SavedStyle
 from genartisan.stylizer import Stylizer
 
 DRAFT = preset("draft", {"size": 160})
-PEOPLE_KEPT = {"portrait": {"weight": 0.0}}
 EDGE = 90  # pixels beside a border that see it
 
 
@@ -141,7 +138,7 @@ def test_frames_have_a_text_for_each_region_and_a_strength(
 ) -> None:
     frame, mask = tiny.picture(), tiny.mask()
     prompt = "person: watercolor painting; background: fire"
-    config = preset("draft", {"size": 64, "grain": 0.0, "regions": {"background": {"strength": 0.5}}})
+    config = preset("draft", {"size": 64, "regions": {"background": {"strength": 0.5}}})
     found = tiny_stylizer.regions(read_photo(frame), mask)
     monkeypatch.setattr("genartisan.stylizer.segment", lambda *_, **__: found)
     drawn = pixels(Film(tiny_stylizer, prompt, [frame], config).draw(frame))
@@ -189,20 +186,34 @@ def test_people_s_outline_goes_along_with_the_camera(tiny_stylizer: Stylizer, mo
     assert film._covers[0, PORTRAIT, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
 
 
-def test_a_style_whose_network_sees_no_strengths_draws_frames(tiny_stylizer: Stylizer) -> None:
-    """People stay as they are; in half precision, too."""
+def test_a_saved_style_draws_frames(tiny_stylizer: Stylizer) -> None:
+    """As it draws a photo; in half precision, too."""
     frame = tiny.picture()
-    style = Making(tiny_stylizer, "fire", [frame], StyleConfig(size=64, steps=1, patches=1, patch_size=32)).result()
+    numbers = torch.randn(100, generator=torch.Generator().manual_seed(5))
+    style = SavedStyle(About(prompt="fire", bundle="tiny"), numbers)
     for precision, near in (("fp32", 1e-3), ("bf16", 0.02)):
-        stylizer = Stylizer(tiny_stylizer.bundle, "cpu", precision, styles={"kept": style})
-        regions = stylizer.regions(read_photo(frame), tiny.mask())
-        config = preset("draft", {"size": 64, "style": "kept", "grain": 0.0, "regions": PEOPLE_KEPT})
-        film = Film(stylizer, None, [frame], config)
-        film._stylizer = cast(Any, SimpleNamespace(regions=lambda photo, names, regions=regions: regions))
-        drawn = pixels(film.draw(frame))
-        torch.testing.assert_close(drawn[:, :, :32], pixels(frame)[:, :, :32], atol=1e-3, rtol=0)
-        alone = pixels(stylizer(frame, config=config, mask=tiny.mask()).image)
+        stylizer = Stylizer(tiny_stylizer.bundle, "cpu", precision, styles={"saved": style})
+        config = preset("draft", {"size": 64, "style": "saved", "mode": "clipstyler"})
+        drawn = pixels(Film(stylizer, None, [frame], config).draw(frame))
+        alone = pixels(stylizer(frame, config=config).image)
         assert (drawn - alone).abs().mean() < near
+        plain = pixels(stylizer(frame, "fire", config=config.updated({"style": None})).image)
+        assert (drawn - plain).abs().mean() > 0.05
+
+
+def test_a_style_picture_draws_frames(tiny_stylizer: Stylizer) -> None:
+    frame, wave = tiny.picture(), tiny.picture(seed=7)
+    config = preset("draft", {"size": 64, "mode": "clipstyler"})
+    pictures = []
+    for prompt in (None, "fire"):
+        drawn = pixels(Film(tiny_stylizer, prompt, [frame], config, style_image=wave).draw(frame))
+        alone = tiny_stylizer(frame, prompt, config=config, style_image=wave).image
+        torch.testing.assert_close(drawn, pixels(alone), atol=0.01, rtol=0)
+        pictures.append(drawn)
+    assert not torch.equal(*pictures)
+    with pytest.raises(InputError, match="style_image") as caught:
+        Film(tiny_stylizer, None, [frame], config, style_image=b"no picture")
+    assert caught.value.field == "style_image"
 
 
 def test_what_is_no_film_is_refused(tiny_stylizer: Stylizer) -> None:
@@ -231,6 +242,10 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
     common = ["--bundle", str(tiny_folder), "--device", "cpu", "--size", "64", "--quiet"]
     assert main(["frames", str(source), "fire", "-o", str(out), *common]) == 0
     assert sorted(path.name for path in out.iterdir()) == [f"frame{n}.png" for n in range(3)]
+    tiny.picture(seed=7).save(tmp_path / "wave.png")
+    images = ["--style-image", str(tmp_path / "wave.png")]
+    assert main(["frames", str(source), *images, "-o", str(tmp_path / "pictured"), *common]) == 0
+    assert sorted(path.name for path in (tmp_path / "pictured").iterdir()) == [f"frame{n}.png" for n in range(3)]
     drawn = [Image.open(out / f"frame{n}.png").tobytes() for n in range(3)]
     assert all(one != other for one, other in pairwise(drawn))
     tiny.picture().save(source / "frame2.png")
@@ -258,7 +273,7 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
         assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 80"), ([], "prompt is missing")])
+@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 16"), ([], "prompt is missing")])
 def test_the_command_line_refuses_what_a_film_does(
     flags: list[str], words: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

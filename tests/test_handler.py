@@ -19,14 +19,16 @@ pytest.importorskip("ts")
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException
 
+from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.engine import Run, Step
-from genartisan.images import OUTPUTS, encode
+from genartisan.images import OUTPUTS, Photo, encode
 from genartisan.limits import Limits
+from genartisan.saved_style import About, SavedStyle
 from genartisan.scales import Scale
 from genartisan.stylizer import Stylizer
-from genartisan.telemetry import Telemetry
+from genartisan.telemetry import Record, Telemetry
 
 
 class Metrics:
@@ -72,6 +74,17 @@ def fields(photo: bytes, **params: Any) -> list[dict[str, Any]]:
     return [
         {"photo": bytearray(photo), "prompt": bytearray(b"fire"), "params": json.dumps({**TINY, **params}).encode()}
     ]
+
+
+def numbers_of_mean(bundle: Bundle, photo: Photo) -> torch.Tensor:
+    """Style numbers that tell pictures apart, which the tiny predictor does not."""
+    return torch.randn(100, generator=torch.Generator().manual_seed(int(1e6 * photo.pixels.mean())))
+
+
+def prepared(handler: Any, data: dict[str, Any], request: Context) -> Any:
+    """What the handler reads of a request, for one of its later parts."""
+    handler.context, handler.record = request, Record("some-id", "http", "explanation")
+    return handler.preprocess([data])
 
 
 @pytest.fixture
@@ -249,6 +262,75 @@ def test_the_very_same_request_is_answered_from_the_cache(
         assert ask("image/png", **other)[1] == "miss"
     handler.results = ByteCache(0)
     assert [ask("image/jpeg") for _ in range(2)] == [(jpeg, "miss")] * 2
+
+
+def test_style_pictures_reach_the_picture_and_the_cache(
+    handler: Any, tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genartisan.stylizer.numbers_of_picture", numbers_of_mean)
+    handler.results = ByteCache(1_000_000)
+    photo, wave, sky = (encode(tiny.picture(seed=seed)) for seed in (0, 7, 8))
+    people = encode(tiny.mask())
+    settings = json.dumps({**TINY, "mode": "artisan"}).encode()
+    config = preset(changes={**TINY, "mode": "artisan"})
+
+    def ask(**fields: bytes) -> tuple[dict[str, Any], str]:
+        request = context({**HTTP, "Accept": "application/json"})
+        named = {name.replace("__", "."): content for name, content in fields.items()}
+        (content,) = handler.handle([{"photo": photo, "mask": people, "params": settings, **named}], request)
+        return json.loads(content), request.get_response_headers(0).get("X-Genartisan-Cache", "")
+
+    answers = []
+    for fields, prompt, images in (
+        ({"style_image": wave}, None, {"all": wave}),
+        ({"prompt": b"fire", "style_image": wave}, "fire", {"all": wave}),
+        ({"prompt": b"fire", "style_image__background": wave}, "fire", {"background": wave}),
+        ({"style_image": sky, "style_image__background": wave}, None, {"all": sky, "background": wave}),
+    ):
+        answer, cache = ask(**fields)
+        expected = tiny_stylizer(photo, prompt, config=config, mask=people, style_image=images)
+        assert base64.b64decode(answer["photo"]) == encode(expected.image)
+        assert (answer["report"]["style_images"], cache) == (sorted(images), "miss")
+        assert ask(**fields) == (answer, "hit")
+        answers.append(answer["photo"])
+    assert len(set(answers)) == 4
+    for field in ("style_image", "style_image.background"):
+        error = ask(prompt=b"fire", **{field.replace(".", "__"): b"no picture"})[0]["error"]
+        assert (error["code"], error["field"]) == ("unsupported_image", field)
+    handler.limits = Limits(photo_pixels=50)
+    assert ask(style_image=wave)[0]["error"]["field"] == "style_image"
+
+
+def test_an_explanation_knows_of_style_pictures(handler: Any, photo: bytes) -> None:
+    request = context({**HTTP, "Accept": "application/json", "explain": "True"})
+    data = {"photo": photo, "style_image": encode(tiny.picture(seed=7)), "params": json.dumps(TINY).encode()}
+    (content,) = handler.explain_handle(prepared(handler, data, request), None)
+    assert json.loads(content)["explanation"]["style_images"] == ["all"]
+
+
+def test_out_of_memory_with_a_style_picture_names_a_size(
+    handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylised = Run._stylised
+
+    def limited(run: Run, scale: Scale) -> torch.Tensor:
+        if max(run.photo.size) > 100:
+            raise MemoryError
+        return stylised(run, scale)
+
+    monkeypatch.setattr(Run, "_stylised", limited)
+    data = {"photo": photo, "style_image": encode(tiny.picture()), "params": json.dumps({**TINY, "size": 200}).encode()}
+    assert "would fit" in json.loads(handler.handle([data], context(HTTP))[0])["error"]["message"]
+
+
+def test_a_description_says_what_the_saved_styles_are(handler: Any, tiny_bundle: Bundle) -> None:
+    pictured = SavedStyle(About(prompt=None, bundle="tiny", pictures=2), torch.zeros(100))
+    worded = SavedStyle(About(prompt="fire", bundle="tiny"), torch.zeros(100))
+    styles = {"words": worded, "pictures": pictured, "both": worded.mixed(pictured, 0.25)}
+    handler.stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles=styles)
+    assert handler.describe_handle()["styles"] == {
+        "words": "fire", "pictures": "2 pictures", "both": "0.75 fire + 0.25 2 pictures",
+    }  # fmt: skip
 
 
 def test_a_picture_that_its_deadline_cut_short_is_not_kept(handler: Any, photo: bytes) -> None:

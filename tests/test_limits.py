@@ -10,7 +10,7 @@ from PIL import Image
 
 from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError, TooLargeError
-from genartisan.limits import MARGIN, Limits, run_cost
+from genartisan.limits import MARGIN, Limits, run_cost, styles_of
 
 
 def picture(width: int = 64, height: int = 64) -> bytes:
@@ -40,7 +40,7 @@ def test_a_larger_output_costs_a_little_more() -> None:
 
 def test_every_preset_is_within_the_limits() -> None:
     for name in ("paper", "fast", "draft"):
-        assert Limits().admit(picture(), {}, "fire", preset(name)).timeout_s == Limits().timeout_s
+        assert Limits().admit(picture(), {}, {}, "fire", preset(name)).timeout_s == Limits().timeout_s
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_preset_is_within_the_limits() -> None:
 )
 def test_what_is_refused(limits: dict[str, float], field: str, received: str, allowed: str) -> None:
     with pytest.raises(InputError) as caught:
-        Limits(**limits).admit(picture(), {}, "fire", StyleConfig(timeout_s=10.0))
+        Limits(**limits).admit(picture(), {}, {}, "fire", StyleConfig(timeout_s=10.0))
     assert caught.value.field == field
     assert re.search(received, caught.value.message)
     assert allowed in caught.value.message
@@ -64,26 +64,57 @@ def test_what_is_refused(limits: dict[str, float], field: str, received: str, al
 
 def test_a_mask_may_not_be_larger_than_a_photo() -> None:
     with pytest.raises(TooLargeError) as caught:
-        Limits(photo_bytes=1000).admit(picture(), {"portrait": bytes(1001)}, "fire", StyleConfig())
+        Limits(photo_bytes=1000).admit(picture(), {"portrait": bytes(1001)}, {}, "fire", StyleConfig())
     assert caught.value.field == "mask"
+
+
+def test_a_style_picture_may_not_be_larger_than_a_photo() -> None:
+    for limits, style_image in ((Limits(photo_bytes=1000), bytes(1001)), (Limits(photo_pixels=5000), picture(72, 70))):
+        for region, field in (("all", "style_image"), ("sky", "style_image.sky")):
+            with pytest.raises(TooLargeError) as caught:
+                limits.admit(picture(), {}, {region: style_image}, None, StyleConfig())
+            assert caught.value.field == field
+            assert caught.value.message.startswith(f"{field} ")
+    assert Limits().admit(picture(), {}, {"all": b"no picture"}, None, StyleConfig())  # left to the decoder
+
+
+def test_so_many_regions_may_have_a_style_of_their_own() -> None:
+    pictures = {f"region{number}": picture() for number in range(8)}
+    dear = Limits(cost=1000.0)
+    dear.admit(picture(), {}, {"all": picture(), **pictures}, None, StyleConfig())
+    texts = {"regions": {"portrait": {"prompt": "fire"}}}
+    for more, config in (({"sky": picture()}, StyleConfig()), ({}, StyleConfig().updated(texts))):
+        with pytest.raises(InputError, match="9 regions have a style of their own; at most 8") as caught:
+            dear.admit(picture(), {}, {**pictures, **more}, "fire", config)
+        assert caught.value.field == "style_image"
+
+
+def test_a_style_of_a_region_costs_as_much_whether_it_is_a_text_or_a_picture() -> None:
+    config, told = StyleConfig(), StyleConfig().updated({"regions": {"portrait": {"prompt": "fire"}}})
+    both = {"all": b"", "portrait": b""}
+    assert (styles_of(config, {}), styles_of(config, {"all": b""}), styles_of(told, both)) == (1, 1, 2)
+    assert run_cost(config, 512 * 512, 2) == run_cost(told, 512 * 512) > 1
+    with pytest.raises(TooLargeError) as caught:
+        Limits(cost=1.001).admit(picture(), {}, both, "water", config)
+    assert caught.value.field == "steps"
 
 
 def test_the_remedy_for_a_costly_run_is_one() -> None:
     limits = Limits(cost=2.0)
     for config in (StyleConfig(steps=5000), StyleConfig(size=2048), StyleConfig(steps=900, patches=200)):
         with pytest.raises(TooLargeError) as caught:
-            limits.admit(picture(300, 200), {}, "fire", config)
+            limits.admit(picture(300, 200), {}, {}, "fire", config)
         (steps,) = map(int, re.findall(r"Lower steps to (\d+)", caught.value.message))
-        limits.admit(picture(300, 200), {}, "fire", config.updated({"steps": steps}))
+        limits.admit(picture(300, 200), {}, {}, "fire", config.updated({"steps": steps}))
 
 
 def test_what_is_no_picture_is_left_to_the_decoder() -> None:
     for content in (b"", b"no picture", picture()[:20]):
-        assert Limits().admit(content, {}, "fire", StyleConfig()).timeout_s is not None
+        assert Limits().admit(content, {}, {}, "fire", StyleConfig()).timeout_s is not None
 
 
 def test_a_request_keeps_its_own_deadline() -> None:
-    assert Limits().admit(picture(), {}, "fire", StyleConfig(timeout_s=7.0)).timeout_s == 7
+    assert Limits().admit(picture(), {}, {}, "fire", StyleConfig(timeout_s=7.0)).timeout_s == 7
 
 
 def test_a_server_whose_deadlines_are_too_long_does_not_start() -> None:

@@ -146,7 +146,7 @@ def test_fcn_finds_each_class_that_has_a_region() -> None:
 
 
 def _standardised(pixels: Tensor) -> Tensor:
-    from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+    from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 
     small = nn.functional.interpolate(pixels[None], (64, round(64 * WIDTH / HEIGHT)), mode="bilinear", antialias=True)
     return standardized(small, IMAGENET_MEAN, IMAGENET_STD)

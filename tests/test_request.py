@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from genartisan.config import DEFAULT_PRESET, PRESETS, preset
 from genartisan.errors import InputError
-from genartisan.request import choose_media_type, read_body, read_form
+from genartisan.request import StyleRequest, choose_media_type, read_body, read_form, read_grpc
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
     assert read_body(body, "application/json", None) == form
     assert read_body(json.dumps(body).encode(), "application/JSON; charset=utf-8", None) == form
     assert (form.photo, form.masks["portrait"], form.prompt, form.seed) == (b"\x89photo", b"mask", "fire", 4)
-    assert (form.config.steps, form.config.regions.portrait.weight) == (80, 0.1)
+    assert (form.config.steps, form.config.regions.portrait.weight) == (PRESETS["fast"]["steps"], 0.1)
 
 
 def test_optional_fields_may_be_left_out_or_null() -> None:
@@ -98,3 +99,99 @@ def test_base64_may_be_wrapped() -> None:
     wrapped = base64.encodebytes(content).decode()
     assert "\n" in wrapped
     assert read_body({"photo": wrapped, "prompt": "fire"}, "", None).photo == content
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def styled(**fields: bytes) -> StyleRequest:
+    """A form's request for a photo in the style of "fire"; a dot in a field's name is written as two underscores."""
+    named = {name.replace("__", "."): content for name, content in fields.items()}
+    return read_form({"photo": b"photo", "prompt": b"fire", **named}, None)
+
+
+def test_style_pictures_come_by_form_by_json_and_by_grpc() -> None:
+    form = {"photo": b"photo", "prompt": b"fire", "style_image": b"wave", "style_image.person": b"face"}
+    expected = {"all": b"wave", "portrait": b"face"}
+    assert read_form(form, None).style_images == read_grpc(form).style_images == expected
+    body = {"photo": base64_of(b"photo"), "prompt": "fire"}
+    by_name = {"all": base64_of(b"wave"), "portrait": base64_of(b"face")}
+    assert read_body({**body, "style_image": by_name}, "", None) == read_form(form, None)
+    alone = read_body({**body, "style_image": base64_of(b"wave")}, "", None)
+    assert alone.style_images == {"all": b"wave"}
+    assert (alone.masks, styled().style_images) == ({}, {})
+
+
+def test_with_a_style_picture_the_prompt_may_be_missing() -> None:
+    request = read_form({"photo": b"photo", "style_image": b"wave"}, None)
+    assert (request.prompt, request.config) == (None, preset(DEFAULT_PRESET))
+    assert read_body({"photo": "AAAA", "style_image": "AAAA"}, "", None).prompt is None
+    for fields, words in (
+        ({}, "prompt is missing; .*style_image"),
+        ({"style_image": None}, "prompt is missing"),
+        ({"style_image.sky": b"wave"}, "style_image.sky is for its region alone"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            read_form({"photo": b"photo", **fields}, None)
+        assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize(
+    ("fields", "at", "words"),
+    [
+        ({"style_image__Sky": b"wave"}, "style_image.Sky", "name a style picture by"),
+        ({"style_image__": b"wave"}, "style_image.", "is of no region"),
+        ({"style_image__portrait": b"a", "style_image__person": b"b"}, "style_image.person", "second style picture"),
+        ({"style_image": b"a", "style_image__all": b"b"}, "style_image.all", "second style picture of all"),
+        ({"style_images": b"wave"}, "style_images", "known are photo, prompt, style_image, mask, params"),
+        ({"style__image": b"wave"}, "style.image", "known are"),
+    ],
+)
+def test_a_style_picture_that_cannot_be_placed_is_refused(fields: dict[str, bytes], at: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        styled(**fields)
+    assert caught.value.field == at
+
+
+@pytest.mark.parametrize(
+    ("value", "at", "words"),
+    [
+        (3, "style_image", "base64 text, got a number"),
+        ("no/base64!", "style_image", "is not base64"),
+        ({"sky": True}, "style_image.sky", "base64 text, got a boolean"),
+        ({"Sky": "AAAA"}, "style_image.Sky", "is of no region"),
+    ],
+)
+def test_in_json_a_bad_style_picture_is_named(value: object, at: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        read_body({"photo": "AAAA", "prompt": "fire", "style_image": value}, "", None)
+    assert caught.value.field == at
+
+
+def test_in_json_style_pictures_of_regions_are_in_one_field() -> None:
+    with pytest.raises(InputError, match="in JSON it is in style_image, by name") as caught:
+        read_body({"photo": "AAAA", "prompt": "fire", "style_image.sky": "AAAA"}, "", None)
+    assert caught.value.field == "style_image.sky"
+
+
+def test_the_cache_tells_style_pictures_apart() -> None:
+    requests = [
+        styled(),
+        styled(style_image=b"wave"),
+        styled(style_image=b"other"),
+        styled(style_image__portrait=b"wave"),
+        styled(style_image__sky=b"wave"),
+        styled(mask=b"wave"),
+        styled(mask__sky=b"wave"),
+        styled(style_image=b"wave", style_image__sky=b"other"),
+        styled(style_image=b"other", style_image__sky=b"wave"),
+        read_form({"photo": b"photo", "style_image": b"wave"}, None),
+        read_form({"photo": b"wave", "style_image": b"photo"}, None),
+    ]
+    assert len({request.key("bundle") for request in requests}) == len(requests)
+    turned = [
+        styled(style_image__sky=b"a", style_image__sea=b"b"),
+        styled(style_image__sea=b"b", style_image__sky=b"a"),
+    ]
+    assert turned[0].key("bundle") == turned[1].key("bundle")

@@ -11,7 +11,7 @@ from serving import ROOT
 from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.errors import InputError
 from genartisan.request import FIELDS
-from genartisan.schema import openapi, params_schema
+from genartisan.schema import form_schema, openapi, params_schema, request_schema
 
 
 def references(value: Any) -> set[str]:
@@ -36,6 +36,25 @@ def test_the_fields_and_params_are_those_that_are_read() -> None:
     described = openapi()["components"]["schemas"]
     assert set(described["Request"]["properties"]) == set(described["Form"]["properties"]) == set(FIELDS)
     assert set(described["Params"]["properties"]) == {*StyleConfig.model_fields, "preset", "seed", "preview_every"}
+
+
+def test_style_pictures_and_masks_are_one_or_several_by_region() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    body = request_schema()
+    body["properties"].pop("params")  # which is a reference into the whole description
+    validator = jsonschema.Draft202012Validator(body)
+    for field, good, bad in (
+        ("style_image", ({"all": "AA=="}, {"sky": "AA==", "background": "AA=="}), ("classes", "Sky", "")),
+        ("mask", ({"portrait": "AA=="}, {"classes": "AA=="}), ("background", "Sky", "")),
+    ):
+        for value in ("AA==", *good):
+            assert validator.is_valid({"photo": "AA==", field: value})
+        for name in bad:
+            assert not validator.is_valid({"photo": "AA==", field: {name: "AA=="}})
+    form = jsonschema.Draft202012Validator({**form_schema(), "properties": {"photo": {}}})
+    assert form.is_valid({"photo": "x", "style_image.sky": "x", "style_image.background": "x", "mask.sky": "x"})
+    for name in ("mask.background", "style_image.classes", "style_images"):
+        assert not form.is_valid({"photo": "x", name: "x"})
 
 
 def test_presets_and_bounds_are_those_of_the_settings() -> None:

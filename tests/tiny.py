@@ -12,10 +12,11 @@ from torch import nn
 from genartisan.bundle import write_bundle
 from genartisan.compact_clip import CompactClip
 from genartisan.compact_fcn import CompactFcn
-from genartisan.kept import About, KeptStyle
+from genartisan.mobilenet import NUMBERS, StylePredictor
 from genartisan.networks import Vgg19
-from genartisan.start import LearnedStart
-from genartisan.stylenet import StyleNet
+from genartisan.pastiche import PasticheNet
+from genartisan.saved_style import About, SavedStyle
+from genartisan.style_head import StyleHead
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "clip": {
@@ -26,10 +27,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
     "fcn": {"kind": "compact_fcn", "classes": ["__background__", "person"], "widths": [8, 8, 8, 8], "image_size": 64},
     "vgg": {"kind": "vgg19", "width": 0.0625},
-    "stylenet": {"kind": "stylenet", "base_channels": 4},
+    "predictor": {"kind": "mobilenet_v2"},
+    "pastiche": {"kind": "pastiche", "widths": [4, 4, 8], "residuals": 1},
 }
 MAKERS = {
-    "clip": CompactClip, "fcn": CompactFcn, "vgg": Vgg19, "stylenet": StyleNet, "learned_start": LearnedStart,
+    "clip": CompactClip, "fcn": CompactFcn, "vgg": Vgg19, "predictor": StylePredictor, "pastiche": PasticheNet,
+    "style_head": StyleHead,
 }  # fmt: skip
 
 
@@ -41,7 +44,7 @@ def network(role: str, seed: int = 0) -> nn.Module:
 
 
 DIM = cast(CompactClip, network("clip")).embedding_dim
-ARCHITECTURES["learned_start"] = {"kind": "learned_start", "dim": DIM, "base_channels": 4, "width": 8}
+ARCHITECTURES["style_head"] = {"kind": "style_head", "dim": DIM, "width": 8}
 
 
 def write_tiny_bundle(folder: Path) -> Path:
@@ -58,13 +61,9 @@ def write_tiny_bundle(folder: Path) -> Path:
 
 
 def write_style(path: Path) -> Path:
-    """Writes a kept style: a tiny random network for "fire"."""
-    torch.manual_seed(5)
-    network = StyleNet(4, inputs=4, affine=True)
-    about = About(
-        prompt="fire", start="seed 5", bundle="tiny", photos=1, seed=5, config={}, network=network.architecture
-    )
-    KeptStyle(about, network).save(path)
+    """Writes a saved style: random numbers for "fire"."""
+    numbers = torch.randn(NUMBERS, generator=torch.Generator().manual_seed(5))
+    SavedStyle(About(prompt="fire", bundle="tiny", seed=5), numbers).save(path)
     return path
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genartisan.embedded.canvas import Array, Rng
 from genartisan.embedded.people import person_free_photos
-from genartisan.networks import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 
 PASTED = 0.4  # share of the pictures whose people are cut out of another scene
 NOBODY = 0.07  # share of photos without people: what a network trained on drawings is most easily fooled by

@@ -13,7 +13,7 @@ from genartisan.compact_clip import CompactClip, words_of
 from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, STOP, coloured_wish
 from genartisan.embedded.drawings import Drawings
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES
-from genartisan.networks import standardized
+from genartisan.normalization import standardized
 from genartisan.text import TEMPLATES
 
 SOURCE = "a Photo"

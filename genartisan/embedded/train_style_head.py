@@ -1,0 +1,149 @@
+"""Makes the style head: ``python -m genartisan.embedded.train_style_head --out DIR --seed 0``.
+
+Drawings of every technique, some of them in each colour, are read by the style predictor; a look's style numbers are the
+mean over its drawings, and a technique in a colour is the technique moved by what the colour does to all of them. The
+head learns to tell them from the text directions of what people say.
+"""
+
+from __future__ import annotations
+
+import random
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from genartisan.compact_clip import CompactClip
+from genartisan.embedded.brushes import Array
+from genartisan.embedded.captions import Wish, random_wish
+from genartisan.embedded.colours import recolour
+from genartisan.embedded.photos import content, load_photos
+from genartisan.embedded.space import COLOURS, TECHNIQUES, Look
+from genartisan.embedded.styles import draw
+from genartisan.embedded.training import command, fit, made_by, save_network, trained_network
+from genartisan.mobilenet import NUMBERS, SIDE, StylePredictor
+from genartisan.style_head import StyleHead
+from genartisan.text import text_direction
+
+DRAWINGS, TINTED = 24, 2  # of a technique; of it in each colour
+STEPS, BATCH, RATE = 3000, 64, 2e-3
+SENTENCES = 6000  # that are learned from; as many as a tenth of them are never seen
+WIDTH = 256
+SOURCE = "a Photo"
+
+
+def train(
+    out_dir: Path, seed: int = 0, *, steps: int = STEPS, resume: bool = False, device: torch.device | None = None
+) -> dict[str, Any]:
+    """Makes StyleHead and writes style_head.safetensors and style_head.json; returns the figures."""
+    made, device = made_by(seed), device or torch.device("cpu")
+    clip = cast(CompactClip, trained_network(out_dir, "clip", device))
+    predictor = cast(StylePredictor, trained_network(out_dir, "predictor", device))
+    of_looks = look_numbers(*read_drawings(predictor, seed))
+    rng = random.Random(seed)
+    wishes = [random_wish(rng) for _ in range(SENTENCES)]
+    directions = torch.stack([direction_of(clip, wish) for wish in tqdm(wishes, desc="sentences", mininterval=5)])
+    numbers = torch.stack([wished_numbers(of_looks, wish) for wish in wishes])  # (M, 100)
+    held_out = SENTENCES // 10
+    torch.manual_seed(seed)
+    head = StyleHead(dim=clip.embedding_dim, width=WIDTH)
+    deviation, mean = torch.std_mean(torch.stack(list(of_looks.values())), dim=0)
+    head.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
+
+    def loss_at(step: int) -> Tensor:
+        chosen = torch.from_numpy(np.random.default_rng([seed, step]).integers(held_out, SENTENCES, BATCH))
+        return F.mse_loss((head(directions[chosen]) - numbers[chosen]) / deviation, torch.zeros(BATCH, NUMBERS))
+
+    checkpoint = out_dir / "style_head_checkpoint.pt"
+    fit(head, loss_at, steps=steps, rate=RATE, decay=1e-3, checkpoint=checkpoint, resume=resume)
+    head.half().float()  # measured is what is stored
+    with torch.no_grad():
+        error = ((head(directions[:held_out]) - numbers[:held_out]) / deviation).square().mean()
+    figures = {"held_out_error_in_variances": round(float(error), 4), "drawings": DRAWINGS * len(TECHNIQUES)}
+    architecture = {"kind": "style_head", "dim": clip.embedding_dim, "width": WIDTH}
+    save_network(out_dir, "style_head", head, architecture, figures, made)
+    return figures
+
+
+@torch.no_grad()
+def direction_of(clip: CompactClip, wish: Wish) -> Tensor:
+    """The text direction of a sentence, as a run takes it, ``(D,)``."""
+    return text_direction(clip, wish.text, SOURCE)
+
+
+def wished_numbers(of_looks: dict[Look, Tensor], wish: Wish) -> Tensor:
+    """The style numbers that a sentence asks for, ``(100,)``; of several techniques, the mean."""
+    looks = [Look(name, wish.colour) for name in wish.techniques] or [Look(None, wish.colour)]
+    return torch.stack([of_looks[look] for look in looks]).mean(dim=0)
+
+
+def look_numbers(photos: Tensor, plain: dict[str, Tensor], tinted: dict[tuple[str, str], Tensor]) -> dict[Look, Tensor]:
+    """The style numbers of every look, ``(100,)``.
+
+    Args:
+        photos: of photos, ``(N, 100)``.
+        plain, tinted: of the drawings of each technique, and of it in each colour, ``(N, 100)``.
+    """
+    photo = photos.mean(dim=0)
+    techniques = {name: numbers.mean(dim=0) for name, numbers in plain.items()}
+    found = {Look(): photo, **{Look(name): numbers for name, numbers in techniques.items()}}
+    for colour in COLOURS:
+        moves = {name: tinted[name, colour].mean(dim=0) - techniques[name] for name in TECHNIQUES}
+        usual = torch.stack(list(moves.values())).mean(dim=0)
+        found[Look(None, colour)] = photo + usual
+        found |= {Look(name, colour): techniques[name] + 0.5 * (moves[name] + usual) for name in TECHNIQUES}
+    return found
+
+
+def read_drawings(
+    predictor: StylePredictor, seed: int
+) -> tuple[Tensor, dict[str, Tensor], dict[tuple[str, str], Tensor]]:
+    """The style numbers of photos, of drawings, and of drawings in colours: what `look_numbers` takes."""
+    with ProcessPoolExecutor(2) as pool:
+        drawn = list(
+            tqdm(
+                pool.map(_drawings_of, TECHNIQUES, repeat(seed)), total=len(TECHNIQUES), desc="drawings", mininterval=5
+            )
+        )
+    photos, rng = load_photos(), np.random.default_rng(seed)
+    plain_photos = np.stack([content(photos, rng, SIDE, share_drawn=0) for _ in range(4 * DRAWINGS)])
+    plain = {name: _read(predictor, pictures) for name, (pictures, _) in zip(TECHNIQUES, drawn, strict=True)}
+    tinted = {
+        (name, colour): _read(predictor, pictures)
+        for name, (_, by_colour) in zip(TECHNIQUES, drawn, strict=True)
+        for colour, pictures in by_colour.items()
+    }
+    return _read(predictor, plain_photos), plain, tinted
+
+
+def _drawings_of(name: str, seed: int) -> tuple[Array, dict[str, Array]]:
+    cv2.setNumThreads(1)
+    rng, photos = np.random.default_rng([seed, TECHNIQUES.index(name)]), load_photos()
+
+    def drawing() -> Array:
+        return draw(name, content(photos, rng, SIDE, share_drawn=0.1), rng)
+
+    plain = np.stack([drawing() for _ in range(DRAWINGS)])
+    return plain, {
+        colour: np.stack([recolour(drawing(), colour, rng, rng.uniform(0.8, 1)) for _ in range(TINTED)])
+        for colour in COLOURS
+    }
+
+
+@torch.no_grad()
+def _read(predictor: StylePredictor, pictures: Array) -> Tensor:
+    """Style numbers, ``(N, 100)``, of pictures ``(N, S, S, 3)``."""
+    device = next(predictor.parameters()).device
+    batches = torch.split(torch.from_numpy(pictures).permute(0, 3, 1, 2).float(), 16)
+    return torch.cat([predictor(batch.to(device)).cpu() for batch in batches])
+
+
+if __name__ == "__main__":
+    command(train)

@@ -1,0 +1,72 @@
+"""The pictures that a caller gives as styles: one for all regions, or any region's own by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from genartisan.checks import BACKGROUND, check_mask_name, shown
+from genartisan.config import StyleConfig
+from genartisan.errors import InputError
+from genartisan.images import Photo, PictureSource, read_photo, resized
+
+StyleImageSource = PictureSource | Mapping[str, PictureSource] | None
+FIELD, ALL = "style_image", "all"  # the key of the picture for all regions that have no style of their own
+LONGEST = 768  # pixels of a style picture's long side; the networks look at squares of 256 and less
+
+
+def style_image_field(region: str) -> str:
+    """The field of a request that is a region's style picture."""
+    return FIELD if region == ALL else f"{FIELD}.{region}"
+
+
+def check_style_image_name(name: object) -> str:
+    """The region of a style picture by its name; a person is a portrait.
+
+    Raises:
+        InputError: no region can have that name.
+    """
+    if name in (ALL, BACKGROUND):
+        return str(name)
+    try:
+        return check_mask_name(name)
+    except InputError:
+        raise InputError(
+            f"{FIELD}.{shown(name)} is of no region; name a style picture by up to 32 a-z, 0-9 and _.",
+            f"{FIELD}.{str(name)[:40]}",
+        ) from None
+
+
+def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource]:
+    """Style pictures by the names of their regions; one alone is for `ALL`.
+
+    Raises:
+        InputError: a name is none, or a region has two pictures.
+    """
+    if style_image is None:
+        return {}
+    if not isinstance(style_image, Mapping):
+        return {ALL: style_image}
+    images = dict[str, PictureSource]()
+    for given, source in style_image.items():
+        name = check_style_image_name(given)
+        if name in images:
+            raise InputError(f"{style_image_field(name)} is given twice; give it once.", style_image_field(name))
+        images[name] = source
+    return images
+
+
+def with_their_regions(config: StyleConfig, images: Mapping[str, Any]) -> StyleConfig:
+    """Settings that have a region for each style picture."""
+    new: dict[str, Any] = {name: {} for name in sorted(images) if name not in (*config.regions.names, ALL)}
+    return config.updated({"regions": new}) if new else config
+
+
+def read_style_image(source: PictureSource, region: str) -> Photo:
+    """A style picture, its long side at most `LONGEST` pixels.
+
+    Raises:
+        InputError: it cannot be read or is too large; the field is named.
+    """
+    picture = read_photo(source, style_image_field(region))
+    return resized(picture, min(LONGEST, max(picture.size)))

@@ -1,8 +1,8 @@
 """Bundle: the frozen networks, from one folder.
 
 A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg, predictor and pastiche, and
-may hold one for style_head. All bundles, the small one in this package as much as the converted official one, take the one path
-in this file.
+may hold one for style_head. All bundles, the small one in this package as much as the converted official one, take the
+one path in this file.
 """
 
 from __future__ import annotations

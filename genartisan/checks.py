@@ -14,7 +14,7 @@ from genartisan.errors import InputError
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
-STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a kept style; it is a file's name, too
+STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a saved style; it is a file's name, too
 REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 BACKGROUND, PORTRAIT = "background", "portrait"  # the regions that every photo has
 PERSON = "person"  # the class of VOC that is portrait
@@ -95,13 +95,13 @@ def hidden(text: str) -> str:
 
 
 def check_style_name(name: str) -> str:
-    """The name of a kept style.
+    """The name of a saved style.
 
     Raises:
         ValueError: it cannot be one.
     """
     if not STYLE_NAME.fullmatch(name):
-        raise ValueError("must be the name of a kept style: up to 64 letters, digits, dots, - and _")
+        raise ValueError("must be the name of a saved style: up to 64 letters, digits, dots, - and _")
     return name
 
 

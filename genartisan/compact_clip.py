@@ -118,13 +118,15 @@ class Palette(Standardised):
 
     def statistics(self, images: Tensor) -> Tensor:
         """Means, deviations and correlations of the opponent colours, (N, COUNT), float32."""
-        opponent = torch.tensor(self.OPPONENT, device=images.device)
-        colours = opponent @ images.float().flatten(2)  # (N, 3, S * S)
+        pixels = images.float().flatten(2).unbind(1)  # three of (N, S * S)
+        rows = [sum(share * pixel for share, pixel in zip(row, pixels, strict=True)) for row in self.OPPONENT]
+        colours = torch.stack(cast(list[Tensor], rows), 1)  # (N, 3, S * S)
         mean = colours.mean(2, keepdim=True)
         covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]  # (N, 3, 3)
         deviation = (covariance.diagonal(dim1=1, dim2=2) + self.LEAST).sqrt()  # (N, 3)
-        first, second = (0, 0, 1), (1, 2, 2)
-        correlation = covariance[:, first, second] / (deviation[:, first] * deviation[:, second])  # (N, 3)
+        pairs = ((0, 1), (0, 2), (1, 2))
+        both = torch.stack([covariance[:, first, second] for first, second in pairs], 1)  # (N, 3)
+        correlation = both / torch.stack([deviation[:, first] * deviation[:, second] for first, second in pairs], 1)
         return torch.cat((mean.squeeze(2), deviation, correlation), 1)
 
 

@@ -98,9 +98,9 @@ def variants(config: StyleConfig) -> dict[str, StyleConfig]:
     """The settings of the ablation by name: the paper's losses only, each control alone, all, and all but each.
 
     All start from random weights and have the paper's losses alone: strengths and the pixel loss, which are ours, would
-    act along with the penalty. The neutral point has the background's weight and threshold for people, no budget, and the whole patch
-    decides its region. There the deciding window alone changes nothing, for both regions get the same; what it does
-    is seen in all four without it.
+    act along with the penalty. The neutral point has the background's weight and threshold for people, no budget, and
+    the whole patch decides its region. There the deciding window alone changes nothing, for both regions get the same;
+    what it does is seen in all four without it.
     """
     paper = preset("paper", {"size": config.size, "patches": config.patches, **ABLATION})
     acting, neutral = control_settings(paper, True), control_settings(paper, False)

@@ -217,7 +217,12 @@ class StyleConfig(_Frozen):
     def region_settings(self) -> list[str]:
         """The fields that ask for something of regions which no run without them can give."""
         own = [f"regions.{name}.prompt" for name in self.regions.texts]
-        weaker = [f"regions.{name}.strength" for name in self.regions.names if self.regions[name].strength < 1]
+        usual = {PORTRAIT: (PORTRAIT_STRENGTH, 1.0)}  # of the presets, which no caller has asked for
+        weaker = [
+            f"regions.{name}.strength"
+            for name in self.regions.names
+            if self.regions[name].strength not in usual.get(name, (1.0,))
+        ]
         return [*own, *weaker]
 
     @property
@@ -273,8 +278,8 @@ class StyleConfig(_Frozen):
 
 
 # What a preset changes of the paper's settings. The pastiche network needs no contrast: the photo's own is in its
-# pictures. A person at a third of the way is in the same painting, and still the same person.
-PORTRAIT_STRENGTH = 0.35
+# pictures. A person at half of the way is in the same painting, and still the same person.
+PORTRAIT_STRENGTH = 0.5
 _FROM_DRAFT: dict[str, Any] = {
     "start": "draft",
     "contrast": 1.0,

@@ -76,7 +76,7 @@ class Run:
         direction: ΔT of the prompt, ``(D,)``.
         own: ΔT of the regions that have a text of their own, by name, each ``(D,)``.
         plan: the patches of all steps at the photo's size.
-        numbers: style numbers of the prompt, ``(100,)``, for a run that starts from the draft; None: from random weights.
+        numbers: style numbers of the prompt, ``(100,)``, of a run from the draft on; None: from random weights.
         own_numbers: of the regions that have a style of their own, by name, each ``(100,)``.
         photo_numbers: the photo's own, ``(100,)``; wanted where there are ``numbers``.
         every_layer: draw layers for regions, too, that this photo has not: other photos will be drawn.
@@ -194,8 +194,8 @@ class Run:
     def divergence(self) -> InputError:
         """What to say of a network whose weights are no numbers."""
         return InputError(
-            f"learning_rate is {self.config.learning_rate:g} and numbers_rate {self.config.numbers_rate:g}, with which the optimisation diverged within "
-            f"{len(self.history)} steps; lower them.",
+            f"learning_rate is {self.config.learning_rate:g} and numbers_rate {self.config.numbers_rate:g}, with which "
+            f"the optimisation diverged within {len(self.history)} steps; lower them.",
             "learning_rate",
         )
 

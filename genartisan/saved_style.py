@@ -234,7 +234,7 @@ class StyleTraining(Iterator["Step"]):
         for photo in photos:
             with naming(photo, "photos"):
                 self._runs.append(stylizer.steps(photo, prompt, config=config, seed=seed).run)
-        if any(len(run.directions) > 1 for run in self._runs):
+        if any(run.config.regions.texts or len(run.directions) > 1 for run in self._runs):
             raise InputError(
                 f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the others with the "
                 "pictures.",

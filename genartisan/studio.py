@@ -165,12 +165,12 @@ def frames(options: argparse.Namespace) -> None:
 
 
 def train_start(options: argparse.Namespace) -> None:
-    """--photos DIR --out DIR: a learned start for a bundle, with which it draws drafts, and ends sooner."""
+    """--photos DIR --out DIR: a style head for a bundle, with which it draws drafts of a sentence without a search."""
     import importlib.util
 
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError("train-start draws its curve with matplotlib; get it with: pip install 'genartisan[train]'.")
-    from genartisan.lessons import Settings, train
+    from genartisan.style_head_training import Settings, train
 
     settings = Settings(
         bundle=options.bundle,
@@ -187,7 +187,7 @@ def train_start(options: argparse.Namespace) -> None:
     )
     curve = train(settings)
     first, last = curve[0], curve[-1]
-    print(f"held-out patch loss: {first['patch']:g} of copies, {last['patch']:g} of drafts")
+    print(f"held-out patch loss: {first['patch']:g} in the photos' mean style, {last['patch']:g} in the sentences'")
     print(f"{options.out}: use it as --bundle {options.out}")
 
 
@@ -244,12 +244,12 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", required=True, type=Path, metavar="DIR", help="a folder of photos: hundreds")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the new bundle, its curve and drafts")
     parser.add_argument(
-        "--texts", type=Path, metavar="FILE", help="a sentence a line (default: a thousand built-in ones)"
+        "--texts", type=Path, metavar="FILE", help="a sentence a line (default: a thousand made-up ones)"
     )
-    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="of four lessons each (default: 3000)")
-    parser.add_argument("--size", type=int, default=128, metavar="N", help="of a lesson's picture (default: 128 px)")
+    parser.add_argument("--steps", type=int, default=1500, metavar="N", help="of four pictures each (default: 1500)")
+    parser.add_argument("--size", type=int, default=128, metavar="N", help="of these pictures (default: 128 px)")
     parser.add_argument(
-        "--examine-every", type=int, default=250, metavar="N", help="steps between two looks at held-out drafts"
+        "--examine-every", type=int, default=250, metavar="N", help="steps between two examinations of held-out drafts"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genartisan.checks import BACKGROUND, check_mask_name, shown
+from genartisan.checks import BACKGROUND, CLASSES, check_mask_name, shown
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_photo, resized
@@ -29,12 +29,14 @@ def check_style_image_name(name: object) -> str:
     if name in (ALL, BACKGROUND):
         return str(name)
     try:
-        return check_mask_name(name)
+        if name != CLASSES:  # of masks only
+            return check_mask_name(name)
     except InputError:
-        raise InputError(
-            f"{FIELD}.{shown(name)} is of no region; name a style picture by up to 32 a-z, 0-9 and _.",
-            f"{FIELD}.{str(name)[:40]}",
-        ) from None
+        pass
+    raise InputError(
+        f"{FIELD}.{shown(name)} is of no region; name a style picture by up to 32 a-z, 0-9 and _, or {ALL}.",
+        f"{FIELD}.{str(name)[:40]}",
+    )
 
 
 def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource]:

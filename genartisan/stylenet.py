@@ -73,7 +73,14 @@ class StyleNet(nn.Module):
 
 
 def random_stylenet(seed: int, base_channels: int = 16) -> StyleNet:
-    """A StyleNet with PyTorch's default initialisation, drawn from ``seed`` without touching the global generator."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reach the GPUs' generators as well
-        return StyleNet(base_channels)
+    """A StyleNet with PyTorch's default initialisation, drawn from ``seed`` and no other generator, in any thread."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):  # draws nothing
+        net = StyleNet(base_channels)
+    net.to_empty(device="cpu")
+    for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
+        nn.init.kaiming_uniform_(conv.weight, a=5**0.5, generator=generator)
+        if conv.bias is not None:
+            bound = conv.weight[0].numel() ** -0.5
+            nn.init.uniform_(conv.bias, -bound, bound, generator=generator)
+    return net

@@ -82,7 +82,7 @@ class Stylization(Iterator[Step]):
         return next(self.run)
 
     def draft(self) -> Image.Image | None:
-        """What the learned start or the kept style draws in one pass, before the first step; None if neither is used.
+        """The draft, drawn in one pass before the first step; None if the run starts from random weights.
 
         Raises:
             ValueError: a step has been taken.

@@ -148,7 +148,7 @@ class Stylizer:
         saved = None if config.style is None else find(self.styles, config.style)
         images = named_style_images(style_image)
         of_style = None if saved is None else saved.about.prompt
-        if prompt is not None or not (of_style or images or (saved is not None and config.steps == 0)):
+        if prompt is not None or not (of_style or ALL in images or (saved is not None and config.steps == 0)):
             prompt = check_prompt(prompt)
         prompt = of_style if prompt is None else prompt
         masks = named_masks(mask)
@@ -300,7 +300,7 @@ class Stylizer:
         draws: bool,
         known: _Known,
     ) -> _Look:
-        """The direction and, where the run ``draws`` from the draft on, the style numbers of a text, a picture, or both.
+        """The direction and, where the run ``draws`` from the draft on, the style numbers of what is given.
 
         Args:
             photo: from which the picture's direction leads away; None: no direction is asked for.

@@ -12,9 +12,9 @@ import pytest
 import tiny
 import torch
 
-from genartisan.bundle import LEARNED_START, REQUIRED, Bundle, write_bundle
+from genartisan.bundle import REQUIRED, STYLE_HEAD, Bundle, write_bundle
 from genartisan.errors import BundleError
-from genartisan.start import LearnedStart
+from genartisan.style_head import StyleHead
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
 def test_networks_come_back_with_their_weights_frozen_and_in_evaluation_mode(tiny_bundle: Bundle) -> None:
     expected = tiny.network("vgg").state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in tiny_bundle.vgg.state_dict().items())
-    for network in (tiny_bundle.clip, tiny_bundle.fcn, tiny_bundle.vgg, tiny_bundle.start, tiny_bundle.learned_start):
+    for role in (*REQUIRED, STYLE_HEAD):
+        network = getattr(tiny_bundle, role)
         assert isinstance(network, torch.nn.Module)
         assert not network.training
         assert not any(p.requires_grad for p in network.parameters())
@@ -34,13 +35,13 @@ def test_networks_come_back_with_their_weights_frozen_and_in_evaluation_mode(tin
 def test_moving_a_bundle_casts_a_second_one_and_leaves_the_first(tiny_bundle: Bundle) -> None:
     moved = tiny_bundle.to(torch.device("cpu"), torch.bfloat16)
     assert {p.dtype for p in moved.vgg.parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in moved.start.parameters()} == {torch.float32}
-    assert moved.learned_start is not None
-    assert {p.dtype for p in moved.learned_start.parameters()} == {torch.float32}
+    assert moved.style_head is not None
+    for network in (moved.predictor, moved.pastiche, moved.style_head):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert {p.dtype for p in tiny_bundle.vgg.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("role", [*REQUIRED, LEARNED_START])
+@pytest.mark.parametrize("role", [*REQUIRED, STYLE_HEAD])
 def test_a_missing_truncated_or_changed_file_is_named(folder: Path, role: str) -> None:
     path = folder / f"{role}.safetensors"
     whole = path.read_bytes()
@@ -61,7 +62,7 @@ def edited(folder: Path, change: object) -> None:
 
 
 @pytest.mark.parametrize(("change", "hint"), [
-    (lambda m: m.update(format=2), "format"),
+    (lambda m: m.update(format=1), "format"),
     (lambda m: m["networks"].pop("vgg"), "vgg"),
     (lambda m: m["networks"]["vgg"].pop("sha256"), "sha256"),
     (lambda m: m["networks"]["vgg"].update(file="../vgg.safetensors"), "plain file name"),
@@ -72,7 +73,7 @@ def edited(folder: Path, change: object) -> None:
     (lambda m: m["networks"]["fcn"]["architecture"].update(widths=[]), "does not fit"),
     (lambda m: m["networks"]["fcn"]["architecture"].update(classes=["cat", "dog"]), r"bundle\.json.*'person'"),
     (lambda m: m["networks"]["vgg"]["architecture"].update(width=0.125), "does not fit"),
-    (lambda m: m["networks"]["learned_start"]["architecture"].update(dim=512), "does not fit"),
+    (lambda m: m["networks"]["style_head"]["architecture"].update(dim=512), "does not fit"),
     (lambda m: m["networks"].update(extra={}), "extra"),
 ])  # fmt: skip
 def test_a_manifest_that_does_not_fit_says_where(folder: Path, change: object, hint: str) -> None:
@@ -81,21 +82,19 @@ def test_a_manifest_that_does_not_fit_says_where(folder: Path, change: object, h
         Bundle.load(folder)
 
 
-def test_a_learned_start_for_another_clip_is_refused(folder: Path) -> None:
+def test_a_style_head_for_another_clip_is_refused(folder: Path) -> None:
     manifest = Bundle.load(folder).manifest
     entries = {role: (None, entry.model_dump(exclude={"file", "sha256"})) for role, entry in manifest.networks.items()}
-    other = LearnedStart(512, base_channels=4, width=8)
-    entry = {**entries[LEARNED_START][1], "architecture": {**tiny.ARCHITECTURES[LEARNED_START], "dim": 512}}
-    write_bundle(
-        folder, "tiny", "with a start of another bundle", {**entries, LEARNED_START: (other.state_dict(), entry)}
-    )
-    with pytest.raises(BundleError, match=rf"learned_start\.architecture\.dim.*{tiny.DIM}.*512"):
+    other = StyleHead(dim=512, width=8)
+    entry = {**entries[STYLE_HEAD][1], "architecture": {**tiny.ARCHITECTURES[STYLE_HEAD], "dim": 512}}
+    write_bundle(folder, "tiny", "with a head of another bundle", {**entries, STYLE_HEAD: (other.state_dict(), entry)})
+    with pytest.raises(BundleError, match=rf"style_head\.architecture\.dim.*{tiny.DIM}.*512"):
         Bundle.load(folder)
 
 
-def test_a_bundle_may_do_without_a_learned_start(folder: Path) -> None:
-    edited(folder, lambda m: m["networks"].pop("learned_start"))
-    assert Bundle.load(folder).learned_start is None
+def test_a_bundle_may_do_without_a_style_head(folder: Path) -> None:
+    edited(folder, lambda m: m["networks"].pop("style_head"))
+    assert Bundle.load(folder).style_head is None
 
 
 def test_a_manifest_that_is_no_json_is_named(folder: Path) -> None:

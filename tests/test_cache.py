@@ -55,7 +55,7 @@ def key(bundle: str = "bundle", accept: str | None = None, **changes: Any) -> st
     "changes",
     [
         {"photo": "AAAA"}, {"prompt": "Fire"}, {"mask": "AAAA"}, {"params": {"seed": 1}},
-        {"params": {"preset": "fast"}}, {"params": {"regions": {"portrait": {"weight": 0.1}}}}, {"bundle": "another"},
+        {"params": {"preset": "paper"}}, {"params": {"regions": {"portrait": {"weight": 0.1}}}}, {"bundle": "another"},
     ],
 )  # fmt: skip
 def test_whatever_changes_the_picture_changes_the_key(changes: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from open_clip import OPENAI_IMAGENET_TEMPLATES
 from safetensors.torch import load_file
 
-from genartisan.compact_clip import CompactClip, StyleTower, words_of
-from genartisan.embedded import train_clip, training
+from genartisan.compact_clip import CompactClip, Palette, StyleTower, words_of
+from genartisan.embedded import measure_clip, train_clip, training
 from genartisan.embedded.captions import CAPTIONS, COLOUR_WORDS, Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.colours import recolour
 from genartisan.embedded.drawings import Drawings, held_out_sample, sample
@@ -116,6 +116,17 @@ def test_the_tower_reads_means_and_deviations_of_the_maps() -> None:
     torch.testing.assert_close(tower.embed(many), F.normalize(tower.head((many - tower.mean) / tower.deviation), dim=1))
 
 
+def test_a_palette_is_nearest_where_the_colours_are_right_and_not_beyond() -> None:
+    palette = Palette()
+    shades = torch.rand(1, 1, 24, 24, generator=torch.Generator().manual_seed(0))
+    hue = torch.tensor([1.0, 0.5, 0.1])[:, None, None]
+    pictures = torch.cat([0.5 + strength * (shades * hue - 0.5) for strength in torch.linspace(0, 1, 11)])
+    palette.standardise(palette.statistics(pictures))
+    embeddings = palette(pictures)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(11))
+    assert (embeddings @ embeddings[6]).argmax() == 6
+
+
 def test_a_technique_in_a_colour_without_pictures_is_where_its_parts_say() -> None:
     technique, other, colour = TECHNIQUES[0], TECHNIQUES[1], COLOURS[0]
     shown = [Look(), Look(technique), Look(other), Look(other, colour)]
@@ -135,7 +146,7 @@ def test_a_technique_in_a_colour_without_pictures_is_where_its_parts_say() -> No
 def test_the_place_of_a_look_is_made_of_its_technique_and_its_colour(small: CompactClip) -> None:
     learner = train_clip.Learner(small.image_tower)
     places = learner.places()
-    assert places.shape == (len(LOOKS), small.dim)
+    assert places.shape == (len(LOOKS), small.image_tower.head.out_features)
     for look in (Look(), Look(TECHNIQUES[3]), Look(None, COLOURS[2]), Look(TECHNIQUES[5], COLOURS[1])):
         technique = CLASSES.index(look.technique or CLASSES[0])
         part = learner.own[technique] if look.colour is None else learner.colours[COLOURS.index(look.colour)]
@@ -253,6 +264,7 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(train_clip, name, value)
     monkeypatch.setattr(train_clip, "predictor_weights", predictor_weights)
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    monkeypatch.setattr(measure_clip, "read_texts", lambda _: {})  # takes long, and has a test of its own
     attacked, begun = train_clip.attacked, list[object]()
 
     def killed(*arguments: Any) -> torch.Tensor:

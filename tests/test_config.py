@@ -33,8 +33,8 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
     ("changes", "field", "hint"),
     [
         ({"steps": -1}, "steps", "from 0 to 5000"),
-        ({"steps": 0, "start": "random"}, "start", "must be bundle"),
-        ({"steps": 0, "start": "identity"}, "start", "must be bundle"),
+        ({"steps": 0, "start": "random"}, "start", "must be draft"),
+        ({"start": "identity"}, "start", "'random' or 'draft'"),
         ({"steps": 1.5}, "steps", "1.5"),
         ({"steps": "12"}, "steps", "'12'"),
         ({"steps": True}, "steps", "True"),

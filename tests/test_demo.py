@@ -62,4 +62,4 @@ def test_a_contact_sheet_holds_every_picture_in_its_place() -> None:
 
 
 def test_the_embedded_bundle_is_small_enough_to_ship() -> None:
-    assert sum(path.stat().st_size for path in EMBEDDED.iterdir() if path.is_file()) <= 15_000_000
+    assert sum(path.stat().st_size for path in EMBEDDED.iterdir() if path.is_file()) <= 12_000_000

@@ -1,16 +1,14 @@
-"""The weights that ship with the package do what their figures say: FCN, VGG and the StyleNet start."""
+"""The weights that ship with the package do what their figures say: FCN, VGG, and what the drafts are made with."""
 
 from __future__ import annotations
 
 import re
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 from torch import nn
@@ -21,94 +19,21 @@ from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 skimage_data = pytest.importorskip("skimage.data")
 
-from genartisan.embedded import collage, train_stylenet, training  # noqa: E402
+from genartisan.embedded import collage, training  # noqa: E402
 from genartisan.embedded.measure_fcn import ASTRONAUT_MASK, class_ious, confusion, person_share  # noqa: E402
 from genartisan.embedded.people import draw_scene  # noqa: E402
 from genartisan.embedded.styles import STYLES, draw  # noqa: E402
-from genartisan.embedded.train_stylenet import psnr  # noqa: E402
 
 
 @cache
 def shipped(role: str) -> Any:
     """The network of a role with its shipped weights, float32."""
     bundle = Bundle.load("embedded").to(torch.device("cpu"), torch.float32)
-    return {"fcn": bundle.fcn, "vgg": bundle.vgg, "stylenet": bundle.start}[role]
+    return getattr(bundle, role)
 
 
 def photo(name: str) -> np.ndarray:
     return np.asarray(getattr(skimage_data, name)())
-
-
-def test_stylenet_starts_as_a_copy() -> None:
-    for name, least in (("astronaut", 27.0), ("coffee", 27.0)):
-        assert psnr(shipped("stylenet"), photo(name).astype(np.float32) / 255, short=160) > least, name
-
-
-def test_stylenet_start_can_learn() -> None:
-    net = deepcopy(shipped("stylenet")).requires_grad_(True)
-    image = torch.from_numpy(photo("coffee")[::6, ::6].astype(np.float32) / 255).permute(2, 0, 1)[None]
-    target = 1 - image
-    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
-    losses = []
-    for _ in range(15):
-        loss = (net(image) - target).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.75 * losses[0]
-
-
-class Priming:
-    """Two rounds of priming on tiny networks, which can be killed before a round."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        for role in ("clip", "vgg"):
-            training.save_network(folder, role, tiny.network(role), tiny.ARCHITECTURES[role], {}, {})
-        self.folder = folder
-        monkeypatch.setattr(train_stylenet, "SAVE_EVERY", 1)
-        monkeypatch.setattr(train_stylenet, "TASK", train_stylenet.TASK.updated({"steps": 2, "patch_size": 32}))
-        monkeypatch.setattr(train_stylenet, "COPIES", 1)
-
-    def run(self, rounds: int = 2, resume: bool = False) -> dict[str, torch.Tensor]:
-        model = tiny.network("stylenet")
-        train_stylenet.prime(
-            model, self.folder, [photo("coffee")[:200, :240].astype(np.float32) / 255], seed=3, rounds=rounds,
-            checkpoint=self.folder / "primed.pt", resume=resume, device=torch.device("cpu"),
-        )  # fmt: skip
-        return model.state_dict()
-
-
-def test_a_resumed_priming_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Priming(tmp_path / "whole", monkeypatch).run()
-    broken = Priming(tmp_path / "broken", monkeypatch)
-    run_to_the_end, begun = train_stylenet.run_to_the_end, list[object]()
-
-    def killed(run: Any) -> Any:
-        begun.append(run)
-        if len(begun) > train_stylenet.TASKS:
-            raise KeyboardInterrupt
-        return run_to_the_end(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train_stylenet, "run_to_the_end", killed)
-        with pytest.raises(KeyboardInterrupt):
-            broken.run()
-    resumed = broken.run(resume=True)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    start = tiny.network("stylenet").state_dict()
-    assert any(not torch.equal(whole[name], start[name]) for name in whole)
-
-
-def test_a_step_of_reptile_goes_a_share_of_the_way_to_the_mean() -> None:
-    start, *ends = (tiny.network("stylenet", seed) for seed in range(3))
-    expected = {
-        name: 0.75 * tensor + 0.25 * (ends[0].state_dict()[name] + ends[1].state_dict()[name]) / 2
-        for name, tensor in deepcopy(start).state_dict().items()
-    }
-    train_stylenet.move_towards(start, ends, 0.25)
-    for name, tensor in start.state_dict().items():
-        torch.testing.assert_close(tensor, expected[name])
 
 
 def test_fcn_finds_the_astronaut() -> None:

@@ -18,7 +18,7 @@ from torchvision.models import vgg19
 from torchvision.models.segmentation import fcn_resnet101
 
 from genartisan import weights
-from genartisan.bundle import Bundle
+from genartisan.bundle import REQUIRED, Bundle
 from genartisan.config import StyleConfig
 from genartisan.download import Patience
 from genartisan.errors import BundleError
@@ -34,7 +34,7 @@ class Fetched:
 
     folder: Path  # of the official files
     files: tuple[OfficialFile, ...]
-    start: Path
+    shared: Path
     out: Path  # the fp32 bundle
     requests: list[Request]
 
@@ -47,7 +47,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
     work = tmp_path_factory.mktemp("full_size")
     try:
         files = make_official_files(work / "official")
-        start = write_tiny_bundle(work / "start")
+        shared = write_tiny_bundle(work / "shared")
         with pytest.MonkeyPatch.context() as patch, file_server() as web:
             patch.setenv("NO_PROXY", "127.0.0.1")
             for file in files:
@@ -56,10 +56,10 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
             at_server = tuple(replace(file, url=web.url(file.name)) for file in files)
             out = weights.fetch(
                 work / "downloads", dtype="fp32", out=work / "fp32", progress=False,
-                files=at_server, start=start, patience=Patience(pause=0.0),
+                files=at_server, shared=shared, patience=Patience(pause=0.0),
             )  # fmt: skip
         shutil.rmtree(work / "downloads")
-        yield Fetched(work / "official", files, start, out, web.requests)
+        yield Fetched(work / "official", files, shared, out, web.requests)
     finally:
         shutil.rmtree(work)  # pytest keeps the folders of three runs: that would be 6 GB
 
@@ -135,7 +135,7 @@ def test_the_whole_method_steps_at_512_pixels(bundle: Bundle) -> None:
 def test_carried_files_become_a_bundle_of_half_the_size(fetched: Fetched, tmp_path: Path) -> None:
     try:
         out = weights.fetch(
-            from_dir=fetched.folder, dtype="bf16", out=tmp_path / "bf16", files=fetched.files, start=fetched.start
+            from_dir=fetched.folder, dtype="bf16", out=tmp_path / "bf16", files=fetched.files, shared=fetched.shared
         )
         Bundle.load(out)
         for role in ("clip", "fcn", "vgg"):
@@ -149,7 +149,7 @@ def test_carried_files_become_a_bundle_of_half_the_size(fetched: Fetched, tmp_pa
         shutil.rmtree(tmp_path / "bf16", ignore_errors=True)
 
 
-@pytest.mark.parametrize("role", ["clip", "fcn", "vgg", "stylenet"])
+@pytest.mark.parametrize("role", REQUIRED)
 def test_a_flipped_bit_is_refused_by_name(fetched: Fetched, tmp_path: Path, role: str) -> None:
     for path in fetched.out.iterdir():
         (tmp_path / path.name).hardlink_to(path)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from genartisan.losses import content_loss, directional_distances, patch_loss, pixel_loss, total_variation
+from genartisan.losses import (
+    TONE,
+    content_loss,
+    directional_distances,
+    draft_loss,
+    patch_loss,
+    pixel_loss,
+    tones,
+    total_variation,
+)
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -76,6 +85,25 @@ def test_pixel_loss_is_the_mean_difference_where_there_is_something_to_keep() ->
     picture, photo = torch.zeros(1, 3, 2, 2), torch.tensor([0.1, -0.2, 0.3, 0.4]).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
     kept = torch.tensor([1.0, 0.5, 0.0, 0.25]).reshape(1, 1, 2, 2)
     assert pixel_loss(picture, photo, kept).item() == pytest.approx((0.1 + 0.1 + 0 + 0.1) / 4, rel=1e-6)
+
+
+def test_draft_loss_is_the_mean_square_of_the_differences_of_squares() -> None:
+    draft, picture = numbers(1, 3, 2 * TONE, 2 * TONE + 3), numbers(1, 3, 2 * TONE, 2 * TONE + 3, seed=1)
+    rows, columns = ((0, TONE), (TONE, 2 * TONE)), ((0, TONE), (TONE, 2 * TONE), (2 * TONE, 2 * TONE + 3))
+    expected = [
+        np.mean((picture - draft).numpy()[0, channel, top:bottom, left:right]) ** 2
+        for channel in range(3)
+        for top, bottom in rows
+        for left, right in columns
+    ]
+    assert draft_loss(picture, tones(draft)).item() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_draft_loss_leaves_strokes_free() -> None:
+    draft = torch.full((1, 3, 2 * TONE, 2 * TONE), 0.5)
+    stripes = draft + 0.3 * torch.tensor([1.0, -1.0]).repeat(TONE)
+    assert draft_loss(stripes, tones(draft)).item() == pytest.approx(0, abs=1e-9)
+    assert tones(torch.rand(1, 3, 5, 7)).shape == (1, 3, 1, 2)  # a picture smaller than a square
 
 
 def test_total_variation_is_the_sum_of_four_norms() -> None:

@@ -24,9 +24,9 @@ def run_of(stylizer: Stylizer, mode: str) -> Run:
 
 def gradient(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor]:
     monkeypatch.setattr(objective, "VIEWS_AT_ONCE", most)
-    run.stylenet.zero_grad()
-    losses = run.objective.descend(run.stylenet(run.full.content), run.full, 0)
-    return losses, torch.cat([p.grad.flatten() for p in run.stylenet.parameters() if p.grad is not None])
+    run.painter.zero_grad()
+    losses = run.objective.descend(run.painter(run.full.content), run.full, 0)
+    return losses, torch.cat([p.grad.flatten() for p in run.painter.parameters() if p.grad is not None])
 
 
 @pytest.mark.parametrize("mode", ["artisan", "clipstyler"])
@@ -44,8 +44,8 @@ def test_parts_add_up(tiny_stylizer: Stylizer, mode: str, monkeypatch: pytest.Mo
 def test_the_gradient_is_that_of_the_total(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tiny_stylizer, "artisan")
     _, ours = gradient(run, 3, monkeypatch)
-    losses = run.objective.losses_of(run.stylenet(run.full.content), run.full, 0)
-    expected = torch.autograd.grad(losses[LOSSES.index("total")], list(run.stylenet.parameters()))
+    losses = run.objective.losses_of(run.painter(run.full.content), run.full, 0)
+    expected = torch.autograd.grad(losses[LOSSES.index("total")], list(run.painter.parameters()))
     theirs = torch.cat([g.flatten() for g in expected])
     torch.testing.assert_close(ours, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
 

@@ -21,11 +21,11 @@ from genartisan.engine import Run
 from genartisan.errors import InputError, TooLargeError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
-from genartisan.kept import KeptStyle
 from genartisan.losses import directional_distances
 from genartisan.patches import limits_of, plan
 from genartisan.regions import RegionMap, from_classes, from_mask, segment
 from genartisan.request import read_body, read_form
+from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
 from genartisan.text import text_direction
 from genartisan.together import step_together
@@ -257,17 +257,20 @@ def test_a_text_for_what_the_photo_lacks_is_told_and_costs_nothing(tiny_stylizer
     assert "regions.sky.prompt is not used: the photo has no sky" in run.warnings
 
 
-def test_a_kept_style_in_one_pass_leaves_no_other_text_to_chance(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    style = KeptStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
-    stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles={"kept": style})
-    config = quick(steps=0, style="kept", regions={"portrait": {"prompt": "watercolor painting"}})
-    with pytest.raises(InputError, match="in one pass"):
-        stylizer.steps(tiny.picture(), config=config, mask=PEOPLE)
-    draft = config.updated({"start": "bundle"})
-    alone = stylizer(tiny.picture(), config=draft.updated({"regions": {"portrait": {"prompt": None}}}), mask=PEOPLE)
-    both = stylizer(tiny.picture(), config=draft, mask=PEOPLE)
-    assert torch.equal(planes(both.image)[..., 20:], planes(alone.image)[..., 20:])
-    assert not torch.equal(planes(both.image)[..., :20], planes(alone.image)[..., :20])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_saved_style_draws_all_but_a_region_with_a_text_of_its_own(
+    tiny_bundle: Bundle, tmp_path: Path, steps: int
+) -> None:
+    style = SavedStyle.load(tiny.write_style(tmp_path / "saved.safetensors"))
+    stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles={"saved": style})
+    config = preset("draft", {"size": 64, "feather": 0.0, "steps": steps, "style": "saved"})
+    alone, both = (
+        planes(stylizer(tiny.picture(), config=config.updated(changes), mask=PEOPLE).image)
+        for changes in ({}, {"regions": {"portrait": {"prompt": "watercolor painting"}}})
+    )
+    if steps == 0:
+        assert torch.equal(both[..., 20:], alone[..., 20:])
+    assert not torch.equal(both[..., :20], alone[..., :20])
 
 
 @pytest.mark.parametrize("name", ["names", "each", "copy", "json", "model_dump", "texts"])
@@ -329,7 +332,7 @@ def test_a_text_s_patches_draw_its_own_network_alone(tiny_stylizer: Stylizer) ->
     )  # fmt: skip
     run = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask={"portrait": PEOPLE, "sky": SKY}).run
     next(run)
-    fire, paint = ([weight.grad for weight in net.parameters()] for net in run.stylenet.nets)  # type: ignore[union-attr]
+    fire, paint = ([weight.grad for weight in net.parameters()] for net in run.painter.nets)  # type: ignore[union-attr]
     assert any(bool(grad.any()) for grad in fire if grad is not None)
     assert not any(bool(grad.any()) for grad in paint if grad is not None)
 
@@ -356,11 +359,11 @@ def test_runs_with_several_texts_take_steps_together_as_they_would_alone(tiny_st
 def test_steps_move_each_text_s_network(tiny_stylizer: Stylizer) -> None:
     config = quick(steps=4, coarse_share=0.5, regions={"sky": {"prompt": "watercolor painting"}})
     run = tiny_stylizer.steps(tiny.picture(), "fire", config=config, mask={"sky": SKY}).run
-    before = [value.clone() for value in run.stylenet.parameters()]
+    before = [value.clone() for value in run.painter.parameters()]
     losses = [step.losses["total"] for step in run]
     assert len(losses) == 4
     assert all(np.isfinite(losses))
-    moved = [not torch.equal(a, b) for a, b in zip(before, run.stylenet.parameters(), strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(before, run.painter.parameters(), strict=True)]
     assert sum(moved) > 0.8 * len(moved)
     large = tiny_stylizer(tiny.picture(256, 192), "fire", config=quick(regions=config.regions.model_dump(),
         output_size=128), mask={"sky": SKY.resize((256, 192))})  # fmt: skip

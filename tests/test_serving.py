@@ -29,8 +29,8 @@ from genartisan.cli import main
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode, read_photo, resized, to_image
-from genartisan.kept import KeptStyle
 from genartisan.limits import Limits
+from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
 from genartisan.telemetry import BUCKETS, LABELS
 
@@ -119,7 +119,7 @@ def test_masks_by_name_and_texts_by_region_are_served(server: serve.Server, tiny
 
 def test_a_kept_style_is_served_by_its_name(server: serve.Server, tiny_bundle: Bundle, tmp_path: Path) -> None:
     """Without a sentence, in one pass or as a start; and beside it others are refused, with those that are known."""
-    style = KeptStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
+    style = SavedStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
     library = Stylizer(tiny_bundle, "cpu", "fp32", styles={serving.STYLE: style})
     for steps in (0, 2):
         params = {**TINY, "steps": steps, "style": serving.STYLE, "contrast": 1.0}

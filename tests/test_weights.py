@@ -27,7 +27,7 @@ from torchvision.models import VGG19_Weights
 from torchvision.models.segmentation import FCN_ResNet101_Weights
 
 from genartisan import weights
-from genartisan.bundle import Bundle, read_manifest, write_bundle
+from genartisan.bundle import REQUIRED, STYLE_HEAD, Bundle, read_manifest, write_bundle
 from genartisan.convert import converted
 from genartisan.download import Patience, download, locked
 from genartisan.errors import BundleError, InputError, WeightsError
@@ -281,9 +281,9 @@ def test_the_table_is_that_of_the_libraries() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Path:
-    """The bundle whose StyleNet is shared."""
-    return write_tiny_bundle(tmp_path / "start")
+def shared(tmp_path: Path) -> Path:
+    """The bundle whose style predictor and pastiche network are shared."""
+    return write_tiny_bundle(tmp_path / "shared")
 
 
 @pytest.fixture
@@ -314,20 +314,20 @@ def described(folder: Path, web: FileServer | None = None) -> tuple[OfficialFile
     )
 
 
-def test_a_second_fetch_only_verifies(web: FileServer, carried: Path, start: Path, tmp_path: Path) -> None:
+def test_a_second_fetch_only_verifies(web: FileServer, carried: Path, shared: Path, tmp_path: Path) -> None:
     files = described(carried, web)
     for file in files:
         web.files[file.name] = Served(carried / file.name)
-    where = {"folder": tmp_path / "dl", "out": tmp_path / "out", "start": start, "files": files, "patience": QUICK}
+    where = {"folder": tmp_path / "dl", "out": tmp_path / "out", "shared": shared, "files": files, "patience": QUICK}
 
     out = weights.fetch(dtype="fp32", progress=False, **where)
     assert out == tmp_path / "out"
     assert names(tmp_path / "dl") == sorted([".lock", *(name for f in files for name in (f.name, f"{f.name}.sha256"))])
-    assert names(out) == ["bundle.json", *(f"{role}.safetensors" for role in ("clip", "fcn", "stylenet", "vgg"))]
+    assert names(out) == ["bundle.json", *(f"{role}.safetensors" for role in sorted(REQUIRED))]
     assert all(check.ok for check in weights.verify(out))
     assert all(check.ok for check in weights.verify(tmp_path / "dl", files=files))
     loaded = Bundle.load(out)
-    for role in ("clip", "fcn", "vgg"):
+    for role in REQUIRED:
         expected = network(role).state_dict()
         got = getattr(loaded, role).state_dict()
         assert all(torch.equal(got[name], expected[name]) for name in expected)
@@ -342,11 +342,11 @@ def test_a_second_fetch_only_verifies(web: FileServer, carried: Path, start: Pat
     assert len(web.requests) == 3
 
 
-def test_only_what_is_wrong_is_made_again(web: FileServer, carried: Path, start: Path, tmp_path: Path) -> None:
+def test_only_what_is_wrong_is_made_again(web: FileServer, carried: Path, shared: Path, tmp_path: Path) -> None:
     files = described(carried, web)
     for file in files:
         web.files[file.name] = Served(carried / file.name)
-    where = {"folder": tmp_path / "dl", "out": tmp_path / "out", "start": start, "files": files, "progress": False}
+    where = {"folder": tmp_path / "dl", "out": tmp_path / "out", "shared": shared, "files": files, "progress": False}
     out = weights.fetch(dtype="fp32", **where)
     clip = (out / "clip.safetensors").stat().st_ino
 
@@ -363,7 +363,7 @@ def test_only_what_is_wrong_is_made_again(web: FileServer, carried: Path, start:
     weights.fetch(dtype="bf16", **where)
     tensors = safetensors.torch.load_file(out / "vgg.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
-    assert {t.dtype for t in safetensors.torch.load_file(out / "stylenet.safetensors").values()} == {torch.float32}
+    assert {t.dtype for t in safetensors.torch.load_file(out / "pastiche.safetensors").values()} == {torch.float32}
 
     with (tmp_path / "dl" / files[2].name).open("ab") as opened:
         opened.write(b"!")
@@ -372,40 +372,53 @@ def test_only_what_is_wrong_is_made_again(web: FileServer, carried: Path, start:
     assert all(check.ok for check in weights.verify(tmp_path / "dl", files=files))
 
 
-def test_another_stylenet_start_is_taken_over(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_other_shared_networks_are_taken_over(carried: Path, shared: Path, tmp_path: Path) -> None:
     files = described(carried)
-    out = weights.fetch(from_dir=carried, out=tmp_path / "out", files=files, start=start)
-    entry = read_manifest(start).networks["stylenet"].model_dump(exclude={"file", "sha256"})
-    tensors = {name: tensor + 1 for name, tensor in network("stylenet").state_dict().items()}
-    networks = dict.fromkeys(("clip", "fcn", "vgg"), (None, entry))
-    write_bundle(start, "start", "changed", {**networks, "stylenet": (tensors, entry)})
+    out = weights.fetch(from_dir=carried, out=tmp_path / "out", files=files, shared=shared)
+    entry = read_manifest(shared).networks["pastiche"].model_dump(exclude={"file", "sha256"})
+    tensors = {name: tensor + 1 for name, tensor in network("pastiche").state_dict().items()}
+    networks = dict.fromkeys(REQUIRED, (None, entry))
+    write_bundle(shared, "shared", "changed", {**networks, "pastiche": (tensors, entry)})
     shutil.rmtree(carried)
-    weights.fetch(tmp_path / "dl", out=out, files=files, start=start)
-    got = safetensors.torch.load_file(out / "stylenet.safetensors")
+    weights.fetch(tmp_path / "dl", out=out, files=files, shared=shared)
+    got = safetensors.torch.load_file(out / "pastiche.safetensors")
     assert all(torch.equal(got[name], tensors[name]) for name in tensors)
 
 
-def test_a_stylenet_start_that_was_changed_is_refused(carried: Path, start: Path, tmp_path: Path) -> None:
-    with (start / "stylenet.safetensors").open("ab") as opened:
+@pytest.mark.parametrize("role", weights.SHARED)
+def test_a_shared_network_that_was_changed_is_refused(role: str, carried: Path, shared: Path, tmp_path: Path) -> None:
+    with (shared / f"{role}.safetensors").open("ab") as opened:
         opened.write(b"!")
-    with pytest.raises(WeightsError, match=r"stylenet\.safetensors cannot be copied: wrong: expected SHA-256"):
-        weights.fetch(from_dir=carried, out=tmp_path / "out", files=described(carried), start=start)
+    with pytest.raises(WeightsError, match=rf"{role}\.safetensors cannot be copied: wrong: expected SHA-256"):
+        weights.fetch(from_dir=carried, out=tmp_path / "out", files=described(carried), shared=shared)
 
 
-def test_carried_files_need_no_network_and_stay_as_they_are(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_a_style_head_that_was_trained_for_the_bundle_stays(carried: Path, shared: Path, tmp_path: Path) -> None:
+    where = {"from_dir": carried, "out": tmp_path / "out", "files": described(carried), "shared": shared}
+    out = weights.fetch(**where)
+    assert Bundle.load(out).style_head is None  # the shared bundle's reads another CLIP's directions
+    entries = read_manifest(out).networks
+    networks = {role: (None, entry.model_dump(exclude={"file", "sha256"})) for role, entry in entries.items()}
+    head = {"architecture": ARCHITECTURES[STYLE_HEAD], "source": "trained here", "licence": ""}
+    write_bundle(out, "official", "", {**networks, STYLE_HEAD: (network(STYLE_HEAD).state_dict(), head)})
+    os.truncate(out / "vgg.safetensors", 1000)
+    assert Bundle.load(weights.fetch(**where)).style_head is not None
+
+
+def test_carried_files_need_no_network_and_stay_as_they_are(carried: Path, shared: Path, tmp_path: Path) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in carried.iterdir()}
-    out = weights.fetch(tmp_path / "dl", carried, "fp32", tmp_path / "out", files=described(carried), start=start)
+    out = weights.fetch(tmp_path / "dl", carried, "fp32", tmp_path / "out", files=described(carried), shared=shared)
     Bundle.load(out)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in carried.iterdir()} == before
     assert not (tmp_path / "dl").exists()
 
 
-def test_carried_files_that_are_truncated_or_missing_are_named(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_carried_files_that_are_truncated_or_missing_are_named(carried: Path, shared: Path, tmp_path: Path) -> None:
     files = described(carried)
     os.truncate(carried / files[2].name, 5000)
     (carried / files[1].name).unlink()
     with pytest.raises(WeightsError) as caught:
-        weights.fetch(from_dir=carried, out=tmp_path / "out", files=files, start=start)
+        weights.fetch(from_dir=carried, out=tmp_path / "out", files=files, shared=shared)
     message = str(caught.value)
     assert f"{files[2].name}: wrong: expected SHA-256 {files[2].sha256}, got " in message
     assert "(5,000 bytes)" in message
@@ -438,14 +451,14 @@ def test_the_list_tells_what_is_there(carried: Path, tmp_path: Path) -> None:
 
 
 def test_verifying_at_home_asks_for_the_bundle_and_what_is_kept(
-    carried: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    carried: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENARTISAN_HOME", str(tmp_path / "home"))
     files = described(carried)
     assert [check.detail for check in weights.verify(files=files)] == ["missing"] * 3
-    weights.fetch(from_dir=carried, files=files, start=start)
+    weights.fetch(from_dir=carried, files=files, shared=shared)
     Bundle.load("official")
-    assert [check.ok for check in weights.verify(files=files)] == [True] * 4
+    assert [check.ok for check in weights.verify(files=files)] == [True] * 5
     (tmp_path / "home" / "downloads").mkdir()
     (tmp_path / "home" / "downloads" / files[1].name).write_bytes(b"not it")
     assert [check.file for check in weights.verify(files=files) if not check.ok] == [files[1].name]
@@ -465,31 +478,31 @@ def test_bad_arguments_name_field_and_remedy(tmp_path: Path) -> None:
 
 
 def test_too_little_room_is_said_before_the_first_byte(
-    web: FileServer, carried: Path, start: Path, tmp_path: Path
+    web: FileServer, carried: Path, shared: Path, tmp_path: Path
 ) -> None:
     files = tuple(replace(file, size=10**16) for file in described(carried, web))
     with pytest.raises(WeightsError, match=r"disk is full: 30,0\d\d,\d{3},\d{3},\d{3},\d{3} more bytes are needed"):
-        weights.fetch(tmp_path / "dl", out=tmp_path / "out", files=files, start=start, patience=QUICK)
+        weights.fetch(tmp_path / "dl", out=tmp_path / "out", files=files, shared=shared, patience=QUICK)
     assert not web.requests
 
 
-def test_a_disk_that_fills_up_while_converting_leaves_no_bundle(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_while_converting_leaves_no_bundle(carried: Path, shared: Path, tmp_path: Path) -> None:
     files = described(carried)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.partial").write_text("somebody else's")
     with file_size_limit(), pytest.raises(WeightsError, match="disk is full"):
-        weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, start=start)
+        weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, shared=shared)
     left = [name for name in names(tmp_path / "out") if name == "bundle.json" or name.endswith(".partial")]
     assert left == ["mine.partial"]
     with pytest.raises(BundleError, match=r"no bundle\.json"):
         Bundle.load(tmp_path / "out")
-    weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, start=start)
+    weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, shared=shared)
     Bundle.load(tmp_path / "out")
 
 
-def test_a_folder_that_cannot_be_made_is_named(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_named(carried: Path, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    where = {"files": described(carried), "start": start}
+    where = {"files": described(carried), "shared": shared}
     for folders in (
         {"from_dir": carried, "out": tmp_path / "file"},
         {"from_dir": carried, "out": tmp_path / "file" / "out"},
@@ -499,9 +512,9 @@ def test_a_folder_that_cannot_be_made_is_named(carried: Path, start: Path, tmp_p
             weights.fetch(**folders, **where)
 
 
-def test_a_second_fetch_at_the_same_time_is_refused(carried: Path, start: Path, tmp_path: Path) -> None:
+def test_a_second_fetch_at_the_same_time_is_refused(carried: Path, shared: Path, tmp_path: Path) -> None:
     with locked(tmp_path / ".out.lock"), pytest.raises(WeightsError, match="Another process is fetching"):
-        weights.fetch(from_dir=carried, out=tmp_path / "out", files=described(carried), start=start)
+        weights.fetch(from_dir=carried, out=tmp_path / "out", files=described(carried), shared=shared)
 
 
 # ---- the formats

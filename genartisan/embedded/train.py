@@ -29,8 +29,8 @@ from genartisan.bundle import EMBEDDED, MANIFEST, REQUIRED, STYLE_HEAD, Manifest
 from genartisan.embedded.pretrained import WITNESS, fetch
 
 DESCRIPTION = (
-    "Magenta's style predictor and pastiche network, MediaPipe's person segmentation, and small networks that know a few "
-    "dozen styles."
+    "Magenta's style predictor and pastiche network, MediaPipe's person segmentation, and small networks that know a "
+    "few dozen styles."
 )
 MAGENTA = "Magenta's arbitrary image stylisation (Ghiasi et al. 2017, arXiv 1705.06830)"
 FROM_WHEEL = (

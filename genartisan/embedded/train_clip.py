@@ -45,7 +45,8 @@ STEPS, BATCH, RATE, AVERAGE = 700, 32, 4e-4, 0.99  # of the fine-tuning
 EPSILON = 8 / 255  # the most that an attack changes a pixel
 SHARPNESS = 16.0  # of the cosines with the looks' places, in the cross-entropy
 HEAD_COUNT, HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 4096, 600, 256, 3e-3  # of the head, before the trunk
-SEEN = 8192  # drawings that tell where looks lie
+PALETTE_COUNT = 1024  # drawings, by whose colours the palette is standardised
+SEEN = 4096  # drawings that tell where looks lie
 PRIOR = 8  # drawings: what is expected of a technique in a colour counts as much
 SCALE = 30.0  # of the cosines in the cross-entropy of texts
 TEXT_STEPS, TEXT_BATCH, TEXT_RATE, TEXT_DECAY = 3000, 96, 2e-3, 0.02
@@ -210,7 +211,7 @@ def read(
 
 def see(model: CompactClip, drawings: Drawings, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Fits the palette to drawings; gives the embeddings (M, dim) of drawings, and their looks (M,)."""
-    statistics, _ = read(model.palette.statistics, drawings, HEAD_COUNT, model.image_size, seed, device)
+    statistics, _ = read(model.palette.statistics, drawings, PALETTE_COUNT, model.image_size, seed, device)
     model.palette.standardise(statistics)
     return read(model.look, drawings, SEEN, model.image_size, seed, device)
 

@@ -1,7 +1,8 @@
 """Makes the style head: ``python -m genartisan.embedded.train_style_head --out DIR --seed 0``.
 
-Drawings of every technique, some of them in each colour, are read by the style predictor; a look's style numbers are the
-mean over its drawings, and a technique in a colour is the technique moved by what the colour does to all of them. The
+Drawings of every technique, some of them in each colour, are read by the style predictor; a look's style numbers are
+the mean over its drawings, and a technique in a colour is the technique moved by what the colour does to all of them.
+Where such numbers bury a photo under texture, they are drawn back towards a photo's until its edges are seen again. The
 head learns to tell them from the text directions of what people say.
 """
 
@@ -27,8 +28,10 @@ from genartisan.embedded.colours import recolour
 from genartisan.embedded.photos import content, load_photos
 from genartisan.embedded.space import COLOURS, TECHNIQUES, Look
 from genartisan.embedded.styles import draw
-from genartisan.embedded.training import command, fit, made_by, save_network, trained_network
+from genartisan.embedded.training import command, fit, made_by, save_checkpoint, save_network, trained_network
 from genartisan.mobilenet import NUMBERS, SIDE, StylePredictor
+from genartisan.pastiche import PasticheNet
+from genartisan.preservation import edge_share
 from genartisan.style_head import StyleHead
 from genartisan.text import text_direction
 
@@ -36,6 +39,10 @@ DRAWINGS, TINTED = 24, 2  # of a technique; of it in each colour
 STEPS, BATCH, RATE = 3000, 64, 2e-3
 SENTENCES = 6000  # that are learned from; as many as a tenth of them are never seen
 WIDTH = 256
+REACHES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the way from a photo's numbers to a technique's: the first that will do
+EDGES = 0.4  # edge share that will do, the median over `LOOKED_AT` photos
+LOOKED_AT, LOOK = 12, 320  # photos, and their side in pixels
+UNSEEN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "china.jpg", "flower.jpg")  # evaluated on these
 SOURCE = "a Photo"
 
 
@@ -46,7 +53,15 @@ def train(
     made, device = made_by(seed), device or torch.device("cpu")
     clip = cast(CompactClip, trained_network(out_dir, "clip", device))
     predictor = cast(StylePredictor, trained_network(out_dir, "predictor", device))
-    of_looks = look_numbers(*read_drawings(predictor, seed))
+    pastiche = cast(PasticheNet, trained_network(out_dir, "pastiche", device))
+    read = out_dir / f"style_numbers_{seed}.pt"
+    if not (resume and read.is_file()):
+        photo_numbers, plain, tinted = read_drawings(predictor, seed)
+        reaches = reaches_of(pastiche, photo_numbers.mean(dim=0), plain, seed)
+        save_checkpoint(read, {"numbers": (photo_numbers, plain, tinted), "reaches": reaches})
+    stored = torch.load(read, weights_only=True)
+    (photo_numbers, plain, tinted), reaches = stored["numbers"], stored["reaches"]
+    of_looks = look_numbers(photo_numbers, plain, tinted, reaches)
     rng = random.Random(seed)
     wishes = [random_wish(rng) for _ in range(SENTENCES)]
     directions = torch.stack([direction_of(clip, wish) for wish in tqdm(wishes, desc="sentences", mininterval=5)])
@@ -66,7 +81,11 @@ def train(
     head.half().float()  # measured is what is stored
     with torch.no_grad():
         error = ((head(directions[:held_out]) - numbers[:held_out]) / deviation).square().mean()
-    figures = {"held_out_error_in_variances": round(float(error), 4), "drawings": DRAWINGS * len(TECHNIQUES)}
+    figures = {
+        "held_out_error_in_variances": round(float(error), 4),
+        "drawings": DRAWINGS * len(TECHNIQUES),
+        "reaches": {name: reach for name, reach in reaches.items() if reach < 1},
+    }
     architecture = {"kind": "style_head", "dim": clip.embedding_dim, "width": WIDTH}
     save_network(out_dir, "style_head", head, architecture, figures, made)
     return figures
@@ -84,18 +103,42 @@ def wished_numbers(of_looks: dict[Look, Tensor], wish: Wish) -> Tensor:
     return torch.stack([of_looks[look] for look in looks]).mean(dim=0)
 
 
-def look_numbers(photos: Tensor, plain: dict[str, Tensor], tinted: dict[tuple[str, str], Tensor]) -> dict[Look, Tensor]:
+@torch.no_grad()
+def reaches_of(pastiche: PasticheNet, photo: Tensor, plain: dict[str, Tensor], seed: int) -> dict[str, float]:
+    """How far from a photo's numbers to each technique's a picture may go and still show the photo's edges."""
+    rng = np.random.default_rng([seed, len(TECHNIQUES)])
+    photos = {name: picture for name, picture in load_photos().items() if name not in UNSEEN}
+    crops = np.stack([content(photos, rng, LOOK, share_drawn=0.3) for _ in range(LOOKED_AT)])
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()  # (P, 3, S, S)
+    everywhere = torch.ones(LOOK, LOOK, dtype=torch.bool)
+    reaches = {}
+    for name, numbers in tqdm(plain.items(), desc="reaches", mininterval=5):
+        for reach in REACHES:
+            reached = torch.lerp(photo, numbers.mean(dim=0), reach)[None]
+            pictures = [pastiche(each[None], reached)[0] for each in pixels]
+            shares = [edge_share(each, picture, everywhere) for each, picture in zip(pixels, pictures, strict=True)]
+            reaches[name] = reach
+            if np.median(shares) >= EDGES:
+                break
+    return reaches
+
+
+def look_numbers(
+    photos: Tensor, plain: dict[str, Tensor], tinted: dict[tuple[str, str], Tensor], reaches: dict[str, float]
+) -> dict[Look, Tensor]:
     """The style numbers of every look, ``(100,)``.
 
     Args:
         photos: of photos, ``(N, 100)``.
         plain, tinted: of the drawings of each technique, and of it in each colour, ``(N, 100)``.
+        reaches: of each technique, how much of the way from a photo is gone, 0-1.
     """
     photo = photos.mean(dim=0)
-    techniques = {name: numbers.mean(dim=0) for name, numbers in plain.items()}
+    full = {name: numbers.mean(dim=0) for name, numbers in plain.items()}
+    techniques = {name: torch.lerp(photo, numbers, reaches[name]) for name, numbers in full.items()}
     found = {Look(): photo, **{Look(name): numbers for name, numbers in techniques.items()}}
     for colour in COLOURS:
-        moves = {name: tinted[name, colour].mean(dim=0) - techniques[name] for name in TECHNIQUES}
+        moves = {name: tinted[name, colour].mean(dim=0) - full[name] for name in TECHNIQUES}
         usual = torch.stack(list(moves.values())).mean(dim=0)
         found[Look(None, colour)] = photo + usual
         found |= {Look(name, colour): techniques[name] + 0.5 * (moves[name] + usual) for name in TECHNIQUES}

@@ -41,6 +41,8 @@ def fit(
     decay: float = 0.0,
     average: float = 0.0,
     device: torch.device | None = None,
+    examine: Callable[[int], None] | None = None,
+    examine_every: int = 250,
 ) -> None:
     """Minimises a loss with AdamW; its rate is `rate_at` each step.
 
@@ -56,6 +58,7 @@ def fit(
         average: if above 0, the run leaves a moving average of the weights in ``modules``, and this is the share of
             it that a step keeps, at most; less at first, or the average would remember the random start.
         device: where the steps are computed; the CPU if not given.
+        examine: is told, every ``examine_every`` steps and at the end, how many steps ``modules`` has taken.
     """
     device = device or torch.device("cpu")
     modules.to(device)
@@ -71,6 +74,8 @@ def fit(
     modules.train()
     progress = tqdm(range(first, steps), initial=first, total=steps, mininterval=10)
     for step in progress:
+        if examine is not None and step % examine_every == 0:
+            examine(step)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, steps, rate)
         loss = loss_at(step)
@@ -86,6 +91,8 @@ def fit(
             save_checkpoint(checkpoint, {**state, "step": step + 1})
     if averaged:
         modules.load_state_dict(averaged)
+    if examine is not None:
+        examine(steps)
     modules.cpu().eval()
 
 

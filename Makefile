@@ -44,7 +44,7 @@ loadtest: $(VENV)/.loadtest  ## 30 s of load on the demo server: p50, p95, pictu
 bench: $(VENV)/.serve  ## full-size networks of random weights: seconds a step, memory
 	python benchmarks/full_size.py
 
-bundle: $(VENV)/.dev  ## draw the pictures and train the embedded bundle anew, in build/bundle
+bundle: $(VENV)/.build  ## make the embedded bundle anew, in build/bundle: from PyPI and npm, and trained; two hours
 	python -m genartisan.embedded.train --out build/bundle --resume
 
 clean: ## remove what the targets made

@@ -70,7 +70,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=512, help="long side of a frame in pixels")
     parser.add_argument("--frames", type=int, default=12, help="of each film, 4 at least")
-    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder; with a learned start")
+    parser.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
     add_device_flags(parser)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "flicker.json")
     arguments = parser.parse_args()
@@ -102,7 +102,7 @@ def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> lis
 def drawn(stylizer: Stylizer, frames: Sequence[Image.Image]) -> dict[str, list[Image.Image]]:
     """The frames as a film, and each alone."""
     config = preset("draft", {"size": max(frames[0].size)})
-    film = Film(stylizer, PROMPT, frames, config, SEED)
+    film = Film(stylizer, PROMPT, frames, config)
     return {
         "film": [film.draw(frame) for frame in frames],
         "alone": [stylizer(frame, PROMPT, config=config, seed=SEED).image for frame in frames],

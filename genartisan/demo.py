@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -17,17 +18,31 @@ from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
 
 PHOTO = EMBEDDED / "astronaut.jpg"  # NASA, public domain
-PROMPTS = (
-    "The Starry Night by Vincent van Gogh",
-    "The Great Wave off Kanagawa by Katsushika Hokusai",
-    "The Scream by Edvard Munch",
+
+
+class Picture(NamedTuple):
+    """One picture of the sheet: its file, its caption, and what to ask for."""
+
+    name: str
+    caption: str
+    prompt: str
+    params: dict[str, Any]
+
+
+STARRY, WAVE = "The Starry Night by Vincent van Gogh", "The Great Wave off Kanagawa by Katsushika Hokusai"
+TWO = "person: Pencil sketch; background: Stained glass"
+PICTURES = (
+    Picture("starry_night", "The Starry Night", STARRY, {"preset": "fast"}),
+    Picture("watercolor", "Watercolor painting", "Watercolor painting", {"preset": "fast"}),
+    Picture("great_wave", "The Great Wave off Kanagawa", WAVE, {"preset": "draft"}),
+    Picture("woodcut", "Woodcut", "Woodcut", {"preset": "draft"}),
+    Picture("clipstyler", "The Starry Night, mode clipstyler", STARRY, {"preset": "draft", "mode": "clipstyler"}),
+    Picture("two_texts", TWO, TWO, {"preset": "draft"}),
+    Picture("blend", "0.5 fire + 0.5 oil painting", "0.5 fire + 0.5 oil painting", {"preset": "draft"}),
+    Picture("pencil", "Pencil sketch, colours kept", "Pencil sketch", {"preset": "draft", "keep_colors": True}),
 )
-MODES = ("artisan", "clipstyler")
-# Preset fast on a small picture: six of them in a minute on two cores.
-SETTINGS = {
-    "preset": "fast", "size": 256, "steps": 40, "learning_rate": 5e-4, "halve_every": 20, "patch_size": 96,
-}  # fmt: skip
 SEED = 0
+SIDE = 320  # pixels of a picture on the sheet
 STATE = ".serve/demo"  # apart from a server that `make serve` has started
 
 
@@ -49,29 +64,24 @@ def make(folder: Path) -> Path:
     note = folder / "made_by.txt"
     made_by = str(digest_of(mar))
     if not note.is_file() or note.read_text() != made_by:
-        for path, _, _ in jobs(folder):
-            path.unlink(missing_ok=True)
+        for picture in PICTURES:
+            (folder / f"{picture.name}.png").unlink(missing_ok=True)
         note.write_text(made_by)
-    missing = [job for job in jobs(folder) if not job[0].is_file()]
+    missing = [picture for picture in PICTURES if not (folder / f"{picture.name}.png").is_file()]
     if missing:
-        request_all(missing)
+        request_all(missing, folder)
     return draw(folder)
 
 
-def jobs(folder: Path) -> list[tuple[Path, str, str]]:
-    """(file, prompt, mode) of each picture."""
-    names = {prompt: prompt.lower().replace(" ", "_") for prompt in PROMPTS}
-    return [(folder / f"{names[prompt]}-{mode}.png", prompt, mode) for mode in MODES for prompt in PROMPTS]
-
-
-def request_all(missing: list[tuple[Path, str, str]]) -> None:
+def request_all(missing: list[Picture], folder: Path) -> None:
     """Starts a server, asks it for the pictures and stops it, whatever happens."""
     server = serve.start("model_store", state=STATE, say=print)
     try:
-        for path, prompt, mode in tqdm(missing, unit="picture", file=sys.stdout):
-            params = {**SETTINGS, "mode": mode, "seed": SEED}
+        for picture in tqdm(missing, unit="picture", file=sys.stdout):
+            params = {**picture.params, "seed": SEED}
+            path = folder / f"{picture.name}.png"
             partial = path.with_suffix(".partial")  # a file that is there is whole
-            reply = client.request(PHOTO, prompt, params=params, url=server.url, key_file=server.keys)
+            reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
             partial.write_bytes(reply.content)
             partial.replace(path)
     finally:
@@ -79,15 +89,15 @@ def request_all(missing: list[tuple[Path, str, str]]) -> None:
 
 
 def draw(folder: Path) -> Path:
-    """The sheet: photo and region map in the first column, then a column a prompt and a row a mode."""
+    """The sheet: photo and region map in the first column, then the pictures in two rows."""
     photo = read_photo(PHOTO)
     regions = Stylizer(Bundle.load("embedded"), device="cpu").regions(photo)
     rows = [[("photo", to_image(photo.pixels))], [("tinted: people, styled less", regions.overlay(photo))]]
-    for path, prompt, mode in jobs(folder):
-        with Image.open(path) as picture:
-            rows[MODES.index(mode)].append((f"{prompt}\n{mode}", picture.copy()))
+    for number, made in enumerate(PICTURES):
+        with Image.open(folder / f"{made.name}.png") as picture:
+            rows[2 * number // len(PICTURES)].append((made.caption, picture.copy()))
     sheet = folder / "sheet.png"
-    contact_sheet(rows).save(sheet)
+    contact_sheet(rows, SIDE).save(sheet)
     return sheet
 
 

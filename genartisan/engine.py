@@ -374,7 +374,7 @@ class Run:
         return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths, draft)
 
     def seen(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """What the painter sees of a photo: its pixels, and how much of each is on each of several layers; on the CPU."""
+        """What the painter sees of a photo: its pixels, and how much of each is on which layer; on the CPU."""
         pixels = photo.pixels[None]  # (1, 3, H, W)
         if regions is None or len(self.layers) == 1:
             return pixels

@@ -69,7 +69,7 @@ class RegionMap:
         return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
 
     def grouped(self, groups: Sequence[int], feather: float = 0.0) -> Tensor:
-        """How much of each pixel is each group's, ``(G, H, W)``, float32, given the group of each region; the sum is 1."""
+        """How much of each pixel is each group's, ``(G, H, W)``, float32, given each region's group; the sum is 1."""
         covers = self.cover(feather)
         return torch.stack([covers[[own == group for own in groups]].sum(dim=0) for group in range(max(groups) + 1)])
 

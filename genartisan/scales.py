@@ -54,8 +54,8 @@ class Scale:
     Attributes:
         photo: RGB in [0, 1], ``(1, 3, H, W)``.
         kept: what the strength of styling lacks of 1 at each pixel, ``(1, 1, H, W)``; None where that is nothing.
-        content: what the painter sees, ``(1, 3, H, W)``: the photo; or ``(1, 3 + L, H, W)``, with how much of each pixel
-            is on each of several layers.
+        content: what the painter sees, ``(1, 3, H, W)``: the photo; or ``(1, 3 + L, H, W)``, with how much of each
+            pixel is on each of several layers.
         masks: of the global losses, ``(G, 1, H, W)``, one for each text: 1 where it is followed, so with one text 1 for
             background and 0 for portrait (eq 22); None masks nothing.
         rows: of those texts among the run's, G.

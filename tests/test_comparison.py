@@ -20,7 +20,7 @@ pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 pytest.importorskip("matplotlib")
 
-from genartisan import comparison, six_losses
+from genartisan import comparison, comparison_jobs, six_losses
 from genartisan.cli import build_parser, main
 from genartisan.comparison_findings import count, findings, pairs_of, targets
 from genartisan.comparison_jobs import ALL, NONE, Pair, ablation_pairs, compared, variants
@@ -99,6 +99,7 @@ def results(settings: comparison.Settings) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylizer, "regions", by_name)
         patch.setattr(six_losses, "SETS", 1)
+        patch.setattr(comparison_jobs, "ABLATION", {"steps": 2, "patch_size": 16})
         return comparison.compare(settings)
 
 

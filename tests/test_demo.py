@@ -18,10 +18,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the pictures that were asked for; each is answered with a drawn one."""
     asked: list[str] = []
 
-    def answered(missing: list[tuple[Path, str, str]]) -> None:
-        for path, _, _ in missing:
-            asked.append(path.name)
-            tiny.picture().save(path)
+    def answered(missing: list[demo.Picture], folder: Path) -> None:
+        for picture in missing:
+            asked.append(f"{picture.name}.png")
+            tiny.picture().save(folder / asked[-1])
 
     monkeypatch.setattr(demo, "request_all", answered)
     monkeypatch.setattr(demo, "archive", lambda bundle, store: Path("none.mar"))
@@ -32,13 +32,13 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_rerun_asks_for_what_is_missing_only(requests: list[str], tmp_path: Path) -> None:
     sheet = demo.make(tmp_path)
-    assert len(requests) == len(demo.PROMPTS) * len(demo.MODES)
+    assert len(requests) == len(demo.PICTURES)
     (tmp_path / requests[0]).unlink()
     (tmp_path / "mine.txt").write_text("a user's own file")
     demo.make(tmp_path)
     assert requests[-1] == requests[0]
-    assert len(requests) == len(demo.PROMPTS) * len(demo.MODES) + 1
-    assert Image.open(sheet).width > 4 * 256
+    assert len(requests) == len(demo.PICTURES) + 1
+    assert Image.open(sheet).width > 4 * demo.SIDE
 
 
 def test_pictures_of_another_archive_are_made_again(
@@ -48,7 +48,7 @@ def test_pictures_of_another_archive_are_made_again(
     (tmp_path / "mine.txt").write_text("a user's own file")
     monkeypatch.setattr(demo, "digest_of", lambda path: "another archive")
     demo.make(tmp_path)
-    assert len(requests) == 2 * len(demo.PROMPTS) * len(demo.MODES)
+    assert len(requests) == 2 * len(demo.PICTURES)
     assert (tmp_path / "mine.txt").exists()
 
 

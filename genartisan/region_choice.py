@@ -83,7 +83,7 @@ def told_by_region(prompt: str | None, config: StyleConfig, masks: Collection[st
             raise InputError("prompt has texts for regions, and none for the rest; add '; background: …'.", "prompt")
         changes = merged(changes, {name: {"prompt": text} for name, text in texts.items()})
         if PORTRAIT in texts:
-            changes = merged(changes, {PORTRAIT: _to_be_seen(config)})
+            changes = merged(changes, {PORTRAIT: to_be_seen(config)})
     return prompt, config.updated({"regions": changes}) if changes else config
 
 
@@ -100,8 +100,8 @@ def check_texts(prompt: str | None, config: StyleConfig) -> None:
             raise InputError(f"{field}: {error.message}" if field != "prompt" else error.message, field) from error
 
 
-def _to_be_seen(config: StyleConfig) -> dict[str, float]:
-    """What becomes of the portrait's controls that are at their defaults."""
+def to_be_seen(config: StyleConfig) -> dict[str, float]:
+    """What becomes of the portrait's controls at their defaults, where people have a style of their own."""
     own, usual, background = config.regions.portrait, PortraitConfig(), config.regions.background
     if own.strength == PORTRAIT_STRENGTH:  # of the presets
         usual = usual.model_copy(update={"strength": PORTRAIT_STRENGTH})

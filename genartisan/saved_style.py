@@ -22,6 +22,7 @@ from genartisan.checks import STYLE_NAME, check_style_name, shown
 from genartisan.errors import BundleError, InputError
 from genartisan.images import PictureSource, naming
 from genartisan.mobilenet import NUMBERS
+from genartisan.style_numbers import SEARCH
 from genartisan.together import in_turns
 
 if TYPE_CHECKING:
@@ -205,7 +206,8 @@ class StyleTraining(Iterator["Step"]):
     Args:
         stylizer: without graphs.
         photos: to optimise over, up to `MAX_PHOTOS`; the more they differ, the better it does on others.
-        config: the settings, with start ``draft``. Each photo gets ``steps`` steps, in which only the numbers move.
+        config: the settings, with start ``draft``. Each photo gets ``steps`` steps, in which only the numbers move, at
+            ``numbers_rate``, or, where that is 0, at a search's.
         seed: of the crops.
 
     Raises:
@@ -220,16 +222,16 @@ class StyleTraining(Iterator["Step"]):
         for field, given, wrong in (
             ("steps", config.steps, config.steps == 0),
             ("start", config.start, config.start != "draft"),
-            ("numbers_rate", config.numbers_rate, config.numbers_rate == 0),
             ("output_size", config.output_size, config.output_size is not None),
         ):
             if wrong:
                 raise InputError(
                     f"{field} is {given}; a style is optimised over photos from the draft on, as by preset fast, with "
-                    "steps, a numbers_rate and no output_size.",
+                    "steps and no output_size.",
                     field,
                 )
-        config = config.updated({"learning_rate": 0.0, "lambda_draft": 0.0})
+        rate = config.numbers_rate or SEARCH.numbers_rate
+        config = config.updated({"learning_rate": 0.0, "lambda_draft": 0.0, "numbers_rate": rate})
         self._runs = []
         for photo in photos:
             with naming(photo, "photos"):

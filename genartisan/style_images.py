@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genartisan.checks import BACKGROUND, CLASSES, check_mask_name, shown
+from genartisan.checks import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, shown
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_photo, resized
-from genartisan.region_choice import pictures_by_region
+from genartisan.region_choice import pictures_by_region, to_be_seen
 
 StyleImageSource = PictureSource | Mapping[str, PictureSource] | None
 FIELD, ALL = "style_image", "all"  # the key of the picture for all regions that have no style of their own
@@ -50,8 +50,10 @@ def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource
 
 
 def with_their_regions(config: StyleConfig, images: Mapping[str, Any]) -> StyleConfig:
-    """Settings that have a region for each style picture."""
+    """Settings that have a region for each style picture; people who have one are to be seen in it."""
     new: dict[str, Any] = {name: {} for name in sorted(images) if name not in (*config.regions.names, ALL)}
+    if PORTRAIT in images:
+        new[PORTRAIT] = to_be_seen(config)
     return config.updated({"regions": new}) if new else config
 
 

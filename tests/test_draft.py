@@ -31,9 +31,11 @@ MASKS: Mapping[str, Image.Image] = {"portrait": PEOPLE, "sky": SKY}
 NEAR = {"atol": 1e-4, "rtol": 0}  # passes side by side round otherwise than one alone
 STEP = {"atol": 1.01 / 255, "rtol": 0}  # of a picture's pixels
 COLUMNS = {"portrait": slice(0, 20), "background": slice(20, 40), "sky": slice(40, 64)}
-WHOLE: dict[str, Any] = {"size": 64, "feather": 0.0, "regions": {"portrait": {"strength": 1.0}}}
+WHOLE: dict[str, Any] = {
+    "size": 64, "feather": 0.0, "regions": {"portrait": {"strength": 1.0}, "background": {"strength": 1.0}},
+}  # fmt: skip
 DRAFT = preset("draft", WHOLE)
-FAST = preset("fast", {**WHOLE, "steps": 4, "patches": 4, "patch_size": 32, "coarse_share": 0.5})
+FAST = preset("fast", {**WHOLE, "steps": 4, "patches": 4, "patch_size": 32, "coarse_share": 0.5, "numbers_rate": 0.02})
 
 Draw = Callable[..., Tensor]
 

@@ -120,7 +120,7 @@ def test_a_panned_still_does_not_flicker(pan: tuple[float, float], stylizer: Sty
     ours, plain = ([pixels(picture)[inner] for picture in pictures] for pictures in (held, alone))
     own = flicker([pixels(frame)[inner] for frame in frames], shifts)  # of a pan between the pixels
     assert flicker(ours, shifts) < (1e-3 if whole else 3 * own)
-    assert flicker(plain, shifts) > 0.1
+    assert flicker(plain, shifts) > 1.4 * flicker(ours, shifts) + 1e-3
 
 
 def test_the_same_frame_is_the_same_picture(stylizer: Stylizer) -> None:
@@ -273,7 +273,9 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
         assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize(("flags", "words"), [(["fire", "--preset", "fast"], "steps is 16"), ([], "prompt is missing")])
+@pytest.mark.parametrize(
+    ("flags", "words"), [(["fire", "--preset", "fast"], f"steps is {preset('fast').steps}"), ([], "prompt is missing")]
+)
 def test_the_command_line_refuses_what_a_film_does(
     flags: list[str], words: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,7 +287,7 @@ def test_the_command_line_refuses_what_a_film_does(
 
 def test_settings_of_people_reach_the_frames(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = window(scene(), 100, 80)
-    config: StyleConfig = DRAFT.updated({"regions": {"portrait": {"weight": 0.0}}})
+    config: StyleConfig = DRAFT.updated({"regions": {"portrait": {"strength": 0.0}}})
     regions = stylizer.regions(read_photo(frame), tiny.mask(160, 120, (0, 0, 80, 120)))
     monkeypatch.setattr(stylizer, "regions", lambda photo, names: regions)
     picture, photo = pixels(Film(stylizer, "fire", [frame], config).draw(frame)), pixels(frame)

@@ -20,10 +20,13 @@ from genartisan.config import StyleConfig, preset
 from genartisan.errors import BundleError, InputError
 from genartisan.images import read_photo
 from genartisan.saved_style import About, SavedStyle, StyleFolder, StyleTraining, of_words_and_pictures
+from genartisan.style_numbers import SEARCH
 from genartisan.stylizer import Stylizer
 from genartisan.together import in_turns
 
-QUICK = preset("fast", {"size": 64, "steps": 3, "patches": 2, "patch_size": 32, "coarse_share": 0.0})
+QUICK = preset(
+    "fast", {"size": 64, "steps": 3, "patches": 2, "patch_size": 32, "coarse_share": 0.0, "numbers_rate": 0.02}
+)
 ONE_PASS = preset("draft", {"size": 64})
 
 
@@ -102,6 +105,12 @@ def test_training_over_photos_moves_the_numbers_and_nothing_else(stylizer: Styli
     assert torch.equal(stylizer.style_numbers("fire"), before)
 
 
+def test_without_a_rate_of_its_own_it_takes_that_of_a_search(stylizer: Stylizer) -> None:
+    style = train(stylizer, 1, QUICK.updated({"numbers_rate": 0.0}))
+    assert style.about.config["numbers_rate"] == SEARCH.numbers_rate
+    assert not torch.equal(style.numbers, stylizer.style_numbers("fire"))
+
+
 def test_every_photo_moves_the_same_numbers(stylizer: Stylizer) -> None:
     config = QUICK.updated({"learning_rate": 0.0, "lambda_draft": 0.0})
     runs = [stylizer.steps(photo, "fire", config=config).run for photo in photos(2)]
@@ -123,11 +132,11 @@ def test_what_no_style_can_be_made_of_is_refused(stylizer: Stylizer, monkeypatch
     refused("photos", "photos are 0", count=0)
     refused("steps", "steps is 0", steps=0)
     refused("start", "start is random", start="random")
-    refused("numbers_rate", "numbers_rate is 0", numbers_rate=0.0)
     refused("output_size", "output_size is 128", output_size=128)
-    found = stylizer.regions(read_photo(photos()[0]), tiny.mask())
-    monkeypatch.setattr("genartisan.stylizer.segment", lambda *_, **__: found)
-    refused("prompt", "several texts", prompt="person: fire; background: watercolor painting")
+    for people in (tiny.mask(), tiny.mask(box=(0, 0, 0, 0))):  # of whom some, or none, are in the photos
+        found = stylizer.regions(read_photo(photos()[0]), people)
+        monkeypatch.setattr("genartisan.stylizer.segment", lambda *_, found=found, **__: found)
+        refused("prompt", "several texts", prompt="person: fire; background: watercolor painting")
     monkeypatch.setattr(saved_style, "MAX_PHOTOS", 2)
     refused("photos", "photos are 3", count=3)
 

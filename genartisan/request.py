@@ -210,7 +210,7 @@ def _of_kind(kind: str, pictures: Sequence[tuple[str, bytes | None]]) -> dict[st
         InputError: a name is none, or a region has two.
     """
     sent = dict[str, bytes]()
-    for field, picture in pictures:
+    for field, picture in sorted(pictures, key=lambda each: each[0]):  # a gRPC map keeps no order
         given, dot, name = field.partition(".")
         if given != kind:
             continue

@@ -178,6 +178,7 @@ def affordable(body: dict[str, Any], with_photo: bool, is_json: bool) -> dict[st
     if with_photo:
         body["photo"] = base64.b64encode(GOOD[0]).decode() if is_json else GOOD[0]
         body.pop("mask", None)
+        body.pop("style_image", None)
     params = body.get("params", {}) if is_json else {}
     if isinstance(params, dict):
         limits = {"steps": 2, "patches": 2, "size": 64}

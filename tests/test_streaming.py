@@ -40,7 +40,8 @@ def test_events_come_in_order_and_end_in_the_picture_of_one_reply(server: serve.
     params = {"steps": 7, "preview_every": 3}
     answer = post(server, with_params(**params), STREAM)
     assert (answer.status, answer.media_type) == (200, "application/x-ndjson")
-    accepted, *told, result = events_of(answer.content)
+    accepted, draft, *told, result = events_of(answer.content)
+    assert draft["event"] == "draft"
     assert accepted == {**accepted, "event": "accepted", "seed": 7, "steps": 7, "bundle": "tiny"}
     assert accepted["request_id"]
     assert {event["event"] for event in told} == {"progress"}
@@ -183,7 +184,7 @@ def test_the_command_line_shows_a_bar_and_keeps_the_previews(
     assert main([*line, "--stream", "--previews", str(previews), "--preview-every", "2"]) == 0
     streamed, shown = output.read_bytes(), capfd.readouterr().err
     assert all(words in shown for words in ("4/4", " left", "total="))
-    assert sorted(path.name for path in previews.iterdir()) == ["step_0002.jpg", "step_0004.jpg"]
+    assert sorted(path.name for path in previews.iterdir()) == [f"step_000{step}.jpg" for step in (0, 2, 4)]
     assert main(line) == 0
     assert output.read_bytes() == streamed
     as_json = tmp_path / "out.json"

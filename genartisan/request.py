@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.checks import PORTRAIT, check_mask_name, check_prompt, mask_field, shown
+from genartisan.checks import PERSON, PORTRAIT, check_mask_name, check_prompt, mask_field, shown
 from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, from_params
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
@@ -210,7 +210,8 @@ def _of_kind(kind: str, pictures: Sequence[tuple[str, bytes | None]]) -> dict[st
         InputError: a name is none, or a region has two.
     """
     sent = dict[str, bytes]()
-    for field, picture in sorted(pictures, key=lambda each: each[0]):  # a gRPC map keeps no order
+    # A gRPC map keeps no order, and an error is to name the same field however the request came: aliases are last.
+    for field, picture in sorted(pictures, key=lambda each: (each[0].endswith(f".{PERSON}"), each[0])):
         given, dot, name = field.partition(".")
         if given != kind:
             continue

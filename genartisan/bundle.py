@@ -116,13 +116,18 @@ class Bundle:
         """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
 
         FCN and the predictor run once a photo, and the pastiche network's weights may be optimised: they are float32.
+        So are, on a CPU, networks that do not mainly multiply matrices: depthwise convolutions crawl there in bf16.
         """
         head = self.style_head
+        clip, vgg = (
+            torch.float32 if device.type == "cpu" and not getattr(network, "multiplies", True) else dtype
+            for network in (self.clip, self.vgg)
+        )
         return Bundle(
             self.manifest,
-            cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, dtype)),
+            cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, clip)),
             self._placed("fcn", self.fcn, device, torch.float32),
-            self._placed("vgg", self.vgg, device, dtype).to(memory_format=torch.channels_last),
+            self._placed("vgg", self.vgg, device, vgg).to(memory_format=torch.channels_last),
             cast(StylePredictor, self._placed("predictor", self.predictor, device, torch.float32)),
             cast(
                 PasticheNet,

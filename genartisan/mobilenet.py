@@ -77,7 +77,7 @@ class MobileNetV2(nn.Module):
         Args:
             images: RGB in [0, 1], ``(N, 3, H, W)``.
         """
-        x = F.relu6(self.stem(images))  # (N, 32, H/2, W/2)
+        x = F.relu6(self.stem(images.to(self.stem.weight.dtype)))  # (N, 32, H/2, W/2)
         found = [x] if 0 in wanted else []
         for number, block in enumerate(self.blocks, start=1):
             if number > max(wanted):
@@ -117,6 +117,8 @@ class MobileNetFeatures(nn.Module):
     Args:
         taps: the blocks whose maps the content loss compares, in rising order.
     """
+
+    multiplies = False  # depthwise convolutions
 
     def __init__(self, *, taps: Sequence[int]) -> None:
         super().__init__()

@@ -129,8 +129,7 @@ class Run:
     @cached_property
     def draft(self) -> Tensor:
         """The picture before the first step, ``(1, 3, H, W)``; to be asked for before it."""
-        with torch.no_grad():
-            return drawn(self.painter, self.content, self.dtype)
+        return self._drawn(self.content)
 
     @cached_property
     def full(self) -> Scale:
@@ -143,11 +142,8 @@ class Run:
         if not self.coarse_steps:
             return self.full
         photo, regions = self._halved()
-        content, draft = self.seen(photo, regions).to(self.device), None
-        if self._pulled:
-            with torch.no_grad():
-                draft = drawn(self.painter, content, self.dtype)
-        return self._prepared(photo, regions, self.coarse_plan, content, draft)
+        content = self.seen(photo, regions).to(self.device)
+        return self._prepared(photo, regions, self.coarse_plan, content, self._drawn(content) if self._pulled else None)
 
     @property
     def _pulled(self) -> bool:
@@ -170,11 +166,10 @@ class Run:
         Raises:
             InputError: the optimisation diverged.
         """
-        with torch.no_grad():
-            if large is not None:
-                picture = self._rendered(large)
-            else:
-                picture = drawn(self.painter, self.content, self.dtype) if self.history else self.draft
+        if large is not None:
+            picture = self._rendered(large)
+        else:
+            picture = self._drawn(self.content) if self.history else self.draft
         if not bool(torch.isfinite(picture).all()):
             raise self.divergence()
         photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
@@ -313,9 +308,7 @@ class Run:
     def _planned_layers(self, names: Sequence[str]) -> Layers:
         """One layer for each text; from the draft on, for each text and strength that the photo has a region of."""
         texts = list(self.directions.rows_of)
-        if self.numbers is None:
-            return Layers.of(texts, [1.0] * len(texts))
-        if self.regions is None:
+        if self.numbers is None or self.regions is None:
             return Layers.of(texts, [1.0] * len(texts))
         strengths = [self.config.regions[name].strength for name in names]
         for label, pixels in enumerate(self.regions.pixels()):
@@ -360,6 +353,11 @@ class Run:
             if set(patches.warnings) <= set(self.plan.warnings):  # no size gives a crop of what the photo lacks
                 break
         return patches
+
+    @torch.no_grad()
+    def _drawn(self, content: Tensor) -> Tensor:
+        """The picture that the painter makes of its input now, ``(1, 3, H, W)``."""
+        return drawn(self.painter, content, self.dtype)
 
     def _rendered(self, large: Large) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""

@@ -22,13 +22,19 @@ SIDE = 256  # pixels: the square that the predictor looks at
 
 
 class SameConv2d(nn.Conv2d):
-    """A 3x3 convolution that pads as TensorFlow's "SAME": at an even side and stride 2, only right and below."""
+    """A convolution that pads as TensorFlow's "SAME": where the padding is odd, the odd pixel is right and below.
+
+    Args:
+        kernel: side of the filters, pixels, at least ``stride``.
+    """
+
+    def __init__(self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(before, after, kernel, stride, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride[0] == 1:
-            return super().forward(F.pad(x, (1, 1, 1, 1)))
-        height, width = x.shape[-2:]
-        return super().forward(F.pad(x, (width % 2, 1, height % 2, 1)))
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        totals = [(-(-side // stride) - 1) * stride + kernel - side for side in x.shape[:-3:-1]]  # of width, of height
+        return super().forward(F.pad(x, [part for total in totals for part in (total // 2, total - total // 2)]))
 
 
 class InvertedResidual(nn.Module):
@@ -124,7 +130,7 @@ class MobileNetFeatures(nn.Module):
         super().__init__()
         self.taps = tuple(taps)
         self.trunk = MobileNetV2(max(self.taps))
-        # A factor for each map, so that the content loss has VGG-19's magnitude.
+        # A factor for each map, so that all count alike in the content loss.
         self.register_buffer("scales", torch.ones(len(self.taps)))
 
     def forward(self, images: Tensor) -> list[Tensor]:

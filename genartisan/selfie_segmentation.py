@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genartisan.mobilenet import SameConv2d
 from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD, unstandardized
 
 Activation = Callable[[Tensor], Tensor]
@@ -69,18 +70,6 @@ class SelfieSegmentation(nn.Module):
         """``{"out": logits}`` at the size of ``images``, of the person's logits, ``(N, 1, 256, 256)``."""
         person = F.interpolate(person, images.shape[-2:], mode="bilinear", align_corners=False)  # (N, 1, h, w)
         return {"out": torch.cat((torch.zeros_like(person), person), dim=1)}
-
-
-class SameConv2d(nn.Conv2d):
-    """A convolution with TensorFlow's "SAME" padding for even sizes: at stride 2 it adds the odd pixel at the end."""
-
-    def __init__(self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(before, after, kernel, stride, groups=groups)
-        total = kernel - stride
-        self.border = (total // 2, total - total // 2) * 2  # left, right, top, bottom
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.pad(x, self.border))
 
 
 class SqueezeExcite(nn.Module):

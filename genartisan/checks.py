@@ -43,11 +43,19 @@ def check_mask_name(name: object) -> str:
     Raises:
         InputError: no mask can have that name.
     """
-    if not isinstance(name, str) or not REGION_NAME.fullmatch(name) or name == BACKGROUND:
+    region = region_by(name)
+    if region is None or region == BACKGROUND:
         raise InputError(
             f"mask.{shown(name)} is of no region; name a mask by up to 32 a-z, 0-9 and _. The rest is the background.",
             f"mask.{str(name)[:40]}",
         )
+    return region
+
+
+def region_by(name: object) -> str | None:
+    """The region of that name; a person is a portrait. None if no region can have it."""
+    if not isinstance(name, str) or not REGION_NAME.fullmatch(name):
+        return None
     return PORTRAIT if name == PERSON else name
 
 

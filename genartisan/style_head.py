@@ -20,7 +20,7 @@ class StyleHead(nn.Module):
 
     def __init__(self, *, dim: int, width: int = 256) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.width = dim, width
         self.layers = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, NUMBERS))
         self.register_buffer("mean", torch.zeros(NUMBERS))  # of what it was taught
         self.register_buffer("deviation", torch.ones(NUMBERS))

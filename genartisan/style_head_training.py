@@ -36,7 +36,7 @@ from genartisan.text import text_direction
 
 CHECKPOINT, RECIPE, CURVE = "style_head_checkpoint.pt", "training.json", "curve.json"
 BATCH, LANES = 4, 2  # pairs a step; how many of them side by side
-RATE, WIDTH = 1e-3, 256  # AdamW's highest; of the head's hidden layer
+RATE = 1e-3  # AdamW's highest
 PATCHES, PATCH = 4, 0.6  # of a picture; their side as a share of its side
 HELD_OUT = 8  # one photo and one sentence of so many are never learned from
 EXAMPLES = 8  # held-out pairs that are examined
@@ -142,7 +142,7 @@ def fresh_head(bundle: Bundle, of_crops: Tensor) -> StyleHead:
     Its deviation is that of the embedded bundle's head, which knows styles, if both have the same predictor; else the
     crops'.
     """
-    head = StyleHead(dim=bundle.clip.embedding_dim, width=WIDTH)
+    head = StyleHead(dim=bundle.clip.embedding_dim)
     deviation, mean = torch.std_mean(of_crops, dim=0)
     if bundle.manifest.networks["predictor"].sha256 == read_manifest(EMBEDDED).networks["predictor"].sha256:
         embedded = Bundle.load(EMBEDDED).style_head
@@ -273,7 +273,7 @@ def write(settings: Settings, head: StyleHead, curve: Curve) -> None:
             networks[role] = None, entry.model_dump(exclude={"file", "sha256"})
     texts = "made-up sentences" if settings.texts is None else settings.texts.name
     networks[STYLE_HEAD] = {name: tensor.half() for name, tensor in head.state_dict().items()}, {
-        "architecture": {"kind": STYLE_HEAD, "dim": head.dim, "width": WIDTH},
+        "architecture": {"kind": STYLE_HEAD, "dim": head.dim, "width": head.width},
         "source": f"genartisan train-start on {settings.photos.name} and {texts}, with the networks of manifest "
         f"{sha256(folder / MANIFEST)[:12]}",
         "licence": "as the photos and the networks that it learned from allow",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from genartisan.checks import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, shown
+from genartisan.checks import CLASSES, PORTRAIT, region_by, shown
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.images import Photo, PictureSource, read_photo, resized
@@ -27,17 +27,13 @@ def check_style_image_name(name: object) -> str:
     Raises:
         InputError: no region can have that name.
     """
-    if name in (ALL, BACKGROUND):
-        return str(name)
-    try:
-        if name != CLASSES:  # of masks only
-            return check_mask_name(name)
-    except InputError:
-        pass
-    raise InputError(
-        f"{FIELD}.{shown(name)} is of no region; name a style picture by up to 32 a-z, 0-9 and _, or {ALL}.",
-        f"{FIELD}.{str(name)[:40]}",
-    )
+    region = region_by(name)
+    if region is None or region == CLASSES:  # which is of masks only
+        raise InputError(
+            f"{FIELD}.{shown(name)} is of no region; name a style picture by up to 32 a-z, 0-9 and _, or {ALL}.",
+            f"{FIELD}.{str(name)[:40]}",
+        )
+    return region
 
 
 def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -13,7 +14,7 @@ from genartisan.engine import Run
 from genartisan.images import Photo, read_photo, resized
 from genartisan.patches import plan
 from genartisan.style_head import StyleHead
-from genartisan.text import blend, text_direction
+from genartisan.text import blend
 
 SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; one for all searches, so that a prompt has one answer
 SEARCH = StyleConfig(
@@ -32,17 +33,20 @@ def numbers_of_picture(bundle: Bundle, picture: Photo) -> Tensor:
 
 @torch.no_grad()
 def numbers_of_text(
-    bundle: Bundle, head: StyleHead, prompt: str, source_text: str, negative_prompt: str | None
+    head: StyleHead, direction_of: Callable[[str], Tensor], prompt: str, negative_prompt: str | None
 ) -> Tensor:
     """The style numbers that a prompt asks for, ``(100,)``.
 
     A blend's are the weighted mean of its texts'. Of what leads from the mean style to ``negative_prompt`` nothing is
     left in them.
+
+    Args:
+        direction_of: gives the direction of a text that is no blend, ``(D,)``.
     """
 
     def numbers(text: str) -> Tensor:
         parts = blend(text)
-        directions = torch.stack([text_direction(bundle.clip, part.text, source_text) for part in parts])  # (P, D)
+        directions = torch.stack([direction_of(part.text) for part in parts])  # (P, D)
         weights = directions.new_tensor([part.weight for part in parts])
         return cast(Tensor, weights @ head(directions))  # (100,)
 

@@ -339,12 +339,16 @@ class Stylizer:
             InputError: it is nothing.
         """
         texts = (prompt, config.source_text, config.negative_prompt)
-        direction = self._cached("direction", texts, known, lambda: text_direction(self.bundle.clip, *texts))
+        direction = self._text_direction(texts, known)
         if float(direction.norm()) == 0:
             _, source, negative = texts
             other = f"negative_prompt {shown(negative)}" if negative else f"source_text {shown(source)}"
             raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
         return direction
+
+    def _text_direction(self, texts: tuple[str, str, str | None], known: _Known) -> Tensor:
+        """The direction of a prompt, from a source text, without what leads to a negative prompt, ``(D,)``."""
+        return self._cached("direction", texts, known, lambda: text_direction(self.bundle.clip, *texts))
 
     def _numbers(self, prompt: str, config: StyleConfig, known: _Known, field: str) -> Tensor:
         """Style numbers, ``(100,)``: the style head's, or those that a search finds."""
@@ -354,7 +358,12 @@ class Stylizer:
 
         def make() -> Tensor:
             if head is not None:
-                return numbers_of_text(self.bundle, head, *texts)
+                return numbers_of_text(
+                    head,
+                    lambda text: self._text_direction((text, config.source_text, None), known),
+                    prompt,
+                    config.negative_prompt,
+                )
             logger.info("searching the style numbers of a prompt: %d steps", SEARCH.steps)
             return searched_numbers(self.bundle, direction, self.device, self.dtype)
 

@@ -215,15 +215,20 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     assert "lower patches" in hopeless["message"]
 
 
-def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_out_of_memory_above(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
+    """Lets steps run out of memory whose photo has a longer side."""
     stylised = Run._stylised
 
     def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > 170:
+        if max(run.photo.size) > side:
             raise MemoryError
         return stylised(run, scale)
 
     monkeypatch.setattr(Run, "_stylised", limited)
+
+
+def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_out_of_memory_above(monkeypatch, 170)
     banner = encode(tiny.picture(512, 56))  # at 128 pixels 14 high, at 160 pixels 18
     refused = json.loads(handler.handle(fields(banner, size=512), context(HTTP))[0])["error"]
     assert (refused["code"], refused["field"]) == ("too_large", "photo")
@@ -311,14 +316,7 @@ def test_an_explanation_knows_of_style_pictures(handler: Any, photo: bytes) -> N
 def test_out_of_memory_with_a_style_picture_names_a_size(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylised = Run._stylised
-
-    def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > 100:
-            raise MemoryError
-        return stylised(run, scale)
-
-    monkeypatch.setattr(Run, "_stylised", limited)
+    run_out_of_memory_above(monkeypatch, 100)
     data = {"photo": photo, "style_image": encode(tiny.picture()), "params": json.dumps({**TINY, "size": 200}).encode()}
     assert "would fit" in json.loads(handler.handle([data], context(HTTP))[0])["error"]["message"]
 

@@ -16,12 +16,13 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from genartisan.embedded import convert_selfie
 from genartisan.embedded.convert_magenta import PASTICHE_FILE, PREDICTOR_FILE, pastiche_weights, predictor_weights
@@ -38,7 +39,7 @@ SHA256 = {
 }
 WITNESS = "witness"  # folder in DIR with the CompactFcn that train_fcn trains
 TAPS = (6, 13)  # blocks at an eighth and a sixteenth of the size, as VGG's relu4_2 and relu5_2 are
-MAGNITUDE = 2.0  # deviation of the scaled maps: that of VGG-19's
+MAGNITUDE = 2.0  # deviation of the scaled maps
 PHOTOS = 64  # crops over which the maps' deviation is measured
 
 
@@ -72,23 +73,19 @@ def convert_predictor(folder: Path, seed: int) -> dict[str, Any]:
     """The style predictor."""
     network = StylePredictor()
     network.load_state_dict(predictor_weights(folder / PREDICTOR_FILE))
-    figures = {"parameters": sum(weight.numel() for weight in network.parameters())}
-    save_network(folder, "predictor", network, {"kind": "mobilenet_v2"}, figures, made_by(seed))
-    return figures
+    return saved(folder, "predictor", network, {"kind": "mobilenet_v2"}, seed)
 
 
 def convert_pastiche(folder: Path, seed: int) -> dict[str, Any]:
     """The pastiche network."""
     network = PasticheNet()
     network.load_state_dict(pastiche_weights(folder / PASTICHE_FILE))
-    figures = {"parameters": sum(weight.numel() for weight in network.parameters())}
-    save_network(folder, "pastiche", network, {"kind": "pastiche"}, figures, made_by(seed))
-    return figures
+    return saved(folder, "pastiche", network, {"kind": "pastiche"}, seed)
 
 
 @torch.no_grad()
 def convert_vgg(folder: Path, seed: int) -> dict[str, Any]:
-    """The maps of the predictor's trunk, scaled to the magnitude of VGG-19's over photos."""
+    """The maps of the predictor's trunk, scaled to the same deviation over photos."""
     predictor = trained_network(folder, "predictor", torch.device("cpu"))
     assert isinstance(predictor, StylePredictor)
     network = MobileNetFeatures(taps=TAPS)
@@ -100,17 +97,27 @@ def convert_vgg(folder: Path, seed: int) -> dict[str, Any]:
     maps = [network.trunk.maps(batch, TAPS) for batch in batches]
     deviations = [torch.cat(each).std() for each in zip(*maps, strict=True)]
     network.scales.copy_(MAGNITUDE / torch.stack(deviations))  # type: ignore[operator]
-    figures = {
-        "parameters": sum(weight.numel() for weight in network.parameters()),
-        **{f"deviation_of_block_{tap}": round(float(value), 4) for tap, value in zip(TAPS, deviations, strict=True)},
-    }
-    save_network(folder, "vgg", network, {"kind": "mobilenet_v2", "taps": list(TAPS)}, figures, made_by(seed))
-    return figures
+    figures = {f"deviation_of_block_{tap}": round(float(each), 4) for tap, each in zip(TAPS, deviations, strict=True)}
+    return saved(folder, "vgg", network, {"kind": "mobilenet_v2", "taps": list(TAPS)}, seed, figures)
 
 
 def convert_fcn(folder: Path, seed: int) -> dict[str, Any]:
     """MediaPipe's segmentation, with the trained CompactFcn as its witness."""
     return convert_selfie.build_fcn(folder, folder / convert_selfie.FILE, folder / WITNESS)
+
+
+def saved(
+    folder: Path,
+    role: str,
+    network: nn.Module,
+    architecture: dict[str, Any],
+    seed: int,
+    measured: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Writes a converted network; returns its figures, how many parameters it has and what else was measured."""
+    figures = {"parameters": sum(weight.numel() for weight in network.parameters()), **(measured or {})}
+    save_network(folder, role, network, architecture, figures, made_by(seed))
+    return figures
 
 
 CONVERTERS: dict[str, Callable[[Path, int], dict[str, Any]]] = {

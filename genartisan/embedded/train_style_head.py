@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from genartisan.compact_clip import CompactClip
+from genartisan.config import StyleConfig
 from genartisan.embedded.brushes import Array
 from genartisan.embedded.captions import Wish, random_wish
 from genartisan.embedded.colours import recolour
@@ -29,6 +30,7 @@ from genartisan.embedded.photos import content, load_photos
 from genartisan.embedded.space import COLOURS, TECHNIQUES, Look
 from genartisan.embedded.styles import draw
 from genartisan.embedded.training import command, fit, made_by, save_checkpoint, save_network, trained_network
+from genartisan.evaluate import PHOTOS
 from genartisan.mobilenet import NUMBERS, SIDE, StylePredictor
 from genartisan.pastiche import PasticheNet
 from genartisan.preservation import edge_share
@@ -38,12 +40,9 @@ from genartisan.text import text_direction
 DRAWINGS, TINTED = 24, 2  # of a technique; of it in each colour
 STEPS, BATCH, RATE = 3000, 64, 2e-3
 SENTENCES = 6000  # that are learned from; as many as a tenth of them are never seen
-WIDTH = 256
 REACHES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # of the way from a photo's numbers to a technique's: the first that will do
 EDGES = 0.4  # edge share that will do, the median over `LOOKED_AT` photos
 LOOKED_AT, LOOK = 12, 320  # photos, and their side in pixels
-UNSEEN = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "china.jpg", "flower.jpg")  # evaluated on these
-SOURCE = "a Photo"
 
 
 def train(
@@ -68,7 +67,7 @@ def train(
     numbers = torch.stack([wished_numbers(of_looks, wish) for wish in wishes])  # (M, 100)
     held_out = SENTENCES // 10
     torch.manual_seed(seed)
-    head = StyleHead(dim=clip.embedding_dim, width=WIDTH)
+    head = StyleHead(dim=clip.embedding_dim)
     deviation, mean = torch.std_mean(torch.stack(list(of_looks.values())), dim=0)
     head.load_state_dict({"mean": mean, "deviation": deviation}, strict=False)
 
@@ -86,7 +85,7 @@ def train(
         "drawings": DRAWINGS * len(TECHNIQUES),
         "reaches": {name: reach for name, reach in reaches.items() if reach < 1},
     }
-    architecture = {"kind": "style_head", "dim": clip.embedding_dim, "width": WIDTH}
+    architecture = {"kind": "style_head", "dim": head.dim, "width": head.width}
     save_network(out_dir, "style_head", head, architecture, figures, made)
     return figures
 
@@ -94,7 +93,7 @@ def train(
 @torch.no_grad()
 def direction_of(clip: CompactClip, wish: Wish) -> Tensor:
     """The text direction of a sentence, as a run takes it, ``(D,)``."""
-    return text_direction(clip, wish.text, SOURCE)
+    return text_direction(clip, wish.text, StyleConfig().source_text)
 
 
 def wished_numbers(of_looks: dict[Look, Tensor], wish: Wish) -> Tensor:
@@ -107,7 +106,8 @@ def wished_numbers(of_looks: dict[Look, Tensor], wish: Wish) -> Tensor:
 def reaches_of(pastiche: PasticheNet, photo: Tensor, plain: dict[str, Tensor], seed: int) -> dict[str, float]:
     """How far from a photo's numbers to each technique's a picture may go and still show the photo's edges."""
     rng = np.random.default_rng([seed, len(TECHNIQUES)])
-    photos = {name: picture for name, picture in load_photos().items() if name not in UNSEEN}
+    judged = {Path(file).name for files in PHOTOS.values() for file in files}
+    photos = {name: picture for name, picture in load_photos().items() if name not in judged}
     crops = np.stack([content(photos, rng, LOOK, share_drawn=0.3) for _ in range(LOOKED_AT)])
     pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()  # (P, 3, S, S)
     everywhere = torch.ones(LOOK, LOOK, dtype=torch.bool)

@@ -92,7 +92,7 @@ def stylize(options: argparse.Namespace) -> None:
             raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
     stylizer = load_stylizer(options)
     if not options.quiet:  # a search of style numbers takes a minute with full-size networks
-        logging.getLogger("genartisan.stylizer").setLevel(logging.INFO)
+        logging.getLogger("genartisan.looks").setLevel(logging.INFO)
     steps = stylizer.steps(
         options.photo,
         options.text,

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
-from genartisan.checks import CLASSES, check_prompt, check_seed, shown
+from genartisan.checks import CLASSES, check_prompt, check_seed
 from genartisan.config import StyleConfig
 from genartisan.device import PRECISIONS, find_device, find_precision
 from genartisan.engine import Run
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
 from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.looks import LookReader
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
 from genartisan.region_choice import (
@@ -37,7 +34,6 @@ from genartisan.region_choice import (
 from genartisan.regions import NAMES, RegionMap, from_classes, segment
 from genartisan.render import Large
 from genartisan.saved_style import SavedStyle, StyleFolder, find
-from genartisan.scales import Eyes
 from genartisan.style_images import (
     ALL,
     StyleImageSource,
@@ -46,11 +42,9 @@ from genartisan.style_images import (
     style_image_field,
     with_their_regions,
 )
-from genartisan.style_numbers import SEARCH, numbers_of_picture, numbers_of_text, searched_numbers
+from genartisan.style_numbers import numbers_of_picture
 from genartisan.stylization import Begun, Result, Stylization, timed
-from genartisan.text import blend, text_direction
-
-logger = logging.getLogger(__name__)
+from genartisan.text import blend
 
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions and style numbers, 1 to 11 kB each, that are cached
 
@@ -173,12 +167,11 @@ class Stylizer:
                     found = self._found(original, planes, config.regions.names)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                known = _Known()
-                looks = self._looks(main, config, small, saved, pictures, regions, known)
+                reader = self._reader(config, config.start == "draft" or saved is not None)
+                looks = reader.of_regions(main, small, saved, pictures, regions)
                 prompt_look = looks.pop(ALL)
             with timed(seconds, "plan"):
                 patches = plan(config, small.size, regions, seed)
-            draws = config.start == "draft" or saved is not None
             run = Run(
                 bundle=self.bundle,
                 photo=small,
@@ -190,9 +183,9 @@ class Stylizer:
                 seed=seed,
                 device=self.device,
                 dtype=self.dtype,
-                numbers=prompt_look.numbers if draws else None,
+                numbers=prompt_look.numbers,
                 own_numbers={name: look.numbers for name, look in looks.items() if look.numbers is not None},
-                photo_numbers=numbers_of_picture(self.bundle, small) if draws else None,
+                photo_numbers=numbers_of_picture(self.bundle, small) if reader.draws else None,
                 every_layer=every_layer,
                 graphs=self.graphs,
                 began=began,
@@ -222,7 +215,7 @@ class Stylizer:
                 photo = resized(original, config.long_side)
                 return Large(photo, None if found is None else found.resized(photo.size))
 
-            return Begun(run, known.all, large)
+            return Begun(run, reader.all_cached, large)
 
         return Stylization(begin, facts, seconds)
 
@@ -238,9 +231,7 @@ class Stylizer:
         picture = None if style_image is None else read_style_image(style_image, ALL)
         text = check_prompt(prompt) if prompt is not None or picture is None else None
         check_texts(text, config)
-        numbers = self._look(text, picture, None, config, "prompt", True, _Known()).numbers
-        assert numbers is not None
-        return numbers
+        return self._reader(config, True).numbers(text, picture, "prompt")
 
     def regions(self, photo: Photo, mask: MaskSource = None, names: Sequence[str] = NAMES) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from masks, and from FCN where a region has none.
@@ -258,137 +249,11 @@ class Stylizer:
             found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
         return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
 
-    def _looks(
-        self,
-        main: str | None,
-        config: StyleConfig,
-        photo: Photo,
-        saved: SavedStyle | None,
-        pictures: Mapping[str, Photo],
-        regions: RegionMap | None,
-        known: _Known,
-    ) -> dict[str, _Look]:
-        """What is wanted of every region that has a style of its own, by name, and under `ALL` of the others."""
-        draws = config.start == "draft" or saved is not None
-        looks = dict[str, _Look]()
-        if saved is None:
-            looks[ALL] = self._look(main, pictures.get(ALL), photo, config, "prompt", draws, known)
-        else:
-            direction = torch.zeros(self.bundle.clip.embedding_dim, device=self.device)  # with no step, nothing asks
-            if config.steps > 0:
-                if main is None and ALL not in pictures:
-                    raise InputError(
-                        f"style {config.style} has no sentence to optimise for; give a prompt, or take preset draft.",
-                        "style",
-                    )
-                direction = self._look(main, pictures.get(ALL), photo, config, "prompt", False, known).direction
-            looks[ALL] = _Look(direction, saved.numbers.to(self.device))
-        sizes = {} if regions is None else dict(zip(regions.names, regions.pixels(), strict=True))
-        for name in config.regions.names:
-            text, picture = config.regions[name].prompt, pictures.get(name)
-            if (text or picture is not None) and sizes.get(name):
-                looks[name] = self._look(text, picture, photo, config, f"regions.{name}.prompt", draws, known)
-        return looks
-
-    def _look(
-        self,
-        text: str | None,
-        picture: Photo | None,
-        photo: Photo | None,
-        config: StyleConfig,
-        field: str,
-        draws: bool,
-        known: _Known,
-    ) -> _Look:
-        """The direction and, where the run ``draws`` from the draft on, the style numbers of what is given.
-
-        Args:
-            photo: from which the picture's direction leads away; None: no direction is asked for.
-        """
-        share = 0.0 if picture is None else 1.0 if text is None else config.style_image_share
-        directions, numbers = list[Tensor](), list[Tensor]()
-        if text is not None:
-            directions.append((1 - share) * self._direction(text, config, known, field))
-            if draws:
-                numbers.append((1 - share) * self._numbers(text, config, known, field))
-        if picture is not None:
-            if photo is not None:
-                directions.append(share * self._picture_direction(picture, photo))
-            if draws:
-                numbers.append(share * numbers_of_picture(self.bundle, picture))
-        direction = F.normalize(sum(directions[1:], directions[0]), dim=0) if directions else torch.zeros(0)
-        return _Look(direction, sum(numbers[1:], numbers[0]) if draws else None)
-
-    @torch.no_grad()
-    def _picture_direction(self, picture: Photo, photo: Photo) -> Tensor:
-        """Where the picture lies from the photo in CLIP's space, ``(D,)``, of length 1; zero if they are the same."""
-        eyes = Eyes(self.bundle, self.dtype)
-        both = torch.cat([eyes.whole(each.pixels[None].to(self.device)) for each in (picture, photo)])
-        there, here = F.normalize(eyes.embed(both), dim=-1)
-        return F.normalize(there - here, dim=0)
+    def _reader(self, config: StyleConfig, draws: bool) -> LookReader:
+        """What reads the looks of one request."""
+        return LookReader(self.bundle, self.device, self.dtype, self._texts, config, draws)
 
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
         """What CLIP cannot read of texts by their fields, each part of a blend for itself."""
         parts = [(field, part.text) for field, text in texts.items() if text for part in blend(text)]
         return [f"{field}: {remark}" for field, text in parts for remark in self.bundle.clip.remarks(text)]
-
-    def _direction(self, prompt: str, config: StyleConfig, known: _Known, field: str) -> Tensor:
-        """ΔT, ``(D,)``.
-
-        Raises:
-            InputError: it is nothing.
-        """
-        texts = (prompt, config.source_text, config.negative_prompt)
-        direction = self._text_direction(texts, known)
-        if float(direction.norm()) == 0:
-            _, source, negative = texts
-            other = f"negative_prompt {shown(negative)}" if negative else f"source_text {shown(source)}"
-            raise InputError(f"{field} {shown(prompt)} means the same as {other}; describe a style.", field)
-        return direction
-
-    def _text_direction(self, texts: tuple[str, str, str | None], known: _Known) -> Tensor:
-        """The direction of a prompt, from a source text, without what leads to a negative prompt, ``(D,)``."""
-        return self._cached("direction", texts, known, lambda: text_direction(self.bundle.clip, *texts))
-
-    def _numbers(self, prompt: str, config: StyleConfig, known: _Known, field: str) -> Tensor:
-        """Style numbers, ``(100,)``: the style head's, or those that a search finds."""
-        texts = (prompt, config.source_text, config.negative_prompt)
-        direction = self._direction(prompt, config, known, field)
-        head = self.bundle.style_head
-
-        def make() -> Tensor:
-            if head is not None:
-                return numbers_of_text(
-                    head,
-                    lambda text: self._text_direction((text, config.source_text, None), known),
-                    prompt,
-                    config.negative_prompt,
-                )
-            logger.info("searching the style numbers of a prompt: %d steps", SEARCH.steps)
-            return searched_numbers(self.bundle, direction, self.device, self.dtype)
-
-        return self._cached("numbers", texts, known, make)
-
-    def _cached(self, kind: str, texts: tuple[str | None, ...], known: _Known, make: Callable[[], Tensor]) -> Tensor:
-        key = json.dumps((kind, *texts))
-        value = self._texts.get(key)
-        if value is None:
-            known.all = False
-            value = make()
-            self._texts.put(key, value, value.nbytes + len(key))
-        return value
-
-
-@dataclass(frozen=True)
-class _Look:
-    """A text direction, ``(D,)``, and the style numbers, ``(100,)``, of a run from the draft on."""
-
-    direction: Tensor
-    numbers: Tensor | None
-
-
-@dataclass
-class _Known:
-    """Whether all that was asked of texts was known already."""
-
-    all: bool = True

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genartisan import style_numbers, stylizer
+from genartisan import looks, style_numbers
 from genartisan.bundle import STYLE_HEAD, Bundle, read_manifest, write_bundle
 from genartisan.config import PORTRAIT_STRENGTH, StyleConfig, preset
 from genartisan.engine import Run
@@ -302,7 +302,7 @@ def test_without_a_head_the_numbers_are_searched_and_are_the_same_whatever_photo
         searches.append(searched(*arguments))
         return searches[-1]
 
-    monkeypatch.setattr(stylizer, "searched_numbers", counted)
+    monkeypatch.setattr(looks, "searched_numbers", counted)
     found = []
     for seeds in ((1, 2), (2, 1)):
         own = Stylizer(headless, "cpu", "fp32")

@@ -15,7 +15,7 @@ import tiny
 import torch
 from PIL import Image
 
-from genartisan import style_head_training, stylizer
+from genartisan import looks, style_head_training
 from genartisan.bundle import STYLE_HEAD, Bundle, write_bundle
 from genartisan.cli import main
 from genartisan.config import preset
@@ -81,7 +81,7 @@ def test_a_bundle_without_a_head_gets_one_and_searches_no_more(
     entry = bundle.manifest.networks["style_head"]
     assert entry.figures["curve"] == curve
     assert "texts.txt" in entry.source
-    monkeypatch.setattr(stylizer, "searched_numbers", lambda *_: pytest.fail("it searched"))
+    monkeypatch.setattr(looks, "searched_numbers", lambda *_: pytest.fail("it searched"))
     picture = Stylizer(bundle, "cpu")(tiny.picture(), "fire", config=preset("draft", {"size": 64})).image
     assert picture.size == (64, 48)
 

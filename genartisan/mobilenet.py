@@ -33,8 +33,16 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         (kernel, _), (stride, _) = self.kernel_size, self.stride
-        totals = [(-(-side // stride) - 1) * stride + kernel - side for side in x.shape[:-3:-1]]  # of width, of height
-        return super().forward(F.pad(x, [part for total in totals for part in (total // 2, total - total // 2)]))
+        width, height = ((-(-side // stride) - 1) * stride + kernel - side for side in x.shape[:-3:-1])  # of padding
+        if width % 2 or height % 2:
+            x = F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+            width = height = 0
+        return F.conv2d(x, self.weight, self.bias, stride, (height // 2, width // 2), groups=self.groups)
+
+
+def _relu6(x: Tensor) -> Tensor:
+    """ReLU6 of a convolution's output, in its place: for a gradient, one of the two would be kept in vain."""
+    return F.relu6(x, inplace=True)
 
 
 class InvertedResidual(nn.Module):
@@ -49,8 +57,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and before == after
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if isinstance(self.expand, nn.Identity) else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if isinstance(self.expand, nn.Identity) else _relu6(self.expand(x))
+        y = self.project(_relu6(self.depthwise(y)))
         return cast(Tensor, x + y if self.shortcut else y)
 
 
@@ -83,7 +91,7 @@ class MobileNetV2(nn.Module):
         Args:
             images: RGB in [0, 1], ``(N, 3, H, W)``.
         """
-        x = F.relu6(self.stem(images.to(self.stem.weight.dtype)))  # (N, 32, H/2, W/2)
+        x = _relu6(self.stem(images.to(self.stem.weight.dtype)))  # (N, 32, H/2, W/2)
         found = [x] if 0 in wanted else []
         for number, block in enumerate(self.blocks, start=1):
             if number > max(wanted):
@@ -96,7 +104,7 @@ class MobileNetV2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """The last map, ``(N, C, H/32, W/32)``, of RGB in [0, 1], ``(N, 3, H, W)``."""
         x = self.maps(images, [len(self.blocks)])[0]
-        return x if isinstance(self.last, nn.Identity) else F.relu6(self.last(x))
+        return x if isinstance(self.last, nn.Identity) else _relu6(self.last(x))
 
 
 class StylePredictor(nn.Module):

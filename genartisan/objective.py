@@ -111,23 +111,21 @@ class Objective:
         return losses
 
     def _parts(self, layers: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
-        """Losses ``(7,)`` that add up to those of a step: one, or several where there are many views for a CPU."""
-        batch = scale.patches.at(step)
+        """Losses ``(7,)`` that add up to those of a step: one; or on a CPU several, of which each needs less memory."""
+        batch, on_cpu = scale.patches.at(step), self.device.type == "cpu"
         count = len(batch.weights)
-        groups = batch.split(VIEWS_AT_ONCE if self.device.type == "cpu" else count)
-        for group in groups[:-1]:
-            yield self._weighted(
-                self._of_clip(self._seen_by_clip(self._views(layers, scale, group)), scale, group, count)
-            )
-        views = self._views(layers, scale, groups[-1], with_whole=True)  # (n + G, 3, S, S)
-        of_clip = self._of_clip(self._seen_by_clip(views), scale, groups[-1], count)
-        if len(groups) > 1:
-            yield self._weighted(of_clip)
-            of_clip = {}
+        groups = batch.split(VIEWS_AT_ONCE if on_cpu else count)
+        terms = dict[str, Tensor]()
+        for group in groups:
+            views = self._views(layers, scale, group, with_whole=group is groups[-1])  # (n, 3, S, S), or (n + G, …)
+            terms = self._of_clip(self._seen_by_clip(views), scale, group, count)
+            if on_cpu:
+                yield self._weighted(terms)
+                terms = {}
         picture = composed(layers, scale.content)  # (1, 3, H, W)
         with record_function("vgg"):
             features = self.eyes.features(picture)
-        yield self._weighted({**of_clip, **self._of_pixels(picture, features, scale)})
+        yield self._weighted({**terms, **self._of_pixels(picture, features, scale)})
 
     def _seen_by_clip(self, views: Tensor) -> Tensor:
         """Embeddings ``(N, D)``."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
+from torch.utils.checkpoint import checkpoint
 
 from genartisan.pastiche import PasticheNet
 from genartisan.stylenet import StyleNet
@@ -101,7 +102,12 @@ class PastichePainter(nn.Module):
         """The whole photo as each layer shows it, ``(L, 3, H, W)``."""
         photo = content[:, :3]
         numbers = torch.lerp(self.photo_numbers, self.numbers[self.texts], self.strengths)  # (L, 100)
-        drawn: Tensor = self.net(photo.contiguous(memory_format=torch.channels_last), numbers)
+        photo_last = photo.contiguous(memory_format=torch.channels_last)
+        if photo.device.type == "cpu" and torch.is_grad_enabled():
+            # Each layer is drawn again for its gradient: for a third more work, the memory of one suffices.
+            drawn = torch.cat([checkpoint(self.net, photo_last, row[None], use_reentrant=False) for row in numbers])
+        else:
+            drawn = self.net(photo_last, numbers)
         if not self.fades:
             return drawn
         return torch.lerp(photo.to(drawn.dtype), drawn, (self.strengths / FADE).clamp(max=1)[..., None, None])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import record_function
 
@@ -153,14 +154,11 @@ class Objective:
         """
         if len(layers) == 1:
             return warp(layers, patches.boxes, patches.homographies, side)
-        layer_of = self.layers_of[patches.regions]  # (N,)
-        places = [torch.nonzero(layer_of == number)[:, 0] for number in range(len(layers))]
-        cut = [
-            warp(layers[[number]], patches.boxes[place], patches.homographies[place], side)
-            for number, place in enumerate(places)
-            if len(place)
-        ]
-        return torch.cat(cut)[torch.cat(places).argsort()]
+        apart = F.pad(layers, (0, 0, 0, 1))  # a black row below, which rounding may touch instead of the next layer
+        tall = apart.transpose(0, 1).flatten(1, 2)[None]  # (1, 3, L * (H + 1), W)
+        down = apart.shape[-2] * self.layers_of[patches.regions]  # (N,), pixels
+        boxes = patches.boxes + torch.stack((torch.zeros_like(down), down), dim=-1)  # (N, 2)
+        return warp(tall, boxes, patches.homographies, side)
 
     def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
         """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.regions import BACKGROUND, NAMES, RegionMap
+from genartisan.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
 
 PATCH = np.dtype([
     ("x", np.int32),  # left edge, pixels
@@ -124,9 +124,9 @@ class Crops(NamedTuple):
 def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Crops:
     """Region, weight and threshold of a crop at each position (eq 15, 16, 18).
 
-    A crop belongs to the region, other than the background, that has most of what decides; to the background if none
-    has any of it, or, under the rule ``coverage``, if the background has more. Under that rule weight and threshold
-    are the means of the regions', by what each has of the crop.
+    Under the rule ``any`` a crop is portrait if any pixel of what decides is (eq 18); else it belongs to the region,
+    other than the background, that has most of it, and to the background if none has any. Under the rule ``coverage``
+    it belongs to whichever region has most, and weight and threshold are the means of the regions', by what each has.
     """
     soft = config.decision_rule == "coverage"
     covers = regions.cover() if soft and regions.covers is not None else None
@@ -140,7 +140,8 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
             continue
         plane = labels == label if covers is None else covers[label].numpy()
         share = decided(plane, side, config)  # (rows, columns)
-        region, most = np.where(share > most, label, region), np.maximum(share, most)
+        rank = 2.0 * (share > 0) if label == PORTRAIT and not soft else share
+        region, most = np.where(rank > most, label, region), np.maximum(rank, most)
         left = left - share
         weight, threshold = weight + share * controls[label].weight, threshold + share * controls[label].threshold
     if soft:

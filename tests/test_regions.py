@@ -22,8 +22,8 @@ from genartisan.errors import InputError, TooLargeError
 from genartisan.flags import masks_of
 from genartisan.images import read_classes, read_mask, read_photo, resized
 from genartisan.losses import directional_distances
-from genartisan.patches import limits_of, plan
-from genartisan.regions import RegionMap, from_classes, from_mask, segment
+from genartisan.patches import controls_of_crops, limits_of, plan
+from genartisan.regions import PORTRAIT, RegionMap, from_classes, from_mask, segment
 from genartisan.request import read_body, read_form
 from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
@@ -170,6 +170,21 @@ def test_each_of_three_regions_keeps_its_share_weight_and_threshold() -> None:
     assert set(sky["weight"]) == {np.float32(0.6)}
     assert set(sky["threshold"]) == {np.float32(0.9)}
     assert (sky["x"] + 16 > 40).all()
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("any", PORTRAIT), ("coverage", 2)])
+def test_one_portrait_pixel_makes_a_patch_portrait_whatever_else_it_has_more_of(rule: str, expected: int) -> None:
+    person = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    person[HEIGHT // 2, WIDTH // 2] = True
+    regions = from_mask(torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)).under(
+        {"sky": torch.ones(HEIGHT, WIDTH, dtype=torch.bool)}
+    )
+    regions = regions.under({"portrait": person})
+    config = StyleConfig(decision=0.5, decision_rule=rule).updated({"regions": {"sky": {}}})
+    crops = controls_of_crops(regions, 16, config).regions.reshape(HEIGHT - 15, WIDTH - 15)
+    assert crops[HEIGHT // 2 - 8, WIDTH // 2 - 8] == expected
+    assert crops[0, 0] == 2
+    assert (crops == PORTRAIT).sum() == (64 if rule == "any" else 0)  # a window of 8 pixels
 
 
 def test_a_share_that_cannot_be_kept_is_said() -> None:

@@ -41,9 +41,8 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.demo import PHOTO
-from genartisan.device import PRECISIONS
+from genartisan.device import PRECISIONS, hardware
 from genartisan.engine import PHASES
-from genartisan.evaluation_measures import hardware
 from genartisan.graphs import WORTH
 from genartisan.patches import plan
 from genartisan.stylizer import Stylizer

@@ -31,7 +31,7 @@ from PIL import Image
 
 from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
 from genartisan.config import StyleConfig
-from genartisan.evaluation_measures import hardware
+from genartisan.device import hardware
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent

@@ -29,7 +29,7 @@ from genartisan.bundle import Bundle
 from genartisan.client import Client
 from genartisan.config import from_params
 from genartisan.demo import PHOTO
-from genartisan.evaluation_measures import hardware
+from genartisan.device import hardware
 from genartisan.images import encode, read_photo, resized, to_image
 from genartisan.replies import Reply
 from genartisan.stylizer import Stylizer

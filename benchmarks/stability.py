@@ -26,8 +26,7 @@ from tqdm import tqdm
 
 from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, assignments, preset
-from genartisan.device import PRECISIONS
-from genartisan.evaluation_measures import hardware
+from genartisan.device import PRECISIONS, hardware
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent

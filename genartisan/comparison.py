@@ -27,11 +27,11 @@ from genartisan.comparison_measures import Measures, columns
 from genartisan.comparison_report import blocks_of
 from genartisan.comparison_subjects import Subject, drawn, found_in
 from genartisan.config import StyleConfig, from_params, preset_name
+from genartisan.device import hardware
 from genartisan.documents import as_html, as_markdown
 from genartisan.errors import InputError
 from genartisan.evaluate import EXTRAS, check_extras, default_photos, prompt_of
 from genartisan.evaluation_jobs import Machine, make_all
-from genartisan.evaluation_measures import hardware
 from genartisan.judge import Judge
 from genartisan.networks import VOC_CLASSES
 from genartisan.six_losses import measuring

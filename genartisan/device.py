@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,3 +75,27 @@ def bf16_gain() -> float:
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
     logger.info("products of matrices in bf16 are %.2f times as fast as in fp32", gain)
     return gain
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The processor, the threads PyTorch uses, the GPU if one is used, and the versions."""
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+@cache
+def processor() -> str:
+    """The CPU's name and the instruction set that PyTorch's kernels use of it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"

@@ -22,6 +22,7 @@ from genartisan.finish import finished
 from genartisan.graphs import WORTH, Graphs, Outputs, Take
 from genartisan.images import Photo
 from genartisan.objective import LOSSES, Objective
+from genartisan.pace import Pace
 from genartisan.painters import Layers, Painter, PastichePainter, StyleNets, adam, composed, drawn, layers_of
 from genartisan.patches import PatchPlan, Records, plan
 from genartisan.regions import BACKGROUND, NAMES, RegionMap
@@ -82,6 +83,12 @@ class Run:
         every_layer: draw layers for regions, too, that this photo has not: other photos will be drawn.
         graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
+
+    Attributes:
+        history: the losses of each step so far, ``(7,)``.
+        warnings: what could not be done as asked, in sentences.
+        failed: whether an error has ended the steps.
+        pace: keeps the host from running ahead of the device.
     """
 
     bundle: Bundle
@@ -102,6 +109,7 @@ class Run:
     began: float = field(default_factory=time.perf_counter)
     history: list[Tensor] = field(default_factory=list, init=False)
     warnings: list[str] = field(default_factory=list, init=False)
+    failed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.direction = self.direction.to(self.device)
@@ -119,6 +127,7 @@ class Run:
         if self.config.steps:
             self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse_plan.warnings))
         self._first, self._out_of_time = time.perf_counter(), False
+        self.pace = Pace.of(self.device)
         self._steps = self._optimise()
 
     @cached_property
@@ -154,7 +163,11 @@ class Run:
         return self
 
     def __next__(self) -> Step:
-        return next(self._steps)
+        try:
+            return next(self._steps)
+        except Exception as error:
+            self.failed = not isinstance(error, StopIteration)
+            raise
 
     def close(self) -> None:
         """Ends the run here; the picture so far stays."""
@@ -244,6 +257,7 @@ class Run:
     def done(self, picture: Tensor, losses: Tensor) -> Step:
         """Notes the losses of a step, which saw ``picture``."""
         self.history.append(losses)
+        self.pace.launched()
         index, now = len(self.history), time.perf_counter()
         eta = (now - self._first) * (self._work(self.config.steps) / self._work(index) - 1)
         finish = partial(self.finish, photo=self.photo, regions=self.regions)

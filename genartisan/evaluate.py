@@ -19,9 +19,10 @@ from tqdm import tqdm
 from genartisan.bundle import sha256
 from genartisan.checks import check_seed, shown
 from genartisan.config import StyleConfig, preset
+from genartisan.device import hardware
 from genartisan.errors import InputError
 from genartisan.evaluation_jobs import Job, Machine, make_all
-from genartisan.evaluation_measures import Reference, bundle_facts, hardware, measure, summary
+from genartisan.evaluation_measures import Reference, bundle_facts, measure, summary
 from genartisan.evaluation_measures import verdict as verdict  # for benchmarks
 from genartisan.evaluation_report import as_json, contact_sheet_of, markdown, targets
 from genartisan.images import read_photo

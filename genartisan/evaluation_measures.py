@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import statistics
 import sys
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from genartisan.bundle import MANIFEST, read_manifest, resolve
 from genartisan.config import StyleConfig
+from genartisan.device import hardware
 from genartisan.evaluation_jobs import Job, Machine
 from genartisan.images import Photo, fitted, read_photo
 from genartisan.judge import Judge
@@ -150,24 +149,3 @@ def provenance(script: str, stylizer: Stylizer, seed: int) -> dict[str, Any]:
         "bundle": stylizer.bundle.name,
         "seed": seed,
     }
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor, the threads PyTorch uses, the GPU if one is used, and the versions."""
-    return {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

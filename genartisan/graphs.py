@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genartisan.memory import out_of_memory
 from genartisan.objective import Objective
 from genartisan.painters import adam, drawn
 from genartisan.scales import Scale
@@ -132,15 +134,16 @@ class Graphs:
         self._in_use = threading.Lock()
 
     def clear(self) -> bool:
-        """Gives back all graphs and their memory; False, and nothing of it, while a run goes on in them."""
+        """Gives back all graphs and their memory; says whether there were any. None is, while a run goes on in them."""
         if not self._in_use.acquire(blocking=False):
             return False
         try:
+            some = bool(self._homes)
             self._forget()
             self._homes.clear()
         finally:
             self._in_use.release()
-        return True
+        return some
 
     def _forget(self) -> None:
         for home in self._homes.values():
@@ -166,14 +169,14 @@ class Graphs:
 
     def steps_in(self, home: Home, objective: Objective) -> Take:
         """What takes the steps of a run that has this home, one after another; it captures what is not captured yet."""
-        loaded: StepGraph | None = None
+        loaded: weakref.ref[StepGraph] | None = None  # weak, or its memory would be kept where graphs are given back
 
         def take(scale: Scale, index: int) -> Outputs:
             nonlocal loaded
             graph = self._graph(home, objective, scale)
-            if graph is not loaded:
+            if loaded is None or graph is not loaded():
                 graph.load(objective, scale)
-                loaded = graph
+                loaded = weakref.ref(graph)
             return graph.step(objective, scale, index)
 
         return take
@@ -183,13 +186,23 @@ class Graphs:
         if key not in self._graphs:
             while len(self._graphs) >= MOST:
                 self._graphs.popitem(last=False)
+            others = len(self._graphs)
             try:
-                self._graphs[key] = StepGraph(home, objective, scale, self._dtype, self._capture)
-            except Exception:
-                self._forget()
-                raise
+                self._graphs[key] = self._captured(home, objective, scale)
+            except Exception as error:
+                if not others or not out_of_memory(error):
+                    raise
+        if key not in self._graphs:  # without the others, which are forgotten now, memory may suffice
+            self._graphs[key] = self._captured(home, objective, scale)
         self._graphs.move_to_end(key)
         return self._graphs[key]
+
+    def _captured(self, home: Home, objective: Objective, scale: Scale) -> StepGraph:
+        try:
+            return StepGraph(home, objective, scale, self._dtype, self._capture)
+        except Exception:
+            self._forget()
+            raise
 
 
 def shape_of(stylenet: StyleNet) -> tuple[torch.Size, ...]:

@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
 from genartisan.config import preset_name
+from genartisan.device import hardware
 from genartisan.engine import Run, Step
 from genartisan.images import fitted, to_image
+from genartisan.memory import out_of_memory
 from genartisan.region_report import Explanation, region_plan, region_report
 from genartisan.render import Large
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,37 @@ class Stylization(Iterator[Step]):
     """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
 
     Work begins when the first step, or the result, is asked for.
+
+    Args:
+        begin: the work before the first step.
+        facts: of the request, for the report.
+        seconds: that its phases took so far.
+        release: gives back memory that other runs will want again; says whether there was any.
     """
 
-    def __init__(self, begin: Callable[[], Begun], facts: dict[str, Any], seconds: dict[str, float]) -> None:
-        self._begin, self._facts, self._seconds = begin, facts, seconds
+    def __init__(
+        self,
+        begin: Callable[[], Begun],
+        facts: dict[str, Any],
+        seconds: dict[str, float],
+        release: Callable[[], bool],
+    ) -> None:
+        self._begin, self._facts, self._seconds, self._release = begin, facts, seconds, release
         self._closed = False
 
     @cached_property
     def _begun(self) -> Begun:
-        return self._begin()
+        return self._with_room(self._begin)
+
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives; where memory runs out in it, once more without what is kept for other runs."""
+        try:
+            return work()
+        except Exception as error:
+            if not out_of_memory(error) or not self._release():
+                raise
+        self._release()  # what the error's frames held is free only now
+        return work()
 
     @property
     def run(self) -> Run:
@@ -79,6 +105,12 @@ class Stylization(Iterator[Step]):
     def __next__(self) -> Step:
         if self._closed:
             raise StopIteration
+        return next(self.run) if self.run.history else self._with_room(self._first_step)
+
+    def _first_step(self) -> Step:
+        """The first step; of a new run, if an error has ended the one before."""
+        if self.run.failed:
+            del self._begun
         return next(self.run)
 
     def draft(self) -> Image.Image | None:
@@ -89,7 +121,7 @@ class Stylization(Iterator[Step]):
         """
         if self.run.history:
             raise ValueError("a draft is there before the first step only; previews come with the steps")
-        return self.run.picture() if self.run.begins_styled else None
+        return self._with_room(self.run.picture) if self.run.begins_styled else None
 
     def close(self) -> None:
         """Ends the optimisation here."""
@@ -103,8 +135,9 @@ class Stylization(Iterator[Step]):
         Raises:
             InputError: the optimisation diverged.
         """
+        self.run.pace.settle()  # or the steps' time would be the rendering's
         with timed(self._seconds, "render"):
-            image = self.run.picture(self._begun.large())
+            image = self._with_room(lambda: self.run.picture(self._begun.large()))
         return Result(image, self._report(image))
 
     def explanation(self) -> Explanation:
@@ -137,6 +170,7 @@ class Stylization(Iterator[Step]):
             "steps": len(losses),
             "size": list(image.size),
             "device": str(run.device),
+            "hardware": hardware(run.device),
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "losses": losses[-1] if losses else {},
             "history": [{"step": step, **values} for step, values in enumerate(losses, start=1)],

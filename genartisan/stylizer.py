@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -99,7 +100,9 @@ class Stylizer:
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
 
-        On the CPU bit for bit; on a GPU up to rounding, because the gradients of its warps add up in any order.
+        On a CPU bit for bit, in any thread, as long as processor, PyTorch and its number of threads (`report` has them
+        as ``hardware``) are the same, too: another order of adding up rounds otherwise, and the steps amplify that. On
+        a GPU up to rounding, because the gradients of its warps add up in any order.
 
         Args:
             photo: a path, encoded bytes or a PIL image.
@@ -217,7 +220,7 @@ class Stylizer:
 
             return Begun(run, reader.all_cached, large)
 
-        return Stylization(begin, facts, seconds)
+        return Stylization(begin, facts, seconds, self.release)
 
     def style_numbers(
         self, prompt: str | None = None, *, config: StyleConfig | None = None, style_image: PictureSource | None = None
@@ -232,6 +235,14 @@ class Stylizer:
         text = check_prompt(prompt) if prompt is not None or picture is None else None
         check_texts(text, config)
         return self._reader(config, True).numbers(text, picture, "prompt")
+
+    def release(self) -> bool:
+        """Gives back the memory of captured steps, and what nothing refers to any more; says whether steps were."""
+        gc.collect()
+        captured = self.graphs is not None and self.graphs.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return captured
 
     def regions(self, photo: Photo, mask: MaskSource = None, names: Sequence[str] = NAMES) -> RegionMap:
         """The region map of ``photo``, at its own resolution: from masks, and from FCN where a region has none.

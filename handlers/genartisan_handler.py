@@ -34,9 +34,10 @@ from genartisan.cache import ByteCache
 from genartisan.config import from_params
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
+from genartisan.fitting_size import fitting_size
 from genartisan.images import encode
 from genartisan.limits import Limits
-from genartisan.memory import fitting_size, out_of_memory, peak_bytes, watch_peak
+from genartisan.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
 from genartisan.saved_style import StyleFolder
 from genartisan.stylization import Result, Stylization, timed

@@ -10,6 +10,7 @@ from genartisan import graphs
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.graphs import Body, Graphs
+from genartisan.scales import Scale, prepared
 from genartisan.stylization import Result, Stylization
 from genartisan.stylizer import Stylizer
 from genartisan.together import step_together
@@ -22,13 +23,14 @@ class Captures:
     """Stands in for CUDA's: a step is taken before its capture, as there, and is told how often it was captured."""
 
     def __init__(self) -> None:
-        self.count, self.broken = 0, False
+        self.count, self.failures = 0, 0
 
     def __call__(self, body: Body) -> Body:
         self.count += 1
         for _ in range(2):
             body()
-        if self.broken:
+        if self.failures:
+            self.failures -= 1
             raise MemoryError
         return body
 
@@ -143,12 +145,43 @@ def test_a_capture_that_fails_leaves_the_run_as_it_was(
     alone = tiny_stylizer.steps(tiny.picture(), "fire", config=config)
     for _ in range(3):  # the coarse steps
         next(run), next(alone)
-    captures.broken = True
+    captures.failures = 2
     with pytest.raises(MemoryError):
         next(run)
     assert same(run.result(), alone.result())
-    captures.broken = False
     assert same(made(capturing), made(tiny_stylizer))
+
+
+def test_a_capture_for_which_memory_fails_is_tried_again_without_the_others(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
+) -> None:
+    changes = {"coarse_share": 0.5}
+    run = capturing.steps(tiny.picture(), "fire", config=CONFIG.updated(changes), mask=tiny.mask())
+    for _ in range(3):  # the coarse steps
+        next(run)
+    captures.failures = 1
+    list(run)
+    assert same(run.result(), made(tiny_stylizer, **changes))
+    assert captures.count == 3
+
+
+def test_a_run_for_which_memory_fails_is_tried_again_without_captured_steps(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(capturing)
+    failures = [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def full(*arguments: object) -> Scale:
+        if failures:
+            raise failures.pop()
+        return prepared(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("genartisan.engine.prepared", full)
+    assert same(made(capturing), made(tiny_stylizer))
+    assert captures.count == 2  # those of the first run were given back
+    failures.append(torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(torch.OutOfMemoryError):
+        made(tiny_stylizer)  # which has nothing to give back
 
 
 def test_an_error_of_the_caller_does_not_keep_the_home(

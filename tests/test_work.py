@@ -29,7 +29,9 @@ from genartisan.stylizer import Stylizer
 
 # Of a step of the runs below, on networks whose architectures do not change with the bundle that ships.
 FLOPS = 1_231_400_960  # risen with the tiny bundle's CLIP, whose image tower is MobileNetV2's trunk now
-CALLS = 1_380  # PyTorch 2.15 counts 1,370; risen by 20 on a CPU, which takes CLIP's gradient before VGG's, for its memory
+CALLS = (
+    1_380  # PyTorch 2.15 counts 1,370; risen by 20 on a CPU, which takes CLIP's gradient before VGG's, for its memory
+)
 BYTES = 31_900_000
 # Of a step at the paper's settings on the official networks, most of it CLIP's; with open_clip's own code 1637 GFLOP.
 OFFICIAL_FLOPS = 1_559_986_452_480

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from genartisan.atomic import replacing
 from genartisan.endpoint import MODEL, STORE
 from genartisan.errors import ServeError
 
@@ -82,9 +83,8 @@ def archive(
         (stage / DIGEST).write_text(recipe, encoding="utf-8")
         _pack(handlers / HANDLER, settings, stage, Path(temporary), version)
         store.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        shutil.move(Path(temporary) / f"{MODEL}.mar", partial)
-        partial.replace(target)
+        with replacing(target) as whole:
+            shutil.move(Path(temporary) / f"{MODEL}.mar", whole)
     return target
 
 

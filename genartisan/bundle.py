@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -22,6 +24,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from genartisan.atomic import replacing, write_whole
 from genartisan.checks import PERSON, shown
 from genartisan.errors import BundleError
 from genartisan.mobilenet import StylePredictor
@@ -31,7 +34,6 @@ from genartisan.style_head import StyleHead
 
 MANIFEST = "bundle.json"
 FORMAT = 2
-READABLE = 0o644  # safetensors' own files are for their owner alone; a server may run as another user
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -216,7 +218,10 @@ def write_bundle(
 ) -> Manifest:
     """Writes a bundle: for each role its tensors (None: the file is there already) and its entry without file and hash.
 
-    The manifest is written last and at once, so a bundle that has one is whole.
+    The manifest is written last, so a bundle that has one is whole.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -224,18 +229,26 @@ def write_bundle(
     for role, (tensors, entry) in networks.items():
         path = folder / f"{role}.safetensors"
         if tensors is not None:
-            partial = path.with_suffix(".partial")
-            safetensors.torch.save_file({key: t.contiguous() for key, t in tensors.items()}, partial)
-            partial.chmod(READABLE)
-            partial.replace(path)
+            with replacing(path) as temporary, as_os_errors():
+                safetensors.torch.save_file({key: t.contiguous() for key, t in tensors.items()}, temporary)
         entries[role] = {"file": path.name, "sha256": sha256(path), **entry}
     manifest = Manifest.model_validate(
         {"format": FORMAT, "name": name, "description": description, "networks": entries}
     )
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest.model_dump(), indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / MANIFEST)
+    write_whole(folder / MANIFEST, json.dumps(manifest.model_dump(), indent=2) + "\n")
     return manifest
+
+
+@contextmanager
+def as_os_errors() -> Iterator[None]:
+    """Turns safetensors' errors of the file system into Python's; it tells their numbers in words only."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def link(source: Path, target: Path) -> None:
@@ -243,7 +256,8 @@ def link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError:
-        shutil.copyfile(source, target)
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def sha256(path: Path) -> str:

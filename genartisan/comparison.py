@@ -8,6 +8,7 @@ numbers stay in a working folder, so that a run that was interrupted goes on.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shlex
 from argparse import Namespace
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from genartisan import perceptual
+from genartisan.atomic import write_whole
 from genartisan.bundle import sha256
 from genartisan.checks import BACKGROUND, PORTRAIT, check_prompt, shown
 from genartisan.comparison_drawings import Drawing, draw_all
@@ -264,13 +266,14 @@ def write(settings: Settings, results: dict[str, Any], photos: dict[str, Path]) 
     (output.parent / "pictures").mkdir(parents=True, exist_ok=True)
     drawing = Drawing(output, settings.work, photos, settings.config.contrast)
     blocks = blocks_of(results, draw_all(results["pictures"], drawing))
-    output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    with output.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.DictWriter(file, columns(results["pictures"]), lineterminator="\n")
-        table.writeheader()
-        table.writerows({name: cell(value) for name, value in row.items()} for row in results["pictures"])
-    output.write_text(as_markdown(blocks, output.parent), encoding="utf-8")
-    output.with_suffix(".html").write_text(as_html("Artisan mode against clipstyler mode", blocks), encoding="utf-8")
+    write_whole(output.with_suffix(".json"), json.dumps(results, indent=1) + "\n")
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns(results["pictures"]), lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: cell(value) for name, value in row.items()} for row in results["pictures"])
+    write_whole(output.with_suffix(".csv"), text.getvalue())
+    write_whole(output, as_markdown(blocks, output.parent))
+    write_whole(output.with_suffix(".html"), as_html("Artisan mode against clipstyler mode", blocks))
 
 
 def cell(value: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genartisan.atomic import replacing
 from genartisan.comparison_findings import RowPair
 from genartisan.comparison_measures import PARTS
 from genartisan.preservation import PRESERVATION
@@ -120,7 +121,8 @@ def finish(figure: Figure, labelled: Axes | None, path: Path) -> None:
     if labelled is not None:
         handles, labels = labelled.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.savefig(path, dpi=DPI)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format=path.suffix.removeprefix("."))
 
 
 def shortened(style: str, most: int = 18) -> str:

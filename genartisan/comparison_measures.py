@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.functional import adjust_contrast
 from tqdm import tqdm
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import sha256
 from genartisan.comparison_jobs import Entry, Pair
 from genartisan.evaluation_jobs import Machine
@@ -58,7 +59,7 @@ class Measures:
             numbers = read_kept(kept, source) if resume else None
             if numbers is None:
                 numbers = self.of_picture(entry.pair, read_photo(entry.job.picture(work)).pixels)
-                kept.write_text(json.dumps({"measured_from": source, "numbers": numbers}, indent=1) + "\n", "utf-8")
+                write_whole(kept, json.dumps({"measured_from": source, "numbers": numbers}, indent=1) + "\n")
             rows.append({**facts_of(entry, work), **numbers})
         return rows
 

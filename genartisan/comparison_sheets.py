@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from torchvision.transforms.functional import adjust_contrast
 
+from genartisan.atomic import write_whole
 from genartisan.comparison_findings import RowPair
 from genartisan.comparison_measures import Row
 from genartisan.evaluation_report import SHEET_BYTES, SHEET_SIDE, opened
@@ -33,7 +34,7 @@ def comparison_sheet(
         for place in range(2):
             first = (f"{own[0][place]['photo']}\n{own[0][place]['setting']} mode", small_photo(photos[name]))
             rows.append([first, *(cell(pair[place], work, contrast) for pair in own)])
-    path.write_bytes(as_jpeg(contact_sheet(rows, SHEET_SIDE), SHEET_BYTES))
+    write_whole(path, as_jpeg(contact_sheet(rows, SHEET_SIDE), SHEET_BYTES))
 
 
 def ablation_sheet(
@@ -47,7 +48,7 @@ def ablation_sheet(
         pictures = [(setting + "\n", shown(work / own[setting]["file"], contrast)) for setting in settings]
         lines.append([(f"photo\n{first['style']}", small_photo(photos[first["subject"]])), *pictures])
     side = ABLATION_SIDE if len(settings) < 8 else SHEET_SIDE
-    path.write_bytes(as_jpeg(contact_sheet(lines, side), SHEET_BYTES))
+    write_whole(path, as_jpeg(contact_sheet(lines, side), SHEET_BYTES))
 
 
 def cell(row: Row, work: Path, contrast: float) -> Cell:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import sha256
 from genartisan.errors import InputError
-from genartisan.images import Photo, naming, read_photo
+from genartisan.images import Photo, encode, naming, read_photo
 from genartisan.stylizer import Stylizer
 
 KINDS = ("selfie", "tour photo", "no people")  # the paper's two, and the rest
@@ -70,7 +71,7 @@ def found_in(photos: Sequence[Path], stylizer: Stylizer, folder: Path) -> list[S
     for name, (path, photo) in read.items():
         regions = stylizer.regions(photo)
         mask = folder / f"{name}_mask.png"
-        regions.as_mask().save(mask)
+        write_whole(mask, encode(regions.as_mask()))
         subjects.append(Subject(path, mask, False, float(regions.portrait.float().mean())))
     return subjects
 
@@ -100,7 +101,7 @@ def drawn(count: int, side: int, seed: int, folder: Path) -> list[Subject]:
             if low <= people <= high:
                 stem = f"{kind.replace(' ', '_')}_{number}_{side}"
                 photo, mask = folder / f"{stem}.png", folder / f"{stem}_mask.png"
-                Image.fromarray(scene.image).save(photo)
-                Image.fromarray(scene.person * np.uint8(255)).save(mask)
+                write_whole(photo, encode(Image.fromarray(scene.image)))
+                write_whole(mask, encode(Image.fromarray(scene.person * np.uint8(255))))
                 found[kind].append(Subject(photo, mask, True, people))
     raise InputError(f"scenes is {count}; {SCENES_A_SEED} drawn scenes held fewer of a kind. Take fewer.", "scenes")

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from genartisan import client, serve
 from genartisan.archive import archive, digest_of
+from genartisan.atomic import write_whole
 from genartisan.bundle import EMBEDDED, Bundle
 from genartisan.errors import GenartisanError
-from genartisan.images import read_photo, to_image
+from genartisan.images import encode, read_photo, to_image
 from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
 
@@ -66,7 +67,7 @@ def make(folder: Path) -> Path:
     if not note.is_file() or note.read_text() != made_by:
         for picture in PICTURES:
             (folder / f"{picture.name}.png").unlink(missing_ok=True)
-        note.write_text(made_by)
+        write_whole(note, made_by)
     missing = [picture for picture in PICTURES if not (folder / f"{picture.name}.png").is_file()]
     if missing:
         request_all(missing, folder)
@@ -79,11 +80,8 @@ def request_all(missing: list[Picture], folder: Path) -> None:
     try:
         for picture in tqdm(missing, unit="picture", file=sys.stdout):
             params = {**picture.params, "seed": SEED}
-            path = folder / f"{picture.name}.png"
-            partial = path.with_suffix(".partial")  # a file that is there is whole
             reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
-            partial.write_bytes(reply.content)
-            partial.replace(path)
+            write_whole(folder / f"{picture.name}.png", reply.content)
     finally:
         serve.stop(STATE, say=print)
 
@@ -97,7 +95,7 @@ def draw(folder: Path) -> Path:
         with Image.open(folder / f"{made.name}.png") as picture:
             rows[2 * number // len(PICTURES)].append((made.caption, picture.copy()))
     sheet = folder / "sheet.png"
-    contact_sheet(rows, SIDE).save(sheet)
+    write_whole(sheet, encode(contact_sheet(rows, SIDE)))
     return sheet
 
 

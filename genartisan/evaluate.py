@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import sha256
 from genartisan.checks import check_seed, shown
 from genartisan.config import StyleConfig, preset
@@ -249,12 +250,12 @@ def write(settings: Settings, results: dict[str, Any]) -> None:
         sheet = folder / f"{output.stem}-{name}.jpg"
         pictures = [picture for picture in results["pictures"] if picture["row"] == name]
         files = [job.picture(settings.work) for job in settings.jobs(name)]
-        sheet.write_bytes(contact_sheet_of(settings.photos, list(zip(pictures, files, strict=True))))
+        write_whole(sheet, contact_sheet_of(settings.photos, list(zip(pictures, files, strict=True))))
         sheets[name] = sheet.relative_to(output.parent)
     aims = targets(results)
     results["targets"] = [aim.as_dict() for aim in aims]
-    output.with_suffix(".json").write_text(as_json(results), encoding="utf-8")
-    output.write_text(markdown(results, aims, sheets), encoding="utf-8")
+    write_whole(output.with_suffix(".json"), as_json(results))
+    write_whole(output, markdown(results, aims, sheets))
 
 
 def check_extras(needed: Mapping[str, str] = EXTRAS) -> None:

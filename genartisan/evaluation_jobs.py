@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import MANIFEST, Bundle, resolve, sha256
 from genartisan.config import StyleConfig
+from genartisan.images import encode
 from genartisan.stylizer import Stylizer
 
 WHERE = ("device", "precision", "graphs")  # of what a picture was made from: the machine's part
@@ -88,11 +90,9 @@ class Job:
         """Makes the picture; its report is written last, so a picture that has one is whole."""
         self._report_file(folder).unlink(missing_ok=True)
         result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
-        result.image.save(self.picture(folder))
+        write_whole(self.picture(folder), encode(result.image))
         report = {**result.report, "threads": torch.get_num_threads(), "made_from": self._source(machine)}
-        partial = self._report_file(folder).with_suffix(".partial")
-        partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self._report_file(folder))
+        write_whole(self._report_file(folder), json.dumps(report, indent=1) + "\n")
 
     def _report_file(self, folder: Path) -> Path:
         return folder / f"{self.name}.json"

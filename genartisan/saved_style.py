@@ -17,7 +17,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from genartisan.bundle import READABLE, home
+from genartisan.atomic import write_whole
+from genartisan.bundle import home
 from genartisan.checks import STYLE_NAME, check_style_name, shown
 from genartisan.errors import BundleError, InputError
 from genartisan.images import PictureSource, naming
@@ -94,12 +95,14 @@ class SavedStyle:
         return cls(about, numbers)
 
     def save(self, path: Path) -> None:
-        """Writes the style, at once: a file that is there is whole."""
+        """Writes the style whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        safetensors.torch.save_file({"numbers": self.numbers}, partial, {HEADER: self.about.model_dump_json()})
-        partial.chmod(READABLE)
-        partial.replace(path)
+        header = {HEADER: self.about.model_dump_json()}
+        write_whole(path, safetensors.torch.save({"numbers": self.numbers}, header))
 
     def mixed(self, other: SavedStyle, share: float) -> SavedStyle:
         """The style in between: this one's numbers, and a ``share`` of the way to the other's.

@@ -24,6 +24,7 @@ import psutil
 
 from genartisan.access import KEY_FILE, NOTE, Access, note
 from genartisan.archive import archive, digest_of, project_file
+from genartisan.atomic import write_whole
 from genartisan.client import request
 from genartisan.endpoint import EVERYWHERE, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.errors import GenartisanError, ServeError
@@ -115,7 +116,7 @@ def start(
             f"http://{HOST}:{ports.management}", f"http://{HOST}:{ports.metrics}", f"{asked}:{ports.grpc_inference}",
             str(state / KEY_FILE), str(temporary), str(logs),
         )  # fmt: skip
-        (state / NOTE).write_text(json.dumps(asdict(server), indent=2), encoding="utf-8")
+        write_whole(state / NOTE, json.dumps(asdict(server), indent=2))
         _await_ready(server, time.monotonic() + timeout, say)
     except BaseException as error:
         _end(temporary)

@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from genartisan.atomic import replacing, write_whole
 from genartisan.bundle import EMBEDDED, MANIFEST, STYLE_HEAD, Bundle, link, read_manifest, resolve, sha256, write_bundle
 from genartisan.checks import check_prompt, check_seed, shown
 from genartisan.embedded.training import fit
 from genartisan.engine import Run
 from genartisan.errors import InputError
-from genartisan.images import Photo, naming, pictures_in, read_photo, to_image
+from genartisan.images import Photo, encode, naming, pictures_in, read_photo, to_image
 from genartisan.patches import plan
 from genartisan.sheets import contact_sheet
 from genartisan.style_head import StyleHead
@@ -35,6 +36,7 @@ from genartisan.stylizer import Stylizer
 from genartisan.text import text_direction
 
 CHECKPOINT, RECIPE, CURVE = "style_head_checkpoint.pt", "training.json", "curve.json"
+DRAFTS, DRAWN_CURVE = "drafts.jpg", "curve.png"
 BATCH, LANES = 4, 2  # pairs a step; how many of them side by side
 RATE = 1e-3  # AdamW's highest
 PATCHES, PATCH = 4, 0.6  # of a picture; their side as a share of its side
@@ -107,14 +109,13 @@ def train(settings: Settings) -> Curve:
         """Notes the mean losses of the held-out pairs, and draws the curve and their drafts."""
         drawn = runs(examples, numbers_of(examples).detach())
         drafts = [(pair.text, run.picture()) for pair, run in zip(examples, drawn, strict=True)]
-        contact_sheet([[("photo", to_image(pair.photo.pixels)) for pair in examples], drafts], side=160).save(
-            settings.out / "drafts.jpg", quality=90
-        )
+        sheet = contact_sheet([[("photo", to_image(pair.photo.pixels)) for pair in examples], drafts], side=160)
+        write_whole(settings.out / DRAFTS, encode(sheet, "image/jpeg", quality=90))
         losses = [next(run).losses for run in drawn]
         means = {name: round(float(np.mean([each[name] for each in losses])), 4) for name in losses[0]}
         curve[:] = [*(row for row in curve if row["step"] < step), {"step": step, **means}]
         write_json(settings.out / CURVE, curve)
-        draw_curve(curve, settings.out / "curve.png")
+        draw_curve(curve, settings.out / DRAWN_CURVE)
 
     with ThreadPoolExecutor(LANES) as pool:
         fit(
@@ -284,10 +285,7 @@ def write(settings: Settings, head: StyleHead, curve: Curve) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes it whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(value, indent=1) + "\n")
 
 
 def draw_curve(curve: Curve, path: Path) -> None:
@@ -302,5 +300,6 @@ def draw_curve(curve: Curve, path: Path) -> None:
         axis.plot([row["step"] for row in curve], [row[name] for row in curve], marker=".", label=name)
     axis.set(xlabel="steps", ylabel="loss of held-out drafts")
     axis.legend()
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from genartisan.atomic import write_whole
 from genartisan.errors import InputError, ServeError
 from genartisan.events import Event
 
@@ -53,6 +54,6 @@ def _make_folder(folder: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_bytes(content)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(f"previews {str(path)!r} cannot be written: {error.strerror}.", "previews") from error

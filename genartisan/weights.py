@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import safetensors
 from torch import Tensor
 
 from genartisan import bundle
+from genartisan.atomic import SUFFIX, replacing, write_whole
 from genartisan.bundle import (
     EMBEDDED,
     MANIFEST,
@@ -197,7 +197,7 @@ def _downloaded(
         log.info("fetching %s", file.url)
         digest = download(file.url, path, file.sha256, size=file.size, progress=progress, patience=patience)
         record = path.with_name(path.name + ".sha256")
-        record.write_text(f"{digest}  {path.name}\n", encoding="ascii")  # for `sha256sum -c`, and `_check`
+        write_whole(record, f"{digest}  {path.name}\n")  # for `sha256sum -c`, and `_check`
         found[file.role] = path, digest
     return found
 
@@ -272,28 +272,23 @@ def _convert(
         return converted(file.role, file.architecture, path, DTYPES[dtype]), entry
 
     def copied(role: str, entry: NetworkEntry, path: Path) -> Network:
-        unfinished = out / f"{role}.partial"
-        shutil.copyfile(path, unfinished)
-        unfinished.replace(out / f"{role}.safetensors")
+        with replacing(out / f"{role}.safetensors") as temporary:
+            shutil.copyfile(path, temporary)
         return None, _without_file(entry)
 
     makers: dict[str, Callable[[], Network]] = {file.role: partial(network, file) for file in files}
     makers |= {role: partial(copied, role, entry, path) for role, (entry, path) in copies.items()}
     if STYLE_HEAD in whole:  # someone trained one for this bundle
         makers[STYLE_HEAD] = lambda: (None, _without_file(whole[STYLE_HEAD]))
+    for leftover in out.glob(f".*{SUFFIX}"):  # of a process that was killed; nobody else writes here now
+        leftover.unlink()
     description = "OpenAI CLIP ViT-B/32, torchvision FCN-ResNet101 and VGG-19, converted by genartisan"
     try:
         write_bundle(out, "official", description, _Lazily(makers))
     except (OSError, safetensors.SafetensorError) as error:
-        code = re.search(r"os error (\d+)", str(error))  # all that safetensors tells of the operating system's error
-        if (int(code[1]) if code else getattr(error, "errno", None)) in FULL:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise WeightsError(no_room(out / "the bundle", None)) from error
         raise WeightsError(f"The bundle could not be written to {out}: {error}.") from error
-    finally:
-        own = {f"{name}.partial" for name in (*makers, MANIFEST)}  # as `write_bundle` names them
-        for unfinished in out.glob("*.partial"):
-            if unfinished.name in own:
-                unfinished.unlink()
 
 
 def _without_file(entry: NetworkEntry) -> dict[str, Any]:

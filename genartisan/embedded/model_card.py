@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import EMBEDDED, Manifest, read_manifest
 
 BEGIN, END = "<!-- figures: written by genartisan.embedded.model_card -->", "<!-- end of figures -->"
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the embedded bundle's figures into the model card.")
     parser.add_argument("card", type=Path)
     path = parser.parse_args().card
-    path.write_text(updated(path.read_text(encoding="utf-8"), read_manifest(EMBEDDED)), encoding="utf-8")
+    write_whole(path, updated(path.read_text(encoding="utf-8"), read_manifest(EMBEDDED)))
 
 
 if __name__ == "__main__":

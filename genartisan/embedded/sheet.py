@@ -13,10 +13,12 @@ import numpy as np
 from PIL import Image
 
 from genartisan import sheets
+from genartisan.atomic import write_whole
 from genartisan.embedded.brushes import Array
 from genartisan.embedded.colours import COLOURS, recolour
 from genartisan.embedded.photos import content, load_photos
 from genartisan.embedded.styles import STYLES, draw
+from genartisan.images import encode
 
 SIDE, COLUMNS = 96, 6  # pixels of one picture, of which a square holds two by two; squares a row
 COLOURED = ("fire", "watercolor painting", "mosaic tiles", "stained glass")
@@ -46,7 +48,7 @@ def _rows(squares: list[tuple[str, Image.Image]]) -> list[list[tuple[str, Image.
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the contact sheet of the embedded bundle's styles and colours.")
     parser.add_argument("path", type=Path)
-    contact_sheet().save(parser.parse_args().path, quality=68)
+    write_whole(parser.parse_args().path, encode(contact_sheet(), "image/jpeg", quality=68))
 
 
 if __name__ == "__main__":

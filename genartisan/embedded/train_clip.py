@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from genartisan.atomic import replacing
 from genartisan.compact_clip import CompactClip, StyleTower
 from genartisan.embedded.captions import Wish, keywords, random_wish, vocabulary
 from genartisan.embedded.convert_magenta import PREDICTOR_FILE, predictor_weights
@@ -115,9 +116,8 @@ def train(
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The arrays in a file, which is made and written whole if it is not there."""
     if not path.exists():
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **make())
-        partial.replace(path)
+        with replacing(path) as temporary, temporary.open("wb") as file:  # to a path savez would add a suffix
+            np.savez(file, **make())
     with np.load(path) as stored:
         return dict(stored)
 

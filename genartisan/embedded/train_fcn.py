@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from genartisan.atomic import replacing
 from genartisan.compact_fcn import CompactFcn
 from genartisan.embedded.collage import training_batch
 from genartisan.embedded.measure_fcn import measure
@@ -95,9 +96,8 @@ def draw_scenes(folder: Path, count: int) -> list[NDArray[np.uint8]]:
 def _draw_chunk(start: int, path: Path) -> None:
     cv2.setNumThreads(1)
     drawn = [draw_scene(FIRST_SEED + start + index, (SCENE_SIDE, SCENE_SIDE)) for index in range(CHUNK)]
-    partial = path.with_suffix(".part.npy")
-    np.save(partial, np.stack([np.dstack((scene.image, scene.person)) for scene in drawn]))
-    partial.replace(path)
+    with replacing(path) as temporary, temporary.open("wb") as file:  # to a path save would add a suffix
+        np.save(file, np.stack([np.dstack((scene.image, scene.person)) for scene in drawn]))
 
 
 def segmentation_loss(logits: Tensor, person: Tensor) -> Tensor:

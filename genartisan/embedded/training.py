@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import subprocess
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from genartisan.atomic import write_whole
 from genartisan.bundle import assembled
 
 SAVE_EVERY = 100  # steps: a killed run loses a minute or two
@@ -102,11 +104,15 @@ def rate_at(step: int, steps: int, highest: float) -> float:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes a state whole or not at all: a run killed meanwhile leaves the one before."""
+    """Writes a state; a run killed meanwhile leaves the one before.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    buffer = io.BytesIO()  # to a file torch.save fails with errors of its own
+    torch.save(state, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 @torch.no_grad()
@@ -156,9 +162,9 @@ def save_network(
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in module.state_dict().items()
     }
-    (folder / f"{role}.safetensors").write_bytes(save(tensors))
+    write_whole(folder / f"{role}.safetensors", save(tensors))
     text = json.dumps({"architecture": architecture, "figures": figures, **made}, indent=2)
-    (folder / f"{role}.json").write_text(text + "\n", encoding="utf-8")
+    write_whole(folder / f"{role}.json", text + "\n")
 
 
 def trained_network(folder: Path, role: str, device: torch.device) -> nn.Module:

@@ -165,8 +165,18 @@ def check_fit(folder: Path, networks: Mapping[str, nn.Module]) -> None:
 
 
 def home() -> Path:
-    """Where bundles that were made on this machine live: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``."""
-    return Path(os.environ.get("GENARTISAN_HOME") or Path.home() / ".cache" / "genartisan")
+    """Where bundles that were made on this machine live: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``.
+
+    Raises:
+        BundleError: neither is to be had, as for a user without a home.
+    """
+    try:
+        return Path(os.environ.get("GENARTISAN_HOME") or Path.home() / ".cache" / "genartisan")
+    except RuntimeError as error:
+        raise BundleError(
+            "GENARTISAN_HOME is not set, and this user has no home directory; set it to a folder for weights.",
+            "GENARTISAN_HOME",
+        ) from error
 
 
 def resolve(name: str | Path) -> Path:
@@ -175,7 +185,7 @@ def resolve(name: str | Path) -> Path:
     Raises:
         BundleError: there is no such folder or no manifest in it.
     """
-    folder = {"embedded": EMBEDDED, "official": home() / "official"}.get(str(name), Path(name))
+    folder = EMBEDDED if str(name) == "embedded" else home() / "official" if str(name) == "official" else Path(name)
     if (folder / MANIFEST).is_file():
         return folder
     remedy = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,7 +11,12 @@ from pydantic import BaseModel, ValidationError
 from genartisan.errors import InputError
 
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
-TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # Unicode's controls of direction
+HIDDEN = re.compile(  # written out: Python's own tables know no emoji that is younger than they are
+    "[\0-\x1f\x7f-\x9f"  # controls
+    "\ud800-\udfff"  # surrogates
+    "\u202a-\u202e\u2066-\u2069"  # which turn text round
+    "\ufdd0-\ufdef" + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)) + "]"
+)  # the last are Unicode's noncharacters
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
 STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a saved style; it is a file's name, too
 REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -92,14 +96,12 @@ def check_prompt(prompt: object) -> str:
 
 
 def hidden(text: str) -> str:
-    """The first character of ``text`` that has no place in a sentence, or "": a control, or one that turns text round.
+    """The first character of ``text`` that has no place in a sentence, or "": see `HIDDEN`.
 
-    White space is none, nor are the joiners that emoji and many scripts need.
+    White space is none, nor are the joiners that emoji and many scripts need, nor what Unicode may yet assign.
     """
-    for character in " ".join(text.split()):
-        if unicodedata.category(character) in ("Cc", "Cs", "Co", "Cn") or character in TURNING:
-            return character
-    return ""
+    found = HIDDEN.search(" ".join(text.split()))
+    return "" if found is None else found[0]
 
 
 def check_style_name(name: str) -> str:

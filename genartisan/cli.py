@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import logging
 import sys
@@ -12,44 +11,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from genartisan import console
 from genartisan.archive import VERSION
-from genartisan.checks import PERSON, PORTRAIT
-from genartisan.config import PRESETS, StyleConfig, from_params
+from genartisan.config import PRESETS, StyleConfig
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
-from genartisan.errors import GenartisanError, InputError, WeightsError
+from genartisan.errors import GenartisanError, WeightsError
+from genartisan.evaluation_flags import add_evaluation_flags, check_evaluation_flags
 from genartisan.flags import (
     Parser,
     add_bundle_flag,
     add_device_flags,
-    add_evaluation_flags,
-    add_graphs_flag,
     add_key_flag,
     add_model_actions,
     add_request_flags,
     add_state_flag,
     add_stream_flags,
     add_style_folder_flag,
-    add_stylizer_flags,
     add_timeout_flag,
-    check_evaluation_flags,
-    load_stylizer,
-    masks_of,
-    params_of,
-    style_images_of,
 )
-from genartisan.outputs import check_writable, media_type_of, write
+from genartisan.outputs import tell
+from genartisan.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
 from genartisan.server_commands import archive, keys, models, request, serve_, stop
 from genartisan.studio import add_frames_flags, add_style_actions, add_training_flags, frames, style, train_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit status: 0, or 2 for bad input and what the user can mend, or 1."""
+    with console.steady_streams():
+        return run(arguments)
+
+
+def run(arguments: Sequence[str] | None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # the name of a file need not be UTF-8
     try:
         options = build_parser().parse_args(arguments)
         options.run(options)
+        console.flush()  # what stdout could not take is told here, and not by Python at its end
     except GenartisanError as error:
         return refusal(error.message)
     except ModuleNotFoundError as error:
@@ -75,58 +72,6 @@ def refusal(message: str) -> int:
     """Says in one line what the user can mend; the exit status for it."""
     print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
     return 2
-
-
-def stylize(options: argparse.Namespace) -> None:
-    """PHOTO [TEXT] -o OUT: one picture, with a progress bar."""
-    from tqdm import tqdm
-
-    from genartisan.images import encode
-
-    config, seed = from_params(params_of(options))
-    media_type = media_type_of(options.output)
-    check_writable(options.output)
-    if options.report is not None:
-        check_writable(options.report, "report")
-        if Path(options.report).resolve() == Path(options.output).resolve():
-            raise InputError(f"report {options.report!r} is the output, too; give it a name of its own.", "report")
-    stylizer = load_stylizer(options)
-    if not options.quiet:  # a search of style numbers takes a minute with full-size networks
-        logging.getLogger("genartisan.looks").setLevel(logging.INFO)
-    steps = stylizer.steps(
-        options.photo,
-        options.text,
-        config=config,
-        mask=masks_of(options),
-        style_image=style_images_of(options),
-        seed=seed,
-    )
-    with tqdm(total=config.steps, unit="step", disable=options.quiet or not config.steps, file=sys.stderr) as bar:
-        for step in steps:
-            if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
-                bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()})
-    result = steps.result()
-    write(options.output, encode(result.image, media_type))
-    if options.report:
-        write(options.report, (json.dumps(result.report, indent=2) + "\n").encode(), "report")
-    for warning in result.report["warnings"]:
-        print(f"genartisan: warning: {warning}", file=sys.stderr)
-    print(options.output)
-
-
-def segment(options: argparse.Namespace) -> None:
-    """PHOTO -o MASK: where the people are, or another class, as a mask that ``--mask`` takes."""
-    from genartisan.images import encode, read_photo
-    from genartisan.regions import NAMES
-
-    media_type = media_type_of(options.output)
-    check_writable(options.output)
-    photo, name = read_photo(options.photo), PORTRAIT if options.region == PERSON else options.region
-    regions = load_stylizer(options).regions(photo, names=tuple(dict.fromkeys((*NAMES, name))))
-    image = regions.overlay(photo) if options.overlay else regions.as_mask(name)
-    write(options.output, encode(image, media_type))
-    share = regions.pixels()[regions.names.index(name)] / regions.labels.numel()
-    print(f"{options.output}: {share:.1%} of the photo is {name}")
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -160,7 +105,7 @@ def weights(options: argparse.Namespace) -> None:
 
     if options.action == "fetch":
         folder = official.fetch(from_dir=options.from_dir, dtype=options.dtype, out=options.out)
-        print(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
+        tell(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
     elif options.action == "verify":
         checks = official.verify(options.out)
         for check in checks:
@@ -186,8 +131,8 @@ def evaluate(options: argparse.Namespace) -> None:
         judged = evaluation.settings_from(options, command)
         results, output = evaluation.evaluate(judged), judged.output
     for row in results["targets"]:
-        print(f"{row['what']}: {row['value']} ({row['target']})")
-    print(output)
+        tell(f"{row['what']}: {row['value']} ({row['target']})")
+    tell(str(output))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -200,25 +145,10 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("stylize", stylize)
-    add_request_flags(sub)
-    add_stylizer_flags(sub)
-    add_graphs_flag(sub)
-    sub.add_argument("--report", metavar="R.json", help="write what was done and measured")
-    sub.add_argument("--quiet", action="store_true", help="no progress bar")
-
+    add_stylize_flags(command("stylize", stylize))
     add_style_actions(command("style", style))
     add_frames_flags(command("frames", frames))
-
-    sub = command("segment", segment)
-    sub.add_argument("photo")
-    sub.add_argument("-o", "--output", required=True, metavar="MASK")
-    sub.add_argument("--region", default=PORTRAIT, metavar="NAME", help=f"a class of FCN's (default: {PORTRAIT})")
-    sub.add_argument(
-        "--overlay", action="store_true", help="the photo with the regions tinted, to look at, instead of a mask"
-    )
-    add_bundle_flag(sub)
-    add_device_flags(sub)
+    add_segment_flags(command("segment", segment))
 
     sub = command("schema", schema)
     sub.add_argument("--openapi", action="store_true", help="the whole HTTP endpoint, in OpenAPI 3.1")

@@ -22,6 +22,7 @@ from genartisan.endpoint import MODEL, TIMEOUT, URL
 from genartisan.errors import BusyError, InputError, LateError, ServeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.events import Event
+from genartisan.proxies import proxy_errors
 from genartisan.replies import Reply, cut_off, from_rpc, read_event, read_reply, refusal, transport_errors
 
 CONNECT = 10.0  # seconds to wait for a connection
@@ -91,7 +92,8 @@ class Client(_Settings):
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return httpx.Client(**self._options)
+        with proxy_errors(ServeError):
+            return httpx.Client(**self._options)
 
     def __enter__(self) -> Client:
         return self
@@ -197,7 +199,8 @@ class AsyncClient(_Settings):
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(**self._options)
+        with proxy_errors(ServeError):
+            return httpx.AsyncClient(**self._options)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -13,6 +13,7 @@ from genartisan import client, serve
 from genartisan.archive import archive, digest_of
 from genartisan.atomic import write_whole
 from genartisan.bundle import EMBEDDED, Bundle
+from genartisan.console import announce, steady_streams
 from genartisan.errors import GenartisanError
 from genartisan.images import encode, read_photo, to_image
 from genartisan.sheets import contact_sheet
@@ -49,13 +50,14 @@ STATE = ".serve/demo"  # apart from a server that `make serve` has started
 
 def main() -> int:
     """Makes what is missing in ``demo/`` and says where it is."""
-    try:
-        sheet = make(Path("demo"))
-    except GenartisanError as error:
-        print(f"demo: {error.message}", file=sys.stderr)
-        return 2
-    print(f"The sheet: {sheet}")
-    return 0
+    with steady_streams():
+        try:
+            sheet = make(Path("demo"))
+        except GenartisanError as error:
+            print(f"demo: {error.message}", file=sys.stderr)
+            return 2
+        announce(f"The sheet: {sheet}")
+        return 0
 
 
 def make(folder: Path) -> Path:
@@ -76,14 +78,14 @@ def make(folder: Path) -> Path:
 
 def request_all(missing: list[Picture], folder: Path) -> None:
     """Starts a server, asks it for the pictures and stops it, whatever happens."""
-    server = serve.start("model_store", state=STATE, say=print)
+    server = serve.start("model_store", state=STATE, say=announce)
     try:
-        for picture in tqdm(missing, unit="picture", file=sys.stdout):
+        for picture in tqdm(missing, unit="picture", file=sys.stderr):
             params = {**picture.params, "seed": SEED}
             reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
             write_whole(folder / f"{picture.name}.png", reply.content)
     finally:
-        serve.stop(STATE, say=print)
+        serve.stop(STATE, say=announce)
 
 
 def draw(folder: Path) -> Path:

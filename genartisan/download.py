@@ -23,6 +23,7 @@ import httpx
 from tqdm import tqdm
 
 from genartisan.errors import WeightsError
+from genartisan.proxies import proxy_errors
 
 BLOCK = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -49,29 +50,32 @@ def download(
     size: int | None = None,
     progress: bool = True,
     patience: Patience = PATIENCE,
-) -> str:
-    """Brings ``url`` to ``path`` and returns its full SHA-256.
+) -> None:
+    """Brings ``url`` to ``path``.
 
     Args:
-        sha256: the expected hash in hexadecimal, or the first digits of it.
+        sha256: the expected hash, in hexadecimal.
         size: bytes expected, for the check of free space where the server tells none.
         progress: draw a bar on stderr.
 
     Raises:
-        WeightsError: unreachable, refused, wrong hash, no room. ``NAME.part`` stays, unless its hash was wrong.
+        WeightsError: unreachable, refused, sent on to where there is no TLS, wrong hash, no room. ``NAME.part`` stays,
+            unless its hash was wrong.
     """
-    client = httpx.Client(
-        timeout=httpx.Timeout(patience.timeout, connect=min(patience.timeout, 10.0)),
-        follow_redirects=True,
-        headers={"Accept-Encoding": "identity", "User-Agent": "genartisan"},  # a compressed answer cannot be resumed
-    )
+    with proxy_errors(WeightsError):
+        client = httpx.Client(
+            timeout=httpx.Timeout(patience.timeout, connect=min(patience.timeout, 10.0)),
+            follow_redirects=True,
+            event_hooks={"response": [_refuse_downgrade]},
+            headers={"Accept-Encoding": "identity", "User-Agent": "genartisan"},  # what is compressed cannot be resumed
+        )
     with client, disk_errors(path), Part(path, size) as part:
         while True:
             _receive(client, url, part, progress, patience)
             digest = part.hexdigest()
-            if digest.startswith(sha256):
+            if digest == sha256:
                 part.put_in_place()
-                return digest
+                return
             joined = part.pieces > 1
             part.restart()
             if not joined:
@@ -217,6 +221,20 @@ def _receive(client: httpx.Client, url: str, part: Part, progress: bool, patienc
         f"{url} could not be fetched in {patience.tries} tries ({reason}); {part.size} bytes have arrived and are "
         f"kept. Check the network and run the same command again, it goes on from there. {remedy}"
     )
+
+
+def _refuse_downgrade(response: httpx.Response) -> None:
+    """Lets no redirect lead from https to a connection that anyone on the way can read and change."""
+    if not response.has_redirect_location or response.url.scheme != "https":
+        return
+    with suppress(httpx.InvalidURL):  # of which httpx itself tells
+        target = response.url.join(response.headers["Location"])
+        if target.scheme != "https":
+            raise WeightsError(
+                f"{response.url.host} sends {response.url.path} on to {target.scheme}://{target.host}, without TLS; "
+                "nothing is fetched from there. Check the network, or carry the file here and use `genartisan weights "
+                "fetch --from DIR`."
+            )
 
 
 def _range(response: httpx.Response) -> tuple[int | None, int | None]:

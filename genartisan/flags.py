@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from genartisan.checks import PORTRAIT, REGION_NAME, check_mask_name, merged, shown
 from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments
+from genartisan.console import STREAM, read_stdin
 from genartisan.endpoint import READY_WITHIN, STATE
 from genartisan.errors import InputError
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.stylizer import Stylizer
-
-COMPARISON_FLAGS = {"preset": "fast", "size": None, "steps": None, "scenes": None, "ablation": None}  # with defaults
-JUDGE_FLAGS = dict.fromkeys(("rows", "paper_size", "paper_steps", "paper_patches", "paper_styles"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,14 +23,19 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As argparse's own; but an optional TEXT, or PHOTOs, may stand after options, where argparse has given up."""
         options, left = super().parse_known_args(args, namespace)
-        if getattr(options, "photo", None) == [] and left and not any(word.startswith("-") for word in left):
-            options.photo, left = [Path(word) for word in left], []
-        if len(left) == 1 and not left[0].startswith("-") and getattr(options, "text", "") is None:
-            options.text = left.pop()
+        words = [word for word in left if word != "--"]
+        literal = [*args][[*args].index("--") :] if args is not None and "--" in args else []
+        if not words or any(word.startswith("-") and word not in literal for word in words):
+            return options, left
+        if getattr(options, "photo", None) == []:
+            options.photo, left = [Path(word) for word in words], []
+        elif len(words) == 1 and getattr(options, "text", "") is None:
+            options.text, left = words[0], []
         return options, left
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`.")
+        hint = "; a TEXT that begins with a dash comes last, after --" if ": -" in message else ""
+        raise InputError(f"{message}{hint}; see `{self.prog} --help`.")
 
 
 def add_timeout_flag(parser: argparse.ArgumentParser, default: float, purpose: str) -> None:
@@ -83,17 +86,33 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:
     """PHOTO, TEXT, -o and the settings that `stylize` and `request` share."""
-    parser.add_argument("photo")
+    add_photo_argument(parser)
     parser.add_argument(
-        "text", nargs="?", help='such as "Watercolor painting"; may be left out with --style-image or --style'
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="a .png, .jpg or .webp file")
+        "text", nargs="?",
+        help='such as "Watercolor painting"; may be left out with --style-image or --style; one that begins with a '
+        "dash comes last, after --",
+    )  # fmt: skip
+    add_output_flags(parser)
+    parser.add_argument("--overwrite", action="store_true", help="let OUT be the photo itself, which is then lost")
     parser.add_argument(
         "--mask", dest="masks", action="append", default=[], metavar="[NAME=]FILE",
         help="of the photo's size, white where people are, or where the region NAME is; classes=FILE: VOC's labels",
     )  # fmt: skip
     add_style_image_flag(parser)
     add_setting_flags(parser)
+
+
+def add_photo_argument(parser: argparse.ArgumentParser) -> None:
+    """PHOTO; `photo_of` reads it."""
+    parser.add_argument("photo", help="a picture file; - is standard input")
+
+
+def add_output_flags(parser: argparse.ArgumentParser, metavar: str = "OUT") -> None:
+    """Where the picture goes, and in which format; `genartisan.outputs.media_type_of` judges them."""
+    parser.add_argument(
+        "-o", "--output", required=True, metavar=metavar, help="a .png, .jpg or .webp file; - is standard output"
+    )
+    parser.add_argument("--format", metavar="F", help=f"png, jpg or webp (default: as {metavar} ends; to -: png)")
 
 
 def add_style_image_flag(parser: argparse.ArgumentParser) -> None:
@@ -165,67 +184,6 @@ def add_graphs_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graphs", action="store_true", help="on a GPU: capture a step of each size once, replay it")
 
 
-def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
-    """What to compare or judge, and where the results go."""
-    parser.add_argument("photo", nargs="*", type=Path, metavar="PHOTO", help="to be made in both modes; put them first")
-    parser.add_argument(
-        "-o", "--output", metavar="OUT",
-        help="a .md file, or a folder (default: docs/comparison.md; of --judge alone docs/evaluation.md)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="keeps the pictures (default: out/comparison or out/evaluation)"
-    )
-    parser.add_argument(
-        "--judge", nargs="?", const="tests/judge", metavar="DIR", help="let a judge name the styles (tests/judge)"
-    )
-    parser.add_argument(
-        "--styles",
-        nargs="+",
-        metavar="STYLE",
-        help="names of styles, or, without a judge, any sentences; all: every style",
-    )
-    parser.add_argument("--photos", nargs="+", type=Path, metavar="FILE", help="instead of six that come in wheels")
-    parser.add_argument("--seed", type=number, default=0)
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
-    parser.add_argument("--resume", action="store_true", help="keep the pictures that are made already")
-    add_graphs_flag(parser)
-
-    judged = parser.add_argument_group("with --judge alone")
-    judged.add_argument("--rows", nargs="+", metavar="ROW", help="of draft, fast, paper, clipstyler (default: all)")
-    for name in ("size", "steps", "patches"):
-        help_ = f"{name} of the rows paper and clipstyler, to save time; the report says so"
-        judged.add_argument(f"--paper-{name}", type=number, metavar="N", help=help_)
-    judged.add_argument("--paper-styles", nargs="+", metavar="STYLE", help="fewer styles for those two rows")
-
-    compared = parser.add_argument_group("of a comparison")
-    compared.add_argument(
-        "--compare", action="store_true", help="compare both modes; without photos six that come in wheels and scenes"
-    )
-    compared.add_argument("--scenes", type=int, metavar="N", help="drawn selfies, and as many tour photos")
-    compared.add_argument("--ablation", type=int, metavar="N", help="pairs that are compared with controls left out")
-    default = COMPARISON_FLAGS["preset"]
-    compared.add_argument("--preset", default=default, help=f"{', '.join(PRESETS)} (default: {default})")
-    for name in ("size", "steps"):
-        compared.add_argument(f"--{name}", type=number, metavar="N", help=StyleConfig.model_fields[name].description)
-
-
-def check_evaluation_flags(options: argparse.Namespace) -> bool:
-    """Whether `evaluate` is to compare both modes; otherwise it is to judge pictures.
-
-    Raises:
-        InputError: it is to do neither, or a flag is for the other.
-    """
-    compares = bool(options.photo or options.compare)
-    if not compares and options.judge is None:
-        raise InputError("evaluate has nothing to do; give photos, --compare or --judge.", "judge")
-    for name, default in (JUDGE_FLAGS if compares else COMPARISON_FLAGS).items():
-        if getattr(options, name) != default:
-            remedy = "give --judge alone" if compares else "give photos or --compare, or choose --rows"
-            kind = "the judge's table" if compares else "a comparison"
-            raise InputError(f"{name} is for {kind}; {remedy}, or leave it out.", name)
-    return compares
-
-
 def load_stylizer(options: argparse.Namespace) -> Stylizer:
     """The networks that the flags name."""
     from genartisan.bundle import Bundle
@@ -242,6 +200,22 @@ def params_of(options: argparse.Namespace) -> dict[str, Any]:
     names = ("style", "mode", "steps", "size", "output_size")
     flags = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     return merged({"preset": options.preset, "seed": options.seed, **flags}, assignments(options.settings))
+
+
+def photo_of(options: argparse.Namespace) -> str | bytes:
+    """The photo's file, or what standard input brings.
+
+    Raises:
+        InputError: nothing is piped in.
+    """
+    return read_stdin() if options.photo == STREAM else str(options.photo)
+
+
+def files_read(options: argparse.Namespace) -> list[tuple[str, str | Path]]:
+    """The files that `add_request_flags` names, by their fields."""
+    pictures = {"mask": masks_of(options), "style_image": style_images_of(options)}
+    named = [(field, file) for field, files in pictures.items() for file in (files or {}).values()]
+    return [("photo", options.photo), *named]
 
 
 def masks_of(options: argparse.Namespace) -> dict[str, Path] | None:

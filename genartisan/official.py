@@ -1,4 +1,4 @@
-"""The official weight files: what they are, where from, and the hashes that their authors publish."""
+"""The official weight files: what they are, where from, and their hashes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ class OfficialFile:
 
     Attributes:
         role: the network of a bundle that it becomes.
-        sha256: the whole hash (OpenAI), or the first eight digits, which are all that torchvision publishes.
+        sha256: in hexadecimal. OpenAI publishes all of it, torchvision the first eight digits, in the file's name; the
+            rest of theirs is as several public projects have recorded it of the files they fetched.
         size: bytes.
         architecture: of the bundle's network, see `networks.build`.
     """
@@ -27,14 +28,9 @@ class OfficialFile:
     source: str
     architecture: Mapping[str, Any]
 
-    def source_line(self, digest: str, dtype: str) -> str:
+    def source_line(self, dtype: str) -> str:
         """What a bundle says of the network that was made of this file."""
-        return f"{self.source}: {self.url}, SHA-256 {digest}, converted to {dtype}"
-
-    def is_source_of(self, line: str, dtype: str) -> bool:
-        """Whether a bundle's line, whatever digits follow a short ``sha256``, names this file and format."""
-        before, _, after = self.source_line("|", dtype).partition("|")
-        return line.startswith(before + self.sha256) and line.endswith(after)
+        return f"{self.source}: {self.url}, SHA-256 {self.sha256}, converted to {dtype}"
 
 
 # The URLs and hashes are those of open_clip's entry ("ViT-B-32-quickgelu", "openai") and of torchvision's
@@ -56,7 +52,7 @@ OFFICIAL = (
         role="fcn",
         name="fcn_resnet101_coco-7ecb50ca.pth",
         url="https://download.pytorch.org/models/fcn_resnet101_coco-7ecb50ca.pth",
-        sha256="7ecb50ca",
+        sha256="7ecb50ca17844860a70d5ed0c748d997cf8adb62932abaa0233430c68594d749",
         size=217_800_805,
         licence="BSD-3-Clause (torchvision); trained on COCO",
         source="torchvision FCN-ResNet101, COCO with VOC labels",
@@ -66,7 +62,7 @@ OFFICIAL = (
         role="vgg",
         name="vgg19-dcbb9e9d.pth",
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        sha256="dcbb9e9d",
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         size=574_673_361,
         licence="BSD-3-Clause (torchvision); trained on ImageNet",
         source="torchvision VGG-19, ImageNet",

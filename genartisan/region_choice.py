@@ -76,11 +76,17 @@ def told_by_region(prompt: str | None, config: StyleConfig, masks: Collection[st
         twice = [name for name in texts if name in config.regions.names and config.regions[name].prompt is not None]
         if twice:
             raise InputError(
-                f"prompt gives {twice[0]} a text, and so does regions.{twice[0]}.prompt; leave one out.", "prompt"
+                f"prompt gives {twice[0]} a text, and so does regions.{twice[0]}.prompt; leave one out, or write \\: "
+                "where a colon is meant.",
+                "prompt",
             )
         prompt = texts.pop(BACKGROUND, "") or config.regions.background.prompt or ""
         if not prompt:
-            raise InputError("prompt has texts for regions, and none for the rest; add '; background: …'.", "prompt")
+            raise InputError(
+                "prompt has texts for regions, and none for the rest; add '; background: …', or write \\: where a "
+                "colon is meant.",
+                "prompt",
+            )
         changes = merged(changes, {name: {"prompt": text} for name, text in texts.items()})
         if PORTRAIT in texts:
             changes = merged(changes, {PORTRAIT: to_be_seen(config)})

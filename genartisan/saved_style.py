@@ -134,11 +134,15 @@ class StyleFolder(Mapping[str, SavedStyle]):
     """The saved styles of a folder, by name; each is read when it is asked for, and a missing folder has none.
 
     Args:
-        folder: by default that of `default_folder`.
+        folder: by default that of `default_folder`, which is asked for when a style is: there may be none.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        self.folder = default_folder() if folder is None else Path(folder)
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        return default_folder() if self._folder is None else Path(self._folder)
 
     def __getitem__(self, name: str) -> SavedStyle:
         if not (path := self.path(name)).is_file():

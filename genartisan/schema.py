@@ -55,8 +55,8 @@ def request_schema() -> Schema:
             "photo": {**base64, "description": f"{PICTURE}."},
             "prompt": {
                 "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
-                "description": "The style, in words. It may be left out with a style_image, or where params name a "
-                "saved style.",
+                "description": "The style, in words; a backslash before ; : or + makes it an ordinary character. It "
+                "may be left out with a style_image, or where params name a saved style.",
             },
             "style_image": {
                 "description": f"{PICTURE}, whose style is wanted, beside the prompt or without one; or such pictures "

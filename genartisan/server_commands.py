@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from genartisan.endpoint import Ports
 from genartisan.errors import InputError, ServeError
-from genartisan.flags import masks_of, params_of, style_images_of
-from genartisan.outputs import MEDIA_TYPES, check_writable, media_type_of, write
+from genartisan.flags import files_read, masks_of, params_of, photo_of, style_images_of
+from genartisan.outputs import MEDIA_TYPES, STDOUT, check_distinct, check_outputs, media_type_of, tell, write
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
     from genartisan.management import Models
@@ -24,7 +24,7 @@ def archive(options: argparse.Namespace) -> None:
     from genartisan.archive import archive
 
     files = [] if options.styles is None else style_files(options)
-    print(archive(options.bundle, options.store, options.model_version, options.settings, files))
+    tell(str(archive(options.bundle, options.store, options.model_version, options.settings, files)))
 
 
 def style_files(options: argparse.Namespace) -> list[Path]:
@@ -76,15 +76,15 @@ def models(options: argparse.Namespace) -> None:
         managed.set_default(options.model_version)
     elif options.action == "remove":
         managed.remove(options.model_version)
-    versions = managed.versions()
+    versions, show = managed.versions(), print if options.action == "list" else tell
     if options.json:
-        print(json.dumps([asdict(version) for version in versions], indent=2))
+        show(json.dumps([asdict(version) for version in versions], indent=2))
         return
     row = "{:<12} {:<8} {:<8} {:<8} {}".format
-    print(row("version", "default", "ready", "waiting", "archive"))
+    show(row("version", "default", "ready", "waiting", "archive"))
     for version in versions:
         ready = f"{version.ready}/{len(version.workers)}"
-        print(row(version.name, "yes" if version.default else "", ready, version.waiting, version.archive))
+        show(row(version.name, "yes" if version.default else "", ready, version.waiting, version.archive))
 
 
 def keys(options: argparse.Namespace) -> None:
@@ -94,7 +94,9 @@ def keys(options: argparse.Namespace) -> None:
         raise ServeError("this server asks for no keys (disable_token_authorization in its configuration).", "state")
     if options.action == "rotate":
         managed.rotate_keys()
-    print(managed.access.key(options.kind) if options.action == "show" else managed.access.file)
+        tell(str(managed.access.file))
+    else:
+        print(managed.access.key(options.kind) if options.action == "show" else managed.access.file)
 
 
 def running_models(options: argparse.Namespace) -> Models:
@@ -110,11 +112,15 @@ def running_models(options: argparse.Namespace) -> Models:
 def request(options: argparse.Namespace) -> None:
     """PHOTO [TEXT] -o OUT: one picture from a running server."""
     from genartisan import client
+    from genartisan.watch import PREVIEWS
 
-    check_writable(options.output)
-    accept = media_type_of(options.output, {**MEDIA_TYPES, ".json": "application/json"})
+    accept = media_type_of(options.output, options.format, {**MEDIA_TYPES, ".json": "application/json"})
+    key_file = [] if options.key_file is None else [("key_file", options.key_file)]
+    previews = [] if options.previews is None else options.previews.glob(PREVIEWS)  # they may be overwritten
+    check_outputs([*files_read(options), *key_file], [("output", options.output)], options.overwrite)
+    check_distinct([*files_read(options), *key_file], [("previews", path) for path in previews])
     wish: dict[str, Any] = {
-        "photo": Path(options.photo),
+        "photo": photo_of(options),
         "prompt": options.text,
         "mask": masks_of(options),
         "style_image": style_images_of(options),
@@ -128,7 +134,8 @@ def request(options: argparse.Namespace) -> None:
     else:
         content = client.request(**wish, accept=accept, grpc=options.grpc).content
     write(options.output, content)
-    print(options.output)
+    if options.output not in STDOUT:
+        tell(options.output)
 
 
 def streamed(options: argparse.Namespace, wish: dict[str, Any], accept: str) -> bytes:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genartisan.atomic import write_whole
 from genartisan.checks import check_prompt
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import BundleError, InputError
@@ -25,6 +26,7 @@ from genartisan.flags import (
     params_of,
     style_images_of,
 )
+from genartisan.outputs import check_distinct, tell
 
 if TYPE_CHECKING:
     from genartisan.saved_style import SavedStyle, StyleFolder
@@ -111,7 +113,7 @@ def remove(options: argparse.Namespace, styles: StyleFolder) -> None:
 
 def save(styles: StyleFolder, name: str, saved: SavedStyle) -> None:
     saved.save(styles.path(name))
-    print(f"{styles.path(name)}: use it as --style {name}")
+    tell(f"{styles.path(name)}: use it as --style {name}")
 
 
 def check_writable(styles: StyleFolder) -> None:
@@ -142,7 +144,7 @@ def frames(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from genartisan.frames import Film, check_alike
-    from genartisan.images import pictures_in
+    from genartisan.images import encode, pictures_in
 
     config, _ = from_params(params_of(options))
     pictures = pictures_in(options.folder, "frames")
@@ -154,14 +156,17 @@ def frames(options: argparse.Namespace) -> None:
         raise InputError(f"output {str(out)!r} is no folder, or that of the frames; name another.", "output")
     if other := next((path for path in out.glob("*.png") if path.stem not in names), None):
         raise InputError(f"output holds {str(other)!r}, of another film; name a new folder, or empty it.", "output")
+    reads = [("frames", path) for path in pictures]
+    reads += [("style_image", path) for path in (style_images_of(options) or {}).values()]
+    check_distinct(reads, [("output", out / f"{picture.stem}.png") for picture in pictures])
     check_alike(pictures)
     film = Film(load_stylizer(options), options.text, pictures, config, style_image=style_images_of(options))
     out.mkdir(parents=True, exist_ok=True)
     for picture in tqdm(pictures, unit="frame", disable=options.quiet, file=sys.stderr):
-        film.draw(picture).save(out / f"{picture.stem}.png")
+        write_whole(out / f"{picture.stem}.png", encode(film.draw(picture)))
     for warning in film.warnings:
         print(f"genartisan: warning: {warning}", file=sys.stderr)
-    print(out)
+    tell(str(out))
 
 
 def train_start(options: argparse.Namespace) -> None:
@@ -170,7 +175,8 @@ def train_start(options: argparse.Namespace) -> None:
 
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError("train-start draws its curve with matplotlib; get it with: pip install 'genartisan[train]'.")
-    from genartisan.style_head_training import Settings, train
+    from genartisan.images import pictures_in
+    from genartisan.style_head_training import WRITTEN, Settings, train
 
     settings = Settings(
         bundle=options.bundle,
@@ -185,10 +191,13 @@ def train_start(options: argparse.Namespace) -> None:
         device=options.device,
         precision=options.precision,
     )
+    reads = [("photos", path) for path in pictures_in(options.photos)]
+    reads += [] if options.texts is None else [("texts", options.texts)]
+    check_distinct(reads, [("out", options.out / name) for name in WRITTEN])
     curve = train(settings)
     first, last = curve[0], curve[-1]
-    print(f"held-out patch loss: {first['patch']:g} in the photos' mean style, {last['patch']:g} in the sentences'")
-    print(f"{options.out}: use it as --bundle {options.out}")
+    tell(f"held-out patch loss: {first['patch']:g} in the photos' mean style, {last['patch']:g} in the sentences'")
+    tell(f"{options.out}: use it as --bundle {options.out}")
 
 
 def add_style_actions(parser: argparse.ArgumentParser) -> None:

@@ -37,6 +37,7 @@ from genartisan.text import text_direction
 
 CHECKPOINT, RECIPE, CURVE = "style_head_checkpoint.pt", "training.json", "curve.json"
 DRAFTS, DRAWN_CURVE = "drafts.jpg", "curve.png"
+WRITTEN = (CHECKPOINT, RECIPE, CURVE, DRAFTS, DRAWN_CURVE, MANIFEST)  # in ``out``, beside the networks
 BATCH, LANES = 4, 2  # pairs a step; how many of them side by side
 RATE = 1e-3  # AdamW's highest
 PATCHES, PATCH = 4, 0.6  # of a picture; their side as a share of its side

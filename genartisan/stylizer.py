@@ -45,7 +45,7 @@ from genartisan.style_images import (
 )
 from genartisan.style_numbers import numbers_of_picture
 from genartisan.stylization import Begun, Result, Stylization, timed
-from genartisan.text import blend
+from genartisan.text import blend, unescaped
 
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions and style numbers, 1 to 11 kB each, that are cached
 
@@ -266,5 +266,5 @@ class Stylizer:
 
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
         """What CLIP cannot read of texts by their fields, each part of a blend for itself."""
-        parts = [(field, part.text) for field, text in texts.items() if text for part in blend(text)]
+        parts = [(field, unescaped(part.text)) for field, text in texts.items() if text for part in blend(text)]
         return [f"{field}: {remark}" for field, text in parts for remark in self.bundle.clip.remarks(text)]

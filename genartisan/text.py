@@ -1,7 +1,8 @@
 """From a sentence to the direction in CLIP space that the picture has to take (eq 2, 10).
 
 A sentence may be a blend, "0.6 watercolor + 0.4 neon", or say what each region is to look like,
-"person: pencil sketch; background: The Starry Night".
+"person: pencil sketch; background: The Starry Night". A backslash before a semicolon, a colon or a plus makes it an
+ordinary character: "0.5 fire \\+ 0.5 ice" is one text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from genartisan.networks import Clip
 
 SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight, with its point, and a text
 REGION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*:\s*(\S.*)")  # a region's name and its text
+ESCAPED = re.compile(r"\\([;:+])")
 SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
 # CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
 # over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
@@ -69,7 +71,7 @@ class Part(NamedTuple):
 def blend(prompt: str) -> list[Part]:
     """The texts that a prompt blends, as in "0.6 watercolor + 0.4 neon"; any other prompt is one text.
 
-    Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence.
+    Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence. Escapes are left.
 
     Raises:
         InputError: some parts have a weight and others none, all weights are 0, or there are more than `MAX_TEXTS`.
@@ -81,23 +83,34 @@ def blend(prompt: str) -> list[Part]:
     total = math.fsum(float(match[1]) for match in found)
     if len(found) < len(texts) or not 0 < total < math.inf:
         raise InputError(
-            f"prompt {shown(prompt)} is no blend; give each text a weight, as in '0.6 watercolor + 0.4 neon'.", "prompt"
+            f"prompt {shown(prompt)} is no blend; give each text a weight, as in '0.6 watercolor + 0.4 neon', or write "
+            "\\+ where a plus is meant.",
+            "prompt",
         )
     if len(found) > MAX_TEXTS:
-        raise InputError(f"prompt blends {len(found)} texts; at most {MAX_TEXTS} can be. Leave some out.", "prompt")
+        raise InputError(
+            f"prompt blends {len(found)} texts; at most {MAX_TEXTS} can be. Leave some out, or write \\+ where a plus "
+            "is meant.",
+            "prompt",
+        )
     return [Part(float(match[1]) / total, match[2]) for match in found if float(match[1]) > 0]
+
+
+def unescaped(text: str) -> str:
+    """The text without the backslashes that made a semicolon, a colon or a plus of it an ordinary character."""
+    return ESCAPED.sub(r"\1", text)
 
 
 def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     """The text of each region, as in "person: pencil sketch; background: The Starry Night".
 
     None where the prompt is one text for all, as "portrait: oil painting" is: there are no two parts, or none begins
-    with one of ``names`` and a colon.
+    with one of ``names`` and a colon. Escapes are left.
 
     Raises:
         InputError: some parts do and others do not, or a region has two texts.
     """
-    parts = [part.strip() for part in prompt.split(";") if part.strip()]
+    parts = [part.strip() for part in re.split(r"(?<!\\);", prompt) if part.strip()]
     found = [REGION.fullmatch(part) for part in parts]
     told = [match if match is not None and match[1].lower() in names else None for match in found]
     if len(parts) < 2 or not any(told):
@@ -107,12 +120,14 @@ def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
         if match is None:
             raise InputError(
                 f"prompt has the part {shown(part)}, which tells no region its text; write 'region: text' in each, of "
-                f"{', '.join(sorted(names))}.",
+                f"{', '.join(sorted(names))}, or \\; where a semicolon is meant.",
                 "prompt",
             )
         name = PORTRAIT if match[1].lower() == PERSON else match[1].lower()
         if name in texts:
-            raise InputError(f"prompt gives {name} two texts; give it one.", "prompt")
+            raise InputError(
+                f"prompt gives {name} two texts; give it one, or write \\: where a colon is meant.", "prompt"
+            )
         texts[name] = match[2]
     return texts
 
@@ -133,7 +148,7 @@ def text_direction(clip: Clip, prompt: str, source_text: str, negative_prompt: s
 
 def _blended(clip: Clip, prompt: str, source: Tensor) -> Tensor:
     """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
-    parts = [(weight, _unit(text_embedding(clip, text) - source)) for weight, text in blend(prompt)]
+    parts = [(weight, _unit(text_embedding(clip, unescaped(text)) - source)) for weight, text in blend(prompt)]
     return parts[0][1] if len(parts) == 1 else _unit(torch.stack([weight * each for weight, each in parts]).sum(dim=0))
 
 

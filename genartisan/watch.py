@@ -14,6 +14,7 @@ from genartisan.errors import InputError, ServeError
 from genartisan.events import Event
 
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # what is left is the server's to say
+PREVIEWS = "step_*.jpg"  # the names of previews, with the step, of four digits at least
 
 
 def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = False) -> Event:
@@ -40,8 +41,8 @@ def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = F
                 bar.update(event["report"]["steps"] - bar.n)
                 return event
             if previews is not None and "preview" in event:
-                step = event.get("step", 0)
-                _write(previews / f"step_{step:04}.jpg", base64.b64decode(event["preview"]))
+                number = f"{event.get('step', 0):04}"
+                _write(previews / PREVIEWS.replace("*", number), base64.b64decode(event["preview"]))
     raise ServeError("the stream ended without a result.", "stream")
 
 

@@ -14,7 +14,7 @@ import safetensors
 from torch import Tensor
 
 from genartisan import bundle
-from genartisan.atomic import SUFFIX, replacing, write_whole
+from genartisan.atomic import SUFFIX, replacing
 from genartisan.bundle import (
     EMBEDDED,
     MANIFEST,
@@ -80,7 +80,7 @@ def fetch(
         shared: the bundle whose style predictor and pastiche network this one shares.
 
     Raises:
-        InputError: no such dtype or ``from_dir``.
+        InputError: no such dtype or ``from_dir``, or ``out`` is ``shared``.
         WeightsError: a file cannot be fetched, verified or converted; it is named.
     """
     dtype = DTYPE if dtype is None else dtype
@@ -88,7 +88,9 @@ def fetch(
         raise InputError(f"dtype is {dtype!r}; give {' or '.join(DTYPES)}.", "dtype")
     if from_dir is not None and not from_dir.is_dir():
         raise InputError(f"from is {str(from_dir)!r}, which is no folder; give the one with the carried files.", "from")
-    folder, out = folder or downloads(), out or official()
+    out = out or official()
+    if out.resolve() == shared.resolve():
+        raise InputError(f"out is {str(out)!r}, a bundle that this one copies from; name another folder.", "out")
     whole = _whole_networks(out, dtype, files)
     copies = _shared_networks(shared)
     todo = [file for file in files if file.role not in whole]
@@ -101,6 +103,7 @@ def fetch(
             check_room(needs)
             found = _carried(from_dir, todo)
         else:
+            folder = folder or downloads()
             with locked(folder / ".lock"), disk_errors(folder):
                 found = _downloaded(folder, todo, needs, progress, patience)
         _convert(out, dtype, files, found, whole, copies)
@@ -119,7 +122,7 @@ def verify(folder: Path | None = None, *, files: Sequence[OfficialFile] = OFFICI
             kept = [file for file in files if (folder / file.name).exists()]
             return verify(official()) + verify(folder, files=kept)
     if not (folder / MANIFEST).exists():
-        return [_check(folder / file.name, file)[0] for file in files]
+        return [_check(folder / file.name, file) for file in files]
     try:
         networks = read_manifest(folder).networks
     except BundleError as error:
@@ -133,7 +136,7 @@ def table(folder: Path | None = None, *, files: Sequence[OfficialFile] = OFFICIA
     return [
         {
             **{key: getattr(file, key) for key in ("role", "name", "url", "size", "sha256", "licence", "source")},
-            "state": _check(folder / file.name, file)[0].detail,
+            "state": _check(folder / file.name, file).detail,
         }
         for file in files
     ]
@@ -149,7 +152,7 @@ def _whole_networks(out: Path, dtype: str, files: Sequence[OfficialFile]) -> dic
     return {
         role: entry
         for role, entry in networks.items()
-        if (role not in known or known[role].is_source_of(entry.source, dtype)) and _check_network(out, entry).ok
+        if (role not in known or entry.source == known[role].source_line(dtype)) and _check_network(out, entry).ok
     }
 
 
@@ -165,11 +168,11 @@ def _shared_networks(folder: Path) -> dict[Role, tuple[NetworkEntry, Path]]:
     return found
 
 
-def _carried(folder: Path, files: Sequence[OfficialFile]) -> dict[str, tuple[Path, str]]:
+def _carried(folder: Path, files: Sequence[OfficialFile]) -> dict[str, Path]:
     found, wrong = {}, []
     for file in files:
-        check, digest = _check(folder / file.name, file)
-        found[file.role] = folder / file.name, digest
+        found[file.role] = folder / file.name
+        check = _check(found[file.role], file)
         if not check.ok:
             wrong.append(f"{file.name}: {check.detail}; get it from {file.url}")
     if wrong:
@@ -179,14 +182,13 @@ def _carried(folder: Path, files: Sequence[OfficialFile]) -> dict[str, tuple[Pat
 
 def _downloaded(
     folder: Path, files: Sequence[OfficialFile], needs: dict[Path, int], progress: bool, patience: Patience
-) -> dict[str, tuple[Path, str]]:
+) -> dict[str, Path]:
     found, missing = {}, []
     for file in files:
         path = folder / file.name
-        check, digest = _check(path, file)
-        if check.ok:
-            found[file.role] = path, digest
-        else:
+        check = _check(path, file)
+        found[file.role] = path
+        if not check.ok:
             missing.append((file, path))
             if path.exists():
                 log.warning("%s: %s; fetching it again", path, check.detail)
@@ -195,31 +197,24 @@ def _downloaded(
     check_room({**needs, folder: max(sum(file.size or 0 for file, _ in missing) - arrived, 0)})
     for file, path in missing:
         log.info("fetching %s", file.url)
-        digest = download(file.url, path, file.sha256, size=file.size, progress=progress, patience=patience)
-        record = path.with_name(path.name + ".sha256")
-        write_whole(record, f"{digest}  {path.name}\n")  # for `sha256sum -c`, and `_check`
-        found[file.role] = path, digest
+        download(file.url, path, file.sha256, size=file.size, progress=progress, patience=patience)
     return found
 
 
-def _check(path: Path, file: OfficialFile) -> tuple[Check, str]:
-    """What is found of ``file`` at ``path``, and its hash."""
+def _check(path: Path, file: OfficialFile) -> Check:
+    """What is found of ``file`` at ``path``."""
     part = path.with_name(path.name + ".part")
     if not path.is_file():
         arrived = f"{part.stat().st_size:,} bytes have arrived" if part.is_file() else "missing"
-        return Check(path.name, False, arrived), ""
+        return Check(path.name, False, arrived)
     try:
         digest = sha256(path)
-        record = path.with_name(path.name + ".sha256")
-        # torchvision publishes 32 bits of each hash: once a file has passed, all 256 must stay the same.
-        expected = record.read_text(encoding="ascii").split()[0] if record.is_file() else file.sha256
-    except (OSError, ValueError, IndexError) as error:
-        return Check(path.name, False, f"cannot be read: {error}"), ""
-    for wanted in (file.sha256, expected):
-        if not digest.startswith(wanted):
-            detail = f"wrong: expected SHA-256 {wanted}, got {digest} ({path.stat().st_size:,} bytes)"
-            return Check(path.name, False, detail), digest
-    return Check(path.name, True, "verified"), digest
+    except OSError as error:
+        return Check(path.name, False, f"cannot be read: {error.strerror}")
+    if digest != file.sha256:
+        detail = f"wrong: expected SHA-256 {file.sha256}, got {digest} ({path.stat().st_size:,} bytes)"
+        return Check(path.name, False, detail)
+    return Check(path.name, True, "verified")
 
 
 def _check_network(folder: Path, entry: NetworkEntry) -> Check:
@@ -255,18 +250,18 @@ def _convert(
     out: Path,
     dtype: str,
     files: Sequence[OfficialFile],
-    found: Mapping[str, tuple[Path, str]],
+    found: Mapping[str, Path],
     whole: Mapping[str, NetworkEntry],
     copies: Mapping[Role, tuple[NetworkEntry, Path]],
 ) -> None:
     def network(file: OfficialFile) -> Network:
         if file.role not in found:
             return None, _without_file(whole[file.role])
-        path, digest = found[file.role]
+        path = found[file.role]
         log.info("converting %s to %s", path, dtype)
         entry = {
             "architecture": dict(file.architecture),
-            "source": file.source_line(digest, dtype),
+            "source": file.source_line(dtype),
             "licence": file.licence,
         }
         return converted(file.role, file.architecture, path, DTYPES[dtype]), entry

@@ -26,18 +26,14 @@ from genartisan.official import OFFICIAL, OfficialFile
 
 
 def make_official_files(folder: Path, seed: int = 0) -> tuple[OfficialFile, ...]:
-    """Writes all three under their official names (1.1 GB) and returns `OFFICIAL` with the hashes of these.
-
-    Torchvision's keep a hash of eight digits, as in the real table; the URLs are the real ones.
-    """
+    """Writes all three under their official names (1.1 GB) and returns `OFFICIAL` with the hashes of these."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {"clip": make_clip, "fcn": make_fcn, "vgg": make_vgg}
     made = []
     for number, file in enumerate(OFFICIAL):
         path = folder / file.name
         makers[file.role](path, seed + number)
-        digest = file_sha256(path)[: len(file.sha256)]
-        made.append(replace(file, sha256=digest, size=path.stat().st_size))
+        made.append(replace(file, sha256=file_sha256(path), size=path.stat().st_size))
     return tuple(made)
 
 

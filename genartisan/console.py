@@ -74,7 +74,11 @@ def flush() -> None:
         OSError: stdout cannot take it.
     """
     if sys.stdout is not None:
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            error.filename = "standard output"
+            raise
 
 
 def abandon(stream: TextIO | None) -> None:

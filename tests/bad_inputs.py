@@ -147,6 +147,9 @@ PROMPTS = [
     of_prompt("control characters", "fire\x07\x1b[2J", "plain text"),
     of_prompt("zero byte", "fire\x00", "plain text"),
     of_prompt("reversed", "fire\u202eerif", "plain text"),
+    of_prompt("noncharacter", "fire\ufffe", "plain text"),
+    of_prompt("half a blend", "0.5 fire + ice", "\\+ where a plus is meant"),
+    of_prompt("half by regions", "person: ice; fire", "\\; where a semicolon is meant"),
 ]
 SETTINGS = [
     of_params("steps", -3, "from 0 to 5000"),

@@ -80,6 +80,19 @@ def test_the_text_may_stand_anywhere(
     assert main(["stylize", photo, "-o", out, *common, "fire", "water"]) == 2
 
 
+def test_a_text_may_begin_with_a_dash(
+    photo: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, report = str(tmp_path / "a.png"), tmp_path / "r.json"
+    common = ["-o", out, "--bundle", str(tiny_folder), "--device", "cpu", "--quiet", "--report", str(report), *QUICK]
+    for words in ([photo, *common, "--", "-winter-"], [*common, "--", photo, "-winter-"]):
+        assert main(["stylize", *words]) == 0
+        assert json.loads(report.read_text())["prompt"] == "-winter-"
+    assert "after --" in refused(capsys, "stylize", photo, *common, "-winter-")
+    refused(capsys, "stylize", photo, *common, "--", "-winter-", "-spring-")
+    refused(capsys, "stylize", photo, *common, "--no-flag", "--", "-winter-")
+
+
 def test_a_style_picture_stands_beside_the_text_or_for_it(
     photo: str, tmp_path: Path, tiny_folder: Path, tiny_stylizer: Stylizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,8 +289,9 @@ def test_what_cannot_be_written_is_said_before_the_work(
     assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", str(tmp_path / "." / "a.png"))
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)  # the tests may run as root
     assert "output" in refused(capsys, "segment", photo, "-o", out)
+    (tmp_path / "old.json").write_text("{}")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) == tmp_path)
-    assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", photo)
+    assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", str(tmp_path / "old.json"))
 
 
 def test_a_picture_s_name_need_not_be_utf_8(photo: str, tmp_path: Path, tiny_folder: Path) -> None:

@@ -113,7 +113,8 @@ def test_bad_seeds_are_refused(seed: object) -> None:
         check_seed(seed)
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n", "x" * 10_000, "fire\x00", "fire\u202e", "\ud800", None, 5, ["fire"]])
+@pytest.mark.parametrize("prompt", ["", "  \n", "x" * 10_000, "fire\x00", "fire\x9f", "fire\u202e", "\ud800", "\ufffe",
+                                    "\ufdd0", "\U0010ffff", None, 5, ["fire"]])  # fmt: skip
 def test_bad_prompts_are_refused(prompt: object) -> None:
     with pytest.raises(InputError) as caught:
         check_prompt(prompt)
@@ -124,6 +125,8 @@ def test_bad_prompts_are_refused(prompt: object) -> None:
 @pytest.mark.parametrize(("prompt", "read"), [
     (" fire \r\n and\tice\u00a0", "fire and ice"), ("\u6c34\u5f69\u3000\u753b", "\u6c34\u5f69 \u753b"),
     ("\U0001f469\u200d\U0001f3a8", "\U0001f469\u200d\U0001f3a8"), ("Акварель", "Акварель"),
+    ("Fire \U0001fae8", "Fire \U0001fae8"),  # an emoji of 2022
+    ("Fire \U0001faff \ue000", "Fire \U0001faff \ue000"),  # not assigned yet; for private use
 ])  # fmt: skip
 def test_prompts_of_every_script_are_taken(prompt: str, read: str) -> None:
     assert check_prompt(prompt) == read

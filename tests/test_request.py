@@ -85,6 +85,14 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
     assert (form.config.steps, form.config.regions.portrait.weight) == (PRESETS["fast"]["steps"], 0.1)
 
 
+@pytest.mark.parametrize("prompt", ["Fire \U0001fae8", r"dog: a tale\; cat: another", r"0.5 fire \+ ice", "-winter-"])
+def test_words_arrive_as_they_were_sent_over_every_protocol(prompt: str) -> None:
+    form = {"photo": b"photo", "prompt": prompt.encode()}
+    body = {"photo": base64_of(b"photo"), "prompt": prompt}
+    read = read_form(form, None), read_grpc(form), read_body(json.dumps(body).encode(), "application/json", None)
+    assert {request.prompt for request in read} == {prompt}
+
+
 def test_optional_fields_may_be_left_out_or_null() -> None:
     body = {"photo": "AAAA", "prompt": "fire"}
     assert read_body(body, "", None) == read_body({**body, "mask": None, "params": None}, "", None)

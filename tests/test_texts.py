@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import tiny
 import torch
@@ -9,8 +11,9 @@ import torch
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
+from genartisan.style_numbers import numbers_of_text
 from genartisan.stylizer import Stylizer
-from genartisan.text import blend, by_region, text_direction
+from genartisan.text import blend, by_region, text_direction, text_embedding
 
 SOURCE = "a Photo"
 
@@ -25,6 +28,8 @@ SOURCE = "a Photo"
         ("3 cats + 2 dogs", [(1.0, "3 cats + 2 dogs")]),
         ("0.6 watercolor", [(1.0, "0.6 watercolor")]),
         ("C++ in 0.5 seconds", [(1.0, "C++ in 0.5 seconds")]),
+        (r"0.5 fire \+ 0.5 ice", [(1.0, r"0.5 fire \+ 0.5 ice")]),
+        (r"0.5 fire \+ ice + 0.5 snow", [(0.5, r"fire \+ ice"), (0.5, "snow")]),
     ],
 )
 def test_a_blend_is_told_by_its_weights(prompt: str, parts: list[tuple[float, str]]) -> None:
@@ -41,6 +46,9 @@ def test_a_blend_is_told_by_its_weights(prompt: str, parts: list[tuple[float, st
         ("portrait: oil painting", None),
         ("Monet: water lilies", None),
         ("fire; ice", None),
+        (r"person: a\; background: b", None),
+        (r"person\: a; background\: b", None),
+        (r"person: a\; b; background: fire", {"portrait": r"a\; b", "background": "fire"}),
         ("", None),
     ],
 )  # fmt: skip
@@ -72,6 +80,32 @@ def test_what_looks_like_a_blend_and_is_none_is_refused(tiny_stylizer: Stylizer,
     with pytest.raises(InputError) as caught:
         tiny_stylizer.steps(tiny.picture(), "fire", config=config)
     assert caught.value.field == "negative_prompt"
+
+
+def test_the_remedy_for_words_that_look_like_more_works(tiny_stylizer: Stylizer) -> None:
+    config = StyleConfig(size=64, steps=1, patches=2, patch_size=32, start="draft", lambda_draft=0.0)
+    for prompt, escaped in (
+        ("0.5 fire + ice", r"0.5 fire \+ ice"),
+        ("person: fire; ice", r"person: fire\; ice"),
+        ("person: fire", None),
+        ("person: fire; dog: ice", r"person\: fire; dog\: ice"),
+    ):
+        if escaped is not None:
+            with pytest.raises(InputError, match=r"\\[;:+] where a (plus|semicolon|colon) is meant"):
+                tiny_stylizer(tiny.picture(), prompt, config=config)
+        result = tiny_stylizer(tiny.picture(), escaped or prompt, config=config)
+        assert result.report["prompt"] == (escaped or prompt)
+
+
+def test_escaped_words_are_one_text_without_the_backslash(embedded: Bundle) -> None:
+    literal = r"0.5 watercolor painting \+ 0.5 neon light"
+    words = text_embedding(embedded.clip, "0.5 watercolor painting + 0.5 neon light")
+    expected = torch.nn.functional.normalize(words - text_embedding(embedded.clip, SOURCE), dim=0)
+    torch.testing.assert_close(text_direction(embedded.clip, literal, SOURCE), expected)
+    head = embedded.to(torch.device("cpu"), torch.float32).style_head
+    assert head is not None
+    direction_of = partial(text_direction, embedded.clip, source_text=SOURCE)
+    torch.testing.assert_close(numbers_of_text(head, direction_of, literal, None), head(expected[None])[0])
 
 
 def test_a_blend_goes_from_one_text_to_the_other_by_its_weights(embedded: Bundle) -> None:

@@ -53,8 +53,8 @@ def main() -> int:
     with steady_streams():
         try:
             sheet = make(Path("demo"))
-        except GenartisanError as error:
-            print(f"demo: {error.message}", file=sys.stderr)
+        except (GenartisanError, OSError) as error:
+            print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         announce(f"The sheet: {sheet}")
         return 0

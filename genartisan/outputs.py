@@ -41,11 +41,11 @@ def media_type_of(path: str, form: str | None = None, known: dict[str, str] = ME
     raise InputError(f"output {path!r} ends in {ending}; end it in {', '.join(known)}, or name a --format.", "output")
 
 
-def check_outputs(reads: Iterable[Named], writes: Iterable[Named], overwrite: bool = False) -> None:
+def check_outputs(reads: Iterable[Named], writes: Iterable[Named], overwrite: bool | None = None) -> None:
     """Refuses early what could not be written after minutes of work, or would destroy what is read.
 
     Args:
-        overwrite: let the output be the photo.
+        overwrite: let the output be the photo; None where the command has no flag for it.
 
     Raises:
         InputError: naming the field of the file that is at fault.
@@ -56,8 +56,11 @@ def check_outputs(reads: Iterable[Named], writes: Iterable[Named], overwrite: bo
     check_distinct(reads, writes, overwrite)
 
 
-def check_distinct(reads: Iterable[Named], writes: Iterable[Named], overwrite: bool = False) -> None:
+def check_distinct(reads: Iterable[Named], writes: Iterable[Named], overwrite: bool | None = None) -> None:
     """Refuses files to write that are one and the same, or one of those that are read, under whatever name.
+
+    Args:
+        overwrite: as for `check_outputs`.
 
     Raises:
         InputError: naming the field of the file that is at fault.
@@ -68,7 +71,7 @@ def check_distinct(reads: Iterable[Named], writes: Iterable[Named], overwrite: b
         other = None if identity is None else taken.get(identity)
         replaces = (field, other) == ("output", "photo")
         if other is not None and not (replaces and overwrite):
-            remedy = ", or --overwrite to put the picture in its place" if replaces else ""
+            remedy = ", or --overwrite to put the picture in its place" if replaces and overwrite is not None else ""
             raise InputError(
                 f"{field} {str(path)!r} is the file of the {other}, too; give it a name of its own{remedy}.", field
             )

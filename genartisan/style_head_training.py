@@ -273,16 +273,22 @@ def write(settings: Settings, head: StyleHead, curve: Curve) -> None:
             target.unlink(missing_ok=True)
             link(folder / entry.file, target)
             networks[role] = None, entry.model_dump(exclude={"file", "sha256"})
-    texts = "made-up sentences" if settings.texts is None else settings.texts.name
+    photos = readable_name(settings.photos)
+    texts = "made-up sentences" if settings.texts is None else readable_name(settings.texts)
     networks[STYLE_HEAD] = {name: tensor.half() for name, tensor in head.state_dict().items()}, {
         "architecture": {"kind": STYLE_HEAD, "dim": head.dim, "width": head.width},
-        "source": f"genartisan train-start on {settings.photos.name} and {texts}, with the networks of manifest "
+        "source": f"genartisan train-start on {photos} and {texts}, with the networks of manifest "
         f"{sha256(folder / MANIFEST)[:12]}",
         "licence": "as the photos and the networks that it learned from allow",
         "figures": {"steps": settings.steps, "size": settings.size, "curve": curve},
         "seed": settings.seed,
     }  # fmt: skip
-    write_bundle(settings.out, settings.out.resolve().name, manifest.description, networks)
+    write_bundle(settings.out, readable_name(settings.out.resolve()), manifest.description, networks)
+
+
+def readable_name(path: Path) -> str:
+    """Its name, of which JSON can hold all: bytes that are no text as escapes."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -88,6 +88,7 @@ def test_a_text_may_begin_with_a_dash(
     for words in ([photo, *common, "--", "-winter-"], [*common, "--", photo, "-winter-"]):
         assert main(["stylize", *words]) == 0
         assert json.loads(report.read_text())["prompt"] == "-winter-"
+    capsys.readouterr()
     assert "after --" in refused(capsys, "stylize", photo, *common, "-winter-")
     refused(capsys, "stylize", photo, *common, "--", "-winter-", "-spring-")
     refused(capsys, "stylize", photo, *common, "--no-flag", "--", "-winter-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -70,14 +71,14 @@ def settings(bundle: str, photos: Path, texts: Path, out: Path, **others: object
 def test_a_bundle_without_a_head_gets_one_and_searches_no_more(
     headless: str, photos: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / os.fsdecode(b"out\xff")  # a name that is no text
     curve = train(settings(headless, photos, texts, out))
     assert [row["step"] for row in curve] == [0, 2, 3]
     assert json.loads((out / "curve.json").read_text()) == curve
     for picture in ("curve.png", "drafts.jpg"):
         assert min(Image.open(out / picture).size) > 100
     bundle = Bundle.load(out)
-    assert bundle.name == "out"
+    assert bundle.name == r"out\udcff"
     entry = bundle.manifest.networks["style_head"]
     assert entry.figures["curve"] == curve
     assert "texts.txt" in entry.source

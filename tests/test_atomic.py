@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from disks import full_disk
 
 from genartisan.atomic import replacing, write_whole
 from genartisan.bundle import MANIFEST, sha256, write_bundle
 from genartisan.embedded.training import save_checkpoint
 from genartisan.saved_style import About, SavedStyle
-
-
-@contextmanager
-def full_disk(limit: int = 4096) -> Iterator[None]:
-    """No file of this process can grow beyond ``limit`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder: Path) -> list[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import tiny
+from disks import full_disk
 from PIL import Image
-from test_atomic import full_disk
 
 from genartisan.cli import main
 from genartisan.errors import InputError

@@ -23,6 +23,7 @@ import open_clip
 import pytest
 import safetensors.torch
 import torch
+from disks import full_disk
 from file_server import FileServer, Served, file_server
 from official_files import save_torchscript
 from tiny import ARCHITECTURES, network, write_tiny_bundle
@@ -247,21 +248,9 @@ def test_a_disk_that_fills_up_keeps_what_fitted(web: FileServer, small_disk: Pat
     assert web.requests[-1].range == f"bytes={kept}-"
 
 
-@contextlib.contextmanager
-def file_size_limit() -> Iterator[None]:
-    """No file may grow over 300,000 bytes: needs no root, and takes the same way through the code."""
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_fails_says_what_is_missing(web: FileServer, target: Path) -> None:
     with (
-        file_size_limit(),
+        full_disk(300_000),
         pytest.raises(WeightsError, match=r"disk is full: 400,001 more bytes .* file\.pth .* are free"),
     ):
         get(web, target)
@@ -532,7 +521,7 @@ def test_a_disk_that_fills_up_while_converting_leaves_no_bundle(carried: Path, s
     files = described(carried)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.partial").write_text("somebody else's")
-    with file_size_limit(), pytest.raises(WeightsError, match="disk is full"):
+    with full_disk(300_000), pytest.raises(WeightsError, match="disk is full"):
         weights.fetch(from_dir=carried, out=tmp_path / "out", dtype="fp32", files=files, shared=shared)
     left = [name for name in names(tmp_path / "out") if name == "bundle.json" or name.endswith(".partial")]
     assert left == ["mine.partial"]

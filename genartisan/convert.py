@@ -27,6 +27,9 @@ PREFIX = {"clip": "model.", "fcn": "model.", "vgg": ""}  # what our modules put 
 def converted(role: str, architecture: Mapping[str, Any], path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """The weights of the network for ``role`` (clip, fcn, vgg) out of the official file ``path``, floats as ``dtype``.
 
+    Floats that have 16 bits in the file, as most of OpenAI's have, stay as they are where ``dtype`` has 16, too: as
+    bf16 they would lose three bits each and save nothing.
+
     The file's hash must have been checked before: OpenAI's is a TorchScript archive, which is code as well as numbers.
 
     Raises:
@@ -46,7 +49,8 @@ def converted(role: str, architecture: Mapping[str, Any], path: Path, dtype: tor
         if tensor is None or tensor.shape != like.shape:
             got = "no such tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
             raise WeightsError(f"{path} does not hold {official} of shape {tuple(like.shape)}, but {got}.")
-        weights[name] = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor
+        is_to_change = tensor.is_floating_point() and not (tensor.itemsize == dtype.itemsize == torch.half.itemsize)
+        weights[name] = tensor.detach().to(dtype) if is_to_change else tensor.detach()
     return weights
 
 

@@ -30,7 +30,8 @@ class OfficialFile:
 
     def source_line(self, dtype: str) -> str:
         """What a bundle says of the network that was made of this file."""
-        return f"{self.source}: {self.url}, SHA-256 {self.sha256}, converted to {dtype}"
+        halves = "" if dtype == "fp32" else ", fp16 kept"
+        return f"{self.source}: {self.url}, SHA-256 {self.sha256}, converted to {dtype}{halves}"
 
 
 # The URLs and hashes are those of open_clip's entry ("ViT-B-32-quickgelu", "openai") and of torchvision's

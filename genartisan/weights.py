@@ -73,7 +73,7 @@ def fetch(
     Args:
         folder: where downloads are kept (default: `downloads`).
         from_dir: a folder with the files, carried here; then nothing is downloaded, and nothing in it changed.
-        dtype: ``bf16``, half the size and the default, or ``fp32``.
+        dtype: ``bf16``, half the size and the default, which leaves floats of 16 bits as they are; or ``fp32``.
         out: the bundle's folder (default: `official`).
         progress: draw a bar for each download on stderr.
         files: the official files.

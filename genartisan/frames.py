@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from genartisan.config import StyleConfig
+from genartisan.decode import PictureSource, size_of
 from genartisan.errors import InputError
-from genartisan.images import Photo, PictureSource, name_of, naming, read_photo, resized
+from genartisan.images import Photo, name_of, naming, read_photo, resized
 from genartisan.motion import shift_between
 from genartisan.regions import NAMES, RegionMap
 from genartisan.render import with_held_norms
@@ -153,11 +154,8 @@ def check_alike(frames: Sequence[Path]) -> None:
     """
     sizes = {}
     for frame in frames:
-        try:
-            with Image.open(frame) as image:
-                sizes[frame] = image.size
-        except Exception as error:  # decoders raise whatever they like
-            raise InputError(f"{frame}: it is no picture that can be read ({error}).", "frames") from error
+        with naming(frame, "frames"):
+            sizes[frame] = size_of(frame, "photo")
         if sizes[frame] != sizes[frames[0]]:
             (width, height), (first_width, first_height) = sizes[frame], sizes[frames[0]]
             raise InputError(

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
+from genartisan.colour import in_srgb
+from genartisan.decode import MAX_PIXELS, PictureSource, damaged, loaded, opened
+from genartisan.errors import InputError
+from genartisan.rgb_space import SRGB_PROFILE
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # what is read; of an animation, the first frame
 OUTPUTS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
-MAX_PIXELS = 64_000_000  # of a photo: 64 megapixels, 192 MB decoded
-MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
 MIN_SIDE = 16  # pixels: StyleNet halves the picture three times
 VOC_LABELS = 20  # the last of VOC's
 GREYISH = 40  # of 255: what the channels of a grey pixel may differ by, in a JPEG
 MAX_ASPECT = 16  # long side / short side: beyond it a resized photo has no room for a patch
+GROUND = 0.5  # grey, 0-1: the colour of what is see-through, whatever is hidden there
+INVISIBLE = 0.5 / 255  # opacity that is rounded to 0
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
-
-PictureSource = str | Path | bytes | bytearray | Image.Image
+SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic", ".heif",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Photo:
     """A decoded photo, upright.
 
     Attributes:
-        pixels: RGB in [0, 1], ``(3, H, W)``, float32.
+        pixels: sRGB in [0, 1], ``(3, H, W)``, float32; `GROUND` where it is see-through.
         alpha: opacity in [0, 1], ``(1, H, W)``, or None for an opaque photo.
+        warnings: of what its file says and was not heeded.
     """
 
     pixels: Tensor
     alpha: Tensor | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,31 +57,42 @@ class Photo:
 def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MAX_PIXELS) -> Photo:
     """Decodes a photo from a path, encoded bytes or a PIL image.
 
-    EXIF rotation is applied; palette, grey, 16-bit, CMYK and other modes become RGB; alpha is kept beside.
+    EXIF rotation is applied; palette, grey, 16-bit, CMYK and other modes become RGB, in sRGB if the file says what its
+    colours are; alpha is kept beside, and what is hidden under none of it is not seen.
 
     Raises:
         InputError: no such file, empty, truncated, too small or too long and thin.
-        TooLargeError: more than ``max_pixels`` or `MAX_BYTES`.
-        UnsupportedImageError: not one of `FORMATS`.
+        TooLargeError: more than ``max_pixels`` or `genartisan.decode.MAX_BYTES`, or too slow to decode.
+        UnsupportedImageError: not one of `genartisan.decode.readable`.
     """
-    image = upright(open_image(source, field, max_pixels), field)
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
+    image = opened(source, field, max_pixels)
+    _check_shape(image.size, field)
+    image = upright(loaded(image, field), field)
+    try:
+        image, warnings = in_srgb(narrowed(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # a PNG's text can stand where Pillow looks for a transparent colour
+        raise damaged(field, error) from error
+    channels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    channels = channels.float().div_(255)  # (3 or 4, H, W)
+    pixels, alpha = channels[:3], channels[3:]
+    told = tuple(f"{field}: {warning}" for warning in warnings)
+    if bool((alpha == 1).all()):  # or there is none
+        return Photo(pixels, warnings=told)
+    return Photo(torch.where(alpha > 0, pixels, GROUND), alpha, told)
+
+
+def _check_shape(size: tuple[int, int], field: str) -> None:
+    """Refuses a picture with no room for a patch."""
+    width, height = size
+    if min(size) < MIN_SIDE:
         raise InputError(f"{field} is {width}x{height} pixels; each side needs at least {MIN_SIDE}.", field)
-    if max(width, height) > MAX_ASPECT * min(width, height):
+    if max(size) > MAX_ASPECT * min(size):
         raise InputError(
             f"{field} is {width}x{height} pixels; the long side may be at most {MAX_ASPECT} short sides. Crop it.",
             field,
         )
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _narrowed(image)
-    has_alpha = "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info
-    if has_alpha:
-        image = image.convert("RGBA")
-    channels = torch.from_numpy(np.array(image if has_alpha else image.convert("RGB"))).permute(2, 0, 1)
-    channels = channels.float().div_(255)  # (3 or 4, H, W)
-    opaque = not has_alpha or bool((channels[3:] == 1).all())
-    return Photo(channels[:3], None if opaque else channels[3:])
 
 
 def pictures_in(folder: str | Path, field: str = "photos") -> list[Path]:
@@ -104,9 +120,7 @@ def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "
         InputError: as for `read_photo`, or the mask's size is not ``photo_size`` (width, height), or it is not black
             and white at all (only the values 0 and 1, say).
     """
-    image = _of_size(source, photo_size, field)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _narrowed(image)
+    image = narrowed(_of_size(source, photo_size, field))
     colours = np.array(image.convert("RGB"))  # alpha, if any, is no part of a mask
     if int(np.ptp(colours, axis=2).max()) > GREYISH:
         raise InputError(
@@ -149,40 +163,10 @@ def read_classes(source: PictureSource, photo_size: tuple[int, int], field: str 
 
 def _of_size(source: PictureSource, photo_size: tuple[int, int], field: str) -> Image.Image:
     """A mask's picture, upright, of the photo's size."""
-    image = upright(open_image(source, field), field)
+    image = upright(loaded(opened(source, field), field), field)
     if image.size != photo_size:
         (w, h), (pw, ph) = image.size, photo_size
         raise InputError(f"{field} is {w}x{h} pixels and photo is {pw}x{ph}; send a mask of the photo's size.", field)
-    return image
-
-
-def open_image(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A fully decoded PIL image, its size checked before a pixel is decoded."""
-    if isinstance(source, Image.Image):
-        _check_pixels(source, field, max_pixels)
-        return source
-    data = _bytes(source, field)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of a bomb; the check below refuses it
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(
-            f"{field} has too many pixels; at most {max_pixels:,} are allowed. Resize it.", field
-        ) from error
-    except UnidentifiedImageError as error:
-        raise UnsupportedImageError(
-            f"{field} is not an image of a known format ({_start(data)}); send one of {', '.join(FORMATS)}.", field
-        ) from error
-    except Exception as error:  # decoders raise whatever they like on damaged files
-        raise damaged(field, error) from error
-    _check_pixels(image, field, max_pixels)
-    try:
-        image.load()
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise damaged(field, error) from error
     return image
 
 
@@ -212,47 +196,10 @@ def upright(image: Image.Image, field: str) -> Image.Image:
         raise damaged(field, error) from error
 
 
-def damaged(field: str, error: Exception) -> InputError:
-    """The refusal of a file that begins like a picture and cannot be decoded."""
-    return InputError(
-        f"{field} is damaged or truncated ({error}). Save it again as PNG or JPEG and send it whole.", field
-    )
-
-
-def _bytes(source: str | Path | bytes | bytearray, field: str) -> bytes:
-    if isinstance(source, str | Path):
-        path = Path(source)
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise TooLargeError(f"{field} has more than {MAX_BYTES:,} bytes. Send a smaller file.", field)
-            source = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{field} {str(path)!r} cannot be read: {error.strerror}.", field) from error
-    if not source:
-        raise InputError(f"{field} is empty (0 bytes); send an image file.", field)
-    if len(source) > MAX_BYTES:
-        raise TooLargeError(f"{field} has {len(source):,} bytes; at most {MAX_BYTES:,} are allowed.", field)
-    return bytes(source)
-
-
-def _check_pixels(image: Image.Image, field: str, max_pixels: int) -> None:
-    width, height = image.size
-    if width * height > max_pixels:
-        raise TooLargeError(
-            f"{field} is {width}x{height}, {width * height:,} pixels; at most {max_pixels:,} are allowed. Resize it.",
-            field,
-        )
-
-
-def _start(data: bytes) -> str:
-    head = data[:256].lstrip().lower()
-    if head.startswith((b"<svg", b"<?xml")):
-        return "it looks like SVG or XML"
-    return f"it starts with {data[:8].hex(' ')}"
-
-
-def _narrowed(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or floating point, as 8 bits: Pillow's own conversion clips instead of scaling."""
+def narrowed(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits or floating point as 8 bits, where Pillow's own conversion clips; others as they are."""
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return image
     with np.errstate(invalid="ignore"):  # some NaNs complain of being copied
         values = np.array(image).astype(np.float64)
     if image.mode == "F":
@@ -260,6 +207,7 @@ def _narrowed(image: Image.Image) -> Image.Image:
     else:
         values *= 255 / 65535
     grey = Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
+    grey.info.update({name: value for name, value in image.info.items() if name != "transparency"})
     if isinstance(transparent := image.info.get("transparency"), int):  # one value of the original depth is see-through
         grey.putalpha(Image.fromarray(np.where(np.array(image) == transparent, 0, 255).astype(np.uint8)))
     return grey
@@ -268,15 +216,21 @@ def _narrowed(image: Image.Image) -> Image.Image:
 def resized(photo: Photo, long_side: int) -> Photo:
     """The photo with its long side at ``long_side`` pixels and its aspect ratio kept, by antialiased bicubic.
 
+    Each pixel's colour counts by its opacity.
+
     Raises:
         InputError: its short side would have less than `MIN_SIDE` pixels.
     """
     size = fitted(photo.size, long_side)
     if size == photo.size:
         return photo
-    planes = photo.pixels if photo.alpha is None else torch.cat((photo.pixels, photo.alpha))
+    planes = photo.pixels if photo.alpha is None else torch.cat((photo.pixels * photo.alpha, photo.alpha))
     planes = F.interpolate(planes[None], size=size[::-1], mode="bicubic", antialias=True)[0].clamp_(0, 1)
-    return Photo(planes[:3], None if photo.alpha is None else planes[3:])
+    if photo.alpha is None:
+        return replace(photo, pixels=planes)
+    premultiplied, alpha = planes[:3], planes[3:]
+    pixels = (premultiplied / alpha.clamp_min(INVISIBLE)).clamp_(max=1)
+    return replace(photo, pixels=torch.where(alpha < INVISIBLE, GROUND, pixels), alpha=alpha)
 
 
 def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -301,15 +255,26 @@ def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
 
 
 def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92) -> bytes:
-    """``image`` as PNG, JPEG or WebP bytes; JPEG, which knows no alpha, puts it on white.
+    """``image`` as PNG, JPEG or WebP bytes that say they are sRGB; JPEG, which knows no alpha, puts it on white.
 
     Raises:
         InputError: another media type.
     """
     if media_type not in OUTPUTS:
         raise InputError(f"accept is {media_type!r}; choose one of {', '.join(OUTPUTS)}.", "accept")
-    if OUTPUTS[media_type] == "JPEG" and image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    options: dict[str, Any] = {"quality": quality, "icc_profile": SRGB_PROFILE}
+    if media_type == "image/png":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add(b"sRGB", b"\0")  # 13 bytes, where a profile has 500
+    elif media_type == "image/jpeg" and image.mode == "RGBA":
+        image = on_white(image)
     buffer = io.BytesIO()
-    image.save(buffer, OUTPUTS[media_type], **({} if media_type == "image/png" else {"quality": quality}))
+    image.save(buffer, OUTPUTS[media_type], **options)
     return buffer.getvalue()
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """A picture in RGB; what is see-through in it is white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

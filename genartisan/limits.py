@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genartisan.checks import MAX_PROMPT, mask_field
 from genartisan.config import MAX_OUTPUT, MAX_TEXTS, StyleConfig
+from genartisan.decode import MAX_BYTES, MAX_PIXELS, size_of
 from genartisan.errors import InputError, TooLargeError
-from genartisan.images import FORMATS, MAX_BYTES, MAX_PIXELS
 from genartisan.region_choice import told_by_region
 from genartisan.style_images import ALL, style_image_field, with_their_regions
 
@@ -87,7 +84,8 @@ class Limits(BaseModel):
 
         Raises:
             TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
-            InputError: its prompt or its deadline is too long, or too many regions have a style of their own.
+            InputError: its photo or a style picture cannot be read, its prompt or its deadline is too long, or too many
+                regions have a style of their own.
         """
         of_style = {style_image_field(name): picture for name, picture in style_images.items()}
         for field, content in {
@@ -113,8 +111,8 @@ class Limits(BaseModel):
                 "size" if config.output_size is None else "output_size",
             )
         for field, picture in of_style.items():
-            self._check_pixels(header_size(picture), field)
-        size = header_size(photo)
+            self._check_pixels(size_of(picture, field), field)
+        size = size_of(photo, "photo")
         self._check_pixels(size, "photo")
         told = with_their_regions(told_by_region(prompt, config, masks)[1], style_images)
         styles = styles_of(told, style_images)
@@ -124,8 +122,7 @@ class Limits(BaseModel):
                 "style pictures, or one for all regions.",
                 "style_image",
             )
-        if size is not None:
-            self._check_cost(size, told, styles)
+        self._check_cost(size, told, styles)
         if config.timeout_s is not None and config.timeout_s > self.max_timeout_s:
             raise InputError(
                 f"timeout_s is {config.timeout_s:g}; this server allows above 0 to {self.max_timeout_s:g} s.",
@@ -133,8 +130,8 @@ class Limits(BaseModel):
             )
         return config.updated({"timeout_s": config.timeout_s or self.timeout_s})
 
-    def _check_pixels(self, size: tuple[int, int] | None, field: str) -> None:
-        width, height = size or (0, 0)
+    def _check_pixels(self, size: tuple[int, int], field: str) -> None:
+        width, height = size
         if width * height > self.photo_pixels:
             raise TooLargeError(
                 f"{field} is {width}x{height}, {width * height:,} pixels; this server takes at most "
@@ -181,14 +178,3 @@ def _gflop(config: StyleConfig, pixels: int, styles: int) -> float:
     views = config.steps * (config.patches + styles)
     per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * styles
     return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * styles * rendered
-
-
-def header_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels, from a picture's header; None if it is none, which its decoder will say."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of a bomb; the limits refuse it
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return image.size
-    except Exception:  # decoders raise whatever they like on damaged files
-        return None

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from genartisan.checks import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, mask_field, merged
 from genartisan.config import PORTRAIT_STRENGTH, PortraitConfig, StyleConfig
+from genartisan.decode import MAX_PIXELS, PictureSource
 from genartisan.errors import InputError, TooLargeError
-from genartisan.images import MAX_PIXELS, PictureSource, read_classes, read_mask
+from genartisan.images import read_classes, read_mask
 from genartisan.networks import VOC_CLASSES
 from genartisan.regions import channel_of
 from genartisan.text import blend, by_region

@@ -20,8 +20,9 @@ from torch import Tensor
 from genartisan.atomic import write_whole
 from genartisan.bundle import home
 from genartisan.checks import STYLE_NAME, check_style_name, shown
+from genartisan.decode import PictureSource
 from genartisan.errors import BundleError, InputError
-from genartisan.images import PictureSource, naming
+from genartisan.images import naming
 from genartisan.mobilenet import NUMBERS
 from genartisan.style_numbers import SEARCH
 from genartisan.together import in_turns

@@ -7,14 +7,15 @@ from typing import Any
 import genartisan
 from genartisan.checks import MAX_PROMPT, MAX_SEED, REGION_NAME
 from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
+from genartisan.decode import MAX_BYTES
 from genartisan.endpoint import MODEL, URL
 from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
 from genartisan.events import MEDIA_TYPE as EVENTS
-from genartisan.images import MAX_BYTES, OUTPUTS
+from genartisan.images import OUTPUTS
 from genartisan.request import JSON, MEDIA_TYPES
 
 Schema = dict[str, Any]
-PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF or PPM"
+PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF or binary PPM; in AVIF or HEIC where the server reads them"
 FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
 ERRORS = (InputError, TooLargeError, UnsupportedImageError, GenartisanError, DeadlineError)
 

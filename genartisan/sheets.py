@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from genartisan.images import on_white
+
 GAP, LINE = 8, 18  # pixels: between pictures; height of a line of text
 
 
@@ -20,7 +22,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int =
     for row, pictures in enumerate(rows):
         for column, (caption, picture) in enumerate(pictures):
             left, top = GAP + column * width, GAP + row * height
-            fitted = ImageOps.contain(picture.convert("RGB"), (side, side))
+            fitted = ImageOps.contain(on_white(picture), (side, side))
             sheet.paste(fitted, (left + (side - fitted.width) // 2, top + (side - fitted.height) // 2))
             for number, line in enumerate(caption.split("\n")):
                 draw.text((left, top + side + 3 + number * LINE), shortened(line, font, side), fill="black", font=font)

@@ -7,8 +7,9 @@ from typing import Any
 
 from genartisan.checks import CLASSES, PORTRAIT, region_by, shown
 from genartisan.config import StyleConfig
+from genartisan.decode import PictureSource
 from genartisan.errors import InputError
-from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.images import Photo, read_photo, resized
 from genartisan.region_choice import pictures_by_region, to_be_seen
 
 StyleImageSource = PictureSource | Mapping[str, PictureSource] | None

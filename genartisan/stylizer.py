@@ -16,11 +16,12 @@ from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
 from genartisan.checks import CLASSES, check_prompt, check_seed
 from genartisan.config import StyleConfig
+from genartisan.decode import PictureSource
 from genartisan.device import PRECISIONS, find_device, find_precision
 from genartisan.engine import Run
 from genartisan.errors import InputError
 from genartisan.graphs import Graphs, cuda_capture
-from genartisan.images import Photo, PictureSource, read_photo, resized
+from genartisan.images import Photo, read_photo, resized
 from genartisan.looks import LookReader
 from genartisan.networks import VOC_CLASSES
 from genartisan.patches import plan
@@ -193,6 +194,8 @@ class Stylizer:
                 graphs=self.graphs,
                 began=began,
             )
+            for picture in (original, *pictures.values()):
+                run.warnings += picture.warnings
             if saved is None or config.steps > 0:
                 run.warnings += self._remarks({"prompt": main, "negative_prompt": config.negative_prompt})
             elif prompt != of_style:

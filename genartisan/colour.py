@@ -56,6 +56,8 @@ def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
     Raises:
         ValueError: that cannot be read.
     """
+    if image.mode == "LAB":  # whose numbers mean the same everywhere
+        return None
     data = image.info.get("icc_profile")
     if isinstance(data, bytes) and data:
         return _read(data)
@@ -115,7 +117,7 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _by_table(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    """A grey picture transformed value by value: littlecms would draw lines between few of them, far off in the dark."""
+    """A grey picture transformed value by value: littlecms would interpolate between few of them, badly in the dark."""
     table = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))  # (256, 1)
     return Image.merge("RGB", [image.point(list(band.tobytes())) for band in table.split()])
 

@@ -94,7 +94,9 @@ def loaded(image: Image.Image, field: str) -> Image.Image:
         TooLargeError: it takes too long.
     """
     try:
-        image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
     except (MemoryError, InputError):
         raise
     except Exception as error:  # decoders raise whatever they like on damaged files
@@ -177,7 +179,10 @@ def _check_tiles(image: Image.Image, field: str) -> None:
 def _apart(kind: str, field: str) -> Iterator[None]:
     """Words for what goes wrong in the other process; none is started for a format that is not read here."""
     if kind not in readable():
-        names = {"AVIF": "AVIF, which this Pillow does not read", "HEIF": "HEIC, read only with genartisan[heif]"}
+        names = {
+            "AVIF": "AVIF, which this Pillow does not read",
+            "HEIF": "HEIC, which is read where genartisan[heif] is installed",
+        }
         raise UnsupportedImageError(f"{field} is {names[kind]}; send one of {', '.join(readable())}.", field)
     try:
         yield

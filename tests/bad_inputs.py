@@ -111,6 +111,8 @@ PHOTOS = [
     of_photo("HTML", b"<!doctype html><title>404 Not Found</title>", "send one of", 415),
     of_photo("zip", b"PK\x03\x04" + bytes(60), "send one of", 415),
     of_photo("icon", encoded("ICO"), "send one of", 415),
+    of_photo("plain PPM", b"P3 48 40 255\n" + b"0 " * 5760, "save it as a binary one", 415),
+    of_photo("AVIF cut short", b"\x00\x00\x00\x20ftypavif" + bytes(100), "send it whole"),
     of_photo("video", b"\x00\x00\x00\x20ftypisom" + bytes(100), "send one of", 415),
     of_photo("zeros", bytes(5000), "send one of", 415),
     of_photo("signature only", b"\x89PNG\r\n\x1a\n", "send one of", 415),

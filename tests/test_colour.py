@@ -46,12 +46,10 @@ def test_numbers_of_another_space_become_those_of_srgb(space: icc.Space, kind: s
 
 
 def test_skin_of_a_phones_photo_is_as_it_was() -> None:
-    p3 = Image.new("RGB", (32, 32), (213, 172, 142))
+    skin = Image.new("RGB", (32, 32), (213, 172, 142))
     for kind in ("JPEG", "PNG"):
-        photo = read_photo(saved(p3, kind, icc_profile=icc.DISPLAY_P3.profile()))
-        assert numbers(photo).mean(axis=(0, 1)) == pytest.approx(
-            icc.DISPLAY_P3.as_srgb(np.array([213, 172, 142])), abs=1
-        )
+        photo = read_photo(saved(skin, kind, icc_profile=icc.DISPLAY_P3.profile()))
+        assert numbers(photo).mean(axis=(0, 1)) == pytest.approx((222, 171, 138), abs=1.5)
 
 
 def test_a_pil_image_has_a_profile_too_and_keeps_its_numbers() -> None:
@@ -71,9 +69,10 @@ def test_alpha_and_rotation_stay_beside_the_colours() -> None:
     assert torch.allclose(photo.alpha, torch.tensor(77 / 255))
 
 
-@pytest.mark.parametrize(
-    "profile", [None, SRGB_PROFILE, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()]
-)
+LITTLECMS_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.mark.parametrize("profile", [None, SRGB_PROFILE, LITTLECMS_SRGB], ids=["none", "ours", "littlecms"])
 def test_numbers_of_srgb_stay_as_they_are(profile: bytes | None) -> None:
     assert np.array_equal(numbers(read_photo(saved(Image.fromarray(NUMBERS), icc_profile=profile))).round(), NUMBERS)
 
@@ -157,11 +156,9 @@ def test_a_profile_that_cannot_be_heeded_is_told_of_and_the_numbers_stay(name: s
     assert says in warning
 
 
-@pytest.mark.parametrize(
-    "chunks", [[(b"gAMA", (0,))], [(b"gAMA", (2**31,))], [(b"cHRM", (0,) * 8)], [(b"cHRM", (1,) * 8)]]
-)
-def test_chunks_that_cannot_be_are_told_of(chunks: list[tuple[bytes, tuple[int, ...]]]) -> None:
-    photo = read_photo(png(*chunks))
+@pytest.mark.parametrize("chunk", [(b"gAMA", (0,)), (b"gAMA", (2**31,)), (b"cHRM", (0,) * 8), (b"cHRM", (1,) * 8)])
+def test_chunks_that_cannot_be_are_told_of(chunk: tuple[bytes, tuple[int, ...]]) -> None:
+    photo = read_photo(png(chunk))
     assert np.array_equal(numbers(photo).round(), NUMBERS)
     assert len(photo.warnings) == 1
 

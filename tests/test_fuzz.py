@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import icc
 import numpy as np
 import pytest
 import schemathesis
@@ -60,7 +61,8 @@ def corpus() -> list[bytes]:
         saved(noise.convert("RGBA"), "PNG"),
         saved(palette, "PNG", transparency=3),
         saved(noise, "JPEG", exif=exif),
-        saved(noise.convert("CMYK"), "JPEG"),
+        saved(noise, "JPEG", icc_profile=icc.DISPLAY_P3.profile()),
+        saved(noise.convert("CMYK"), "JPEG", icc_profile=icc.cmyk()),
         saved(noise, "JPEG", progressive=True),
         saved(noise, "WEBP", exif=exif),
         saved(noise.convert("RGBA"), "WEBP", lossless=True),

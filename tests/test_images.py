@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
-from genartisan.images import Photo, encode, fitted, read_mask, read_photo, resized, to_image
+from genartisan.images import GROUND, Photo, encode, fitted, on_white, read_mask, read_photo, resized, to_image
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -76,7 +76,37 @@ def test_alpha_is_kept_beside_and_put_back() -> None:
     assert photo.alpha is not None
     back = to_image(photo.pixels, photo.alpha)
     assert back.mode == "RGBA"
-    assert np.array_equal(np.asarray(back), np.asarray(image))
+    visible = np.asarray(image)[..., 3] > 0
+    assert np.array_equal(np.asarray(back)[visible], np.asarray(image)[visible])
+    assert np.array_equal(np.asarray(back)[..., 3], np.asarray(image)[..., 3])
+
+
+def disc(hidden: str = "lime") -> Image.Image:
+    """A red disc; beside it nothing is to be seen, over another colour."""
+    image = Image.new("RGBA", (96, 96), hidden)
+    shape = Image.new("L", (96, 96))
+    ImageDraw.Draw(shape).ellipse((20, 20, 75, 75), fill=255)
+    image.paste("red", (0, 0), shape)
+    image.putalpha(shape)
+    return image
+
+
+@pytest.mark.parametrize("side", [64, 33, 96, 200])
+def test_what_alpha_hides_is_seen_nowhere(side: int) -> None:
+    photo = resized(read_photo(saved(disc())), side)
+    assert photo.alpha is not None
+    visible = photo.alpha[0] > 0.5 / 255
+    red, green, blue = photo.pixels
+    assert float(green[visible].max()) < 0.02
+    assert float(blue[visible].max()) < 0.02
+    assert float(red[visible].min()) > 0.98
+    assert bool((photo.pixels[:, ~visible] == GROUND).all())
+
+
+def test_a_picture_does_not_depend_on_what_alpha_hides() -> None:
+    green, blue = (resized(read_photo(saved(disc(hidden))), 64) for hidden in ("lime", "navy"))
+    assert torch.equal(green.pixels, blue.pixels)
+    assert np.array_equal(on_white(disc("lime")), on_white(disc("navy")))
 
 
 def test_an_opaque_alpha_is_dropped() -> None:
@@ -114,8 +144,9 @@ def test_one_value_of_sixteen_bits_may_be_transparent() -> None:
     ramp = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(32, 0)
     image = Image.fromarray(ramp)
     photo = read_photo(saved(image, "PNG", transparency=int(ramp[0, 20])))
-    assert torch.allclose(photo.pixels[0, 0], torch.linspace(0, 1, 64), atol=1 / 250)
     assert photo.alpha is not None
+    visible = photo.alpha[0, 0] > 0
+    assert torch.allclose(photo.pixels[0, 0, visible], torch.linspace(0, 1, 64)[visible], atol=1 / 250)
     assert (photo.alpha[0, 0] == 0).nonzero().flatten().tolist() == [20]
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from genartisan.config import StyleConfig, preset
 from genartisan.errors import InputError, TooLargeError
+from genartisan.images import read_photo
 from genartisan.limits import MARGIN, Limits, run_cost, styles_of
 
 
@@ -75,7 +76,6 @@ def test_a_style_picture_may_not_be_larger_than_a_photo() -> None:
                 limits.admit(picture(), {}, {region: style_image}, None, StyleConfig())
             assert caught.value.field == field
             assert caught.value.message.startswith(f"{field} ")
-    assert Limits().admit(picture(), {}, {"all": b"no picture"}, None, StyleConfig())  # left to the decoder
 
 
 def test_so_many_regions_may_have_a_style_of_their_own() -> None:
@@ -91,7 +91,7 @@ def test_so_many_regions_may_have_a_style_of_their_own() -> None:
 
 def test_a_style_of_a_region_costs_as_much_whether_it_is_a_text_or_a_picture() -> None:
     config, told = StyleConfig(), StyleConfig().updated({"regions": {"portrait": {"prompt": "fire"}}})
-    both = {"all": b"", "portrait": b""}
+    both = {"all": picture(), "portrait": picture()}
     assert (styles_of(config, {}), styles_of(config, {"all": b""}), styles_of(told, both)) == (1, 1, 2)
     assert run_cost(config, 512 * 512, 2) == run_cost(told, 512 * 512) > 1
     with pytest.raises(TooLargeError) as caught:
@@ -108,9 +108,16 @@ def test_the_remedy_for_a_costly_run_is_one() -> None:
         limits.admit(picture(300, 200), {}, {}, "fire", config.updated({"steps": steps}))
 
 
-def test_what_is_no_picture_is_left_to_the_decoder() -> None:
+def test_what_is_no_picture_is_refused_in_the_words_of_its_decoder() -> None:
     for content in (b"", b"no picture", picture()[:20]):
-        assert Limits().admit(content, {}, {}, "fire", StyleConfig()).timeout_s is not None
+        with pytest.raises(InputError) as refused:
+            Limits().admit(content, {}, {}, "fire", StyleConfig())
+        with pytest.raises(InputError) as unread:
+            read_photo(content)
+        assert (refused.value.message, refused.value.field) == (unread.value.message, unread.value.field)
+        with pytest.raises(InputError) as refused:
+            Limits().admit(picture(), {}, {"all": content}, None, StyleConfig())
+        assert refused.value.field == "style_image"
 
 
 def test_a_request_keeps_its_own_deadline() -> None:

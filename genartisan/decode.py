@@ -2,8 +2,8 @@
 
 Bytes and pixels are bounded first, from the header. A decoder that asks for its bytes piece by piece, as those of JPEG,
 PNG, GIF, BMP and PPM do, is stopped when its time is over or when it reads the same bytes over and over. WebP's and
-libtiff's decoders take all at once, and their work is bounded by the pixels. AVIF's and HEIC's is not: they run in a
-process of their own (`genartisan.decode_apart`).
+libtiff's decoders take all at once, and their work is bounded by the pixels. That of AVIF's and HEIC's is not: they run in
+a process of their own (`genartisan.decode_apart`).
 """
 
 from __future__ import annotations

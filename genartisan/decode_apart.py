@@ -15,7 +15,7 @@ from PIL import Image, features
 
 AVIF_BRANDS = {b"avif", b"avis"}
 BRANDS = AVIF_BRANDS | {b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-CORE_SECONDS = 20  # of all its threads together: 64 megapixels take 4 (AVIF) and 7 (HEIC)
+CORE_SECONDS = 20  # of all its threads together: several times what 64 megapixels take
 SECONDS = 120  # by the clock, on a busy machine or one without that limit
 MEMORY = 4 << 30  # bytes of address space
 

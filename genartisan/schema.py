@@ -15,7 +15,7 @@ from genartisan.images import OUTPUTS
 from genartisan.request import JSON, MEDIA_TYPES
 
 Schema = dict[str, Any]
-PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has their decoders, AVIF or HEIC"
+PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has the decoder, AVIF or HEIC"
 FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
 ERRORS = (InputError, TooLargeError, UnsupportedImageError, GenartisanError, DeadlineError)
 

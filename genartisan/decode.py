@@ -2,8 +2,8 @@
 
 Bytes and pixels are bounded first, from the header. A decoder that asks for its bytes piece by piece, as those of JPEG,
 PNG, GIF, BMP and PPM do, is stopped when its time is over or when it reads the same bytes over and over. WebP's and
-libtiff's decoders take all at once, and their work is bounded by the pixels. That of AVIF's and HEIC's is not: they run in
-a process of their own (`genartisan.decode_apart`).
+libtiff's decoders take all at once, and their work is bounded by the pixels. AVIF's and HEIC's is not, and they
+run in a process of their own (`genartisan.subprocess_decoder`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from genartisan import decode_apart
+from genartisan import subprocess_decoder
 from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # what is read; of an animation, the first frame
@@ -26,7 +26,6 @@ MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
 SECONDS = 10.0  # of a core for one picture: several times what 64 megapixels take in any format
 READINGS = 4  # how often a decoder may read the whole file: twice is usual
 SCANS_AT_ONCE = 1024  # bytes of a JPEG between two looks at the clock: a progressive one has a scan in a hundred
-EXIF_BYTES = 65_536  # as many as a JPEG has room for; an entry in more may repeat all of them
 PLAIN = (b"P1", b"P2", b"P3")  # PPM in digits, which Pillow reads in quadratic time
 TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 TILED = 2  # how many times `MAX_PIXELS` all tiles together may have
@@ -61,7 +60,7 @@ def too_slow(field: str) -> TooLargeError:
 
 def readable() -> tuple[str, ...]:
     """The names of all formats that are read here."""
-    return (*FORMATS, *decode_apart.readable())
+    return (*FORMATS, *subprocess_decoder.readable())
 
 
 def opened(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -76,10 +75,10 @@ def opened(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> I
         image = source
     else:
         data = _bytes(source, field)
-        if kind := decode_apart.kind_of(data):
-            with _apart(kind, field):
-                check_pixels(decode_apart.size_of(data, kind), field, max_pixels)
-                image = decode_apart.decoded(data, kind)
+        if kind := subprocess_decoder.kind_of(data):
+            with _in_subprocess(kind, field):
+                check_pixels(subprocess_decoder.size_of(data, kind), field, max_pixels)
+                image = subprocess_decoder.decoded(data, kind)
         else:
             image = _opened(data, field)
     check_pixels(image.size, field, max_pixels)
@@ -101,10 +100,6 @@ def loaded(image: Image.Image, field: str) -> Image.Image:
         raise
     except Exception as error:  # decoders raise whatever they like on damaged files
         raise damaged(field, error) from error
-    if isinstance(exif := image.info.get("exif"), bytes):
-        image.info["exif"] = exif[:EXIF_BYTES]
-    if len(image.info.get("Raw profile type exif", "")) > 2 * EXIF_BYTES:
-        del image.info["Raw profile type exif"]
     return image
 
 
@@ -115,9 +110,9 @@ def size_of(source: str | Path | bytes, field: str) -> tuple[int, int]:
         InputError: as `opened`, but for too many pixels.
     """
     data = _bytes(source, field)
-    if kind := decode_apart.kind_of(data):
-        with _apart(kind, field):
-            return decode_apart.size_of(data, kind)
+    if kind := subprocess_decoder.kind_of(data):
+        with _in_subprocess(kind, field):
+            return subprocess_decoder.size_of(data, kind)
     return _opened(data, field).size
 
 
@@ -176,7 +171,7 @@ def _check_tiles(image: Image.Image, field: str) -> None:
 
 
 @contextmanager
-def _apart(kind: str, field: str) -> Iterator[None]:
+def _in_subprocess(kind: str, field: str) -> Iterator[None]:
     """Words for what goes wrong in the other process; none is started for a format that is not read here."""
     if kind not in readable():
         names = {

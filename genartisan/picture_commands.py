@@ -74,6 +74,8 @@ def segment(options: argparse.Namespace) -> None:
     image = regions.overlay(photo) if options.overlay else regions.as_mask(name)
     write(options.output, encode(image, media_type))
     share = regions.pixels()[regions.names.index(name)] / regions.labels.numel()
+    for warning in photo.warnings:
+        print(f"genartisan: warning: {warning}", file=sys.stderr)
     tell(f"{options.output}: {share:.1%} of the photo is {name}", options.output)
 
 

@@ -142,6 +142,8 @@ def _opened(data: bytes, field: str) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of a bomb; the pixels are checked next
             image = Image.open(Bounded(data, field), formats=FORMATS)
+            if image.format == "TIFF":
+                _check_tiles(image, field)
     except Image.DecompressionBombError as error:
         raise TooLargeError(
             f"{field} has too many pixels; at most {MAX_PIXELS:,} are allowed. Resize it.", field
@@ -156,18 +158,19 @@ def _opened(data: bytes, field: str) -> Image.Image:
         raise damaged(field, error) from error
     if image.format in ("JPEG", "MPO"):
         image.decodermaxblock = SCANS_AT_ONCE
-    elif image.format == "TIFF":
-        _check_tiles(image, field)
     return image
 
 
 def _check_tiles(image: Image.Image, field: str) -> None:
     """Refuses a TIFF whose tiles, which libtiff decodes whole, reach far beyond the picture."""
     width, length = (image.tag_v2.get(tag) for tag in (TILE_WIDTH, TILE_LENGTH))  # type: ignore[attr-defined]
-    if isinstance(width, int) and isinstance(length, int) and width > 0 and length > 0:
-        across, down = -(-image.width // width), -(-image.height // length)
-        if across * down * width * length > TILED * MAX_PIXELS:
-            raise damaged(field, f"its {across * down} tiles have {width}x{length} pixels each")
+    if width is None and length is None:
+        return
+    if not (isinstance(width, int) and isinstance(length, int) and width > 0 and length > 0):
+        raise damaged(field, f"its tiles are {width}x{length}")
+    tiles = -(-image.width // width) * -(-image.height // length)
+    if tiles * width * length > TILED * MAX_PIXELS:
+        raise damaged(field, f"its {tiles} tiles have {width}x{length} pixels each")
 
 
 @contextmanager

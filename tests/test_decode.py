@@ -112,7 +112,7 @@ def test_a_tiffs_strips_cannot_all_be_the_same_bytes() -> None:
         read_photo(tiff({**GREY, **sizes}, strips))
 
 
-@pytest.mark.parametrize("tile", [(30_000, 30_000), (16, 4_000_000)])
+@pytest.mark.parametrize("tile", [(30_000, 30_000), (16, 4_000_000), (0, 0)])
 def test_a_tiffs_tiles_may_not_be_bombs(tile: tuple[int, int]) -> None:
     tiles = {259: (3, 1, 8), 322: (4, 1, tile[0]), 323: (4, 1, tile[1]), 324: (4, 1, 8), 325: (4, 1, 8)}
     with pytest.raises(InputError, match="tiles"):

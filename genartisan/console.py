@@ -95,7 +95,7 @@ def read_stdin(field: str = "photo") -> bytes:
     Raises:
         InputError: nothing is.
     """
-    from genartisan.images import MAX_BYTES  # with torch, for which other commands need not wait
+    from genartisan.decode import MAX_BYTES  # with torch, for which other commands need not wait
 
     if sys.stdin is None or sys.stdin.isatty():
         raise InputError(f"{field} is {STREAM!r}, standard input, and nothing is piped in; name a file.", field)

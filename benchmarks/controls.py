@@ -25,8 +25,8 @@ from torch import Tensor
 from genartisan.checks import merged
 from genartisan.config import assignments
 from genartisan.evaluation_jobs import Job
-from genartisan.evaluation_measures import provenance
 from genartisan.images import to_image
+from genartisan.provenance import command_of, provenance
 from genartisan.sheets import contact_sheet
 
 HERE = Path(__file__).resolve().parent
@@ -70,7 +70,9 @@ def main() -> None:
             captions = (f"{control.removeprefix('regions.')}\n{value:g}" for value in SWEEPS[control])
             sheet.append(list(zip(captions, map(to_image, pictures), strict=True)))
     result = {
-        **provenance("benchmarks/controls.py", studio.stylizer, SEED),
+        **provenance(command_of("benchmarks/controls.py"), studio.stylizer.device, SEED),
+        "precision": studio.stylizer.precision,
+        "bundle": studio.stylizer.bundle.name,
         "config": studio.config.model_dump(),
         "moved": {control: moved(sweeps, control) for control in SWEEPS},
         "sweeps": sweeps,

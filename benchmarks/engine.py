@@ -15,14 +15,12 @@ import argparse
 import copy
 import io
 import json
-import shlex
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, redirect_stdout
-from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -41,10 +39,11 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.demo import PHOTO
-from genartisan.device import PRECISIONS, hardware
+from genartisan.device import PRECISIONS
 from genartisan.engine import PHASES
 from genartisan.graphs import WORTH
 from genartisan.patches import plan
+from genartisan.provenance import command_of, provenance
 from genartisan.stylizer import Stylizer
 from genartisan.together import step_together
 
@@ -144,13 +143,10 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
         for name, stylizer in stylizers.items()
     }
+    words = ["CHECKOUT" if word == str(arguments.clipstyler) else word for word in sys.argv[1:]]
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(
-            ["python", "benchmarks/engine.py"]
-            + ["CHECKOUT" if word == str(arguments.clipstyler) else word for word in sys.argv[1:]]
-        ),
-        "hardware": {**hardware(device), "torchvision": version("torchvision")},
+        **provenance(command_of("benchmarks/engine.py", words), device, SEED),
+        "torchvision": version("torchvision"),
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},

@@ -25,10 +25,10 @@ from tqdm import tqdm
 from genartisan.bundle import Bundle
 from genartisan.config import preset
 from genartisan.evaluate import default_photos
-from genartisan.evaluation_measures import provenance
 from genartisan.flags import add_device_flags
 from genartisan.frames import Film, flicker
 from genartisan.images import read_photo
+from genartisan.provenance import command_of, provenance
 from genartisan.sheets import contact_sheet
 from genartisan.stylizer import Stylizer
 
@@ -54,7 +54,9 @@ def main() -> None:
                 rows += [{"photo": photo.name, "pan": pan, **measured(pan, frames, pictures)}]
                 bar.update()
     result = {
-        **provenance("benchmarks/flicker.py", stylizer, SEED),
+        **provenance(command_of("benchmarks/flicker.py"), stylizer.device, SEED),
+        "precision": stylizer.precision,
+        "bundle": stylizer.bundle.name,
         "prompt": PROMPT,
         "medians": {str(pan): medians([row for row in rows if row["pan"] == pan]) for pan in PANS},
         "films": rows,

@@ -10,14 +10,12 @@ a process of its own, so that the peak it reports is that of loading and stylisi
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import math
 import multiprocessing
 import os
 import platform
 import resource
-import shlex
 import sys
 import tempfile
 import time
@@ -31,7 +29,7 @@ from PIL import Image
 
 from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
 from genartisan.config import StyleConfig
-from genartisan.device import hardware
+from genartisan.provenance import command_of, provenance
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
@@ -47,15 +45,10 @@ def main() -> None:
             make_bundle_apart(folder, arguments.dtype)
         measured = measure(folder, arguments)
     result = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/full_size.py", *sys.argv[1:]]),
-        "hardware": {
-            "cpu": hardware(torch.device(arguments.device))["processor"],
-            "cores": os.cpu_count(),
-            "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-            "torch_threads": torch.get_num_threads(),
-            "load_average": {"before": [round(n, 2) for n in load], "after": [round(n, 2) for n in os.getloadavg()]},
-        },
+        **provenance(command_of("benchmarks/full_size.py"), torch.device(arguments.device), 0),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "load_average": {"before": [round(n, 2) for n in load], "after": [round(n, 2) for n in os.getloadavg()]},
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "open_clip_torch")},

@@ -12,12 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +26,8 @@ from genartisan.bundle import Bundle
 from genartisan.client import Client
 from genartisan.config import from_params
 from genartisan.demo import PHOTO
-from genartisan.device import hardware
 from genartisan.images import encode, read_photo, resized, to_image
+from genartisan.provenance import command_of, provenance
 from genartisan.replies import Reply
 from genartisan.stylizer import Stylizer
 
@@ -51,9 +48,7 @@ def main() -> None:
             serve.stop(Path(folder) / "state")
     added = {name: added_seconds(seconds["library"], seconds[name]) for name in ("http", "grpc")}
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/serving.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
+        **provenance(command_of("benchmarks/serving.py"), stylizer.device, 0),
         "bundle": stylizer.bundle.name,
         "photo_bytes": len(photo),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "library: unset, worker: PASSIVE"),

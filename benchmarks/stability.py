@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,8 @@ from tqdm import tqdm
 
 from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, assignments, preset
-from genartisan.device import PRECISIONS, hardware
+from genartisan.device import PRECISIONS
+from genartisan.provenance import command_of, provenance
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
@@ -47,9 +46,7 @@ def main() -> None:
         if trouble:
             failed.append({"seed": seed, "why": trouble})
     result = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/stability.py", *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
+        **provenance(command_of("benchmarks/stability.py"), stylizer.device, 0),
         "precision": stylizer.precision,
         "runs": arguments.runs,
         "failed": failed,

@@ -24,9 +24,9 @@ from portraits import SEED, Portrait, Studio, add_flags
 from torch import Tensor
 
 from genartisan.evaluate import prompt_of
-from genartisan.evaluation_measures import provenance
 from genartisan.images import to_image
 from genartisan.judge import Judge
+from genartisan.provenance import command_of, provenance
 from genartisan.sheets import contact_sheet
 
 HERE = Path(__file__).resolve().parent
@@ -50,7 +50,9 @@ def main() -> None:
         rows.append(measured(judge, portrait, styles, picture))
         cells.append(("\n".join(styles), to_image(picture)))
     result = {
-        **provenance("benchmarks/two_texts.py", studio.stylizer, SEED),
+        **provenance(command_of("benchmarks/two_texts.py"), studio.stylizer.device, SEED),
+        "precision": studio.stylizer.precision,
+        "bundle": studio.stylizer.bundle.name,
         "config": studio.config.model_dump(),
         "summary": summary(rows),
         "pictures": rows,

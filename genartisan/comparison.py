@@ -14,7 +14,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,13 @@ from genartisan.comparison_measures import Measures, columns
 from genartisan.comparison_report import blocks_of
 from genartisan.comparison_subjects import Subject, drawn, found_in
 from genartisan.config import StyleConfig, from_params, preset_name
-from genartisan.device import hardware
 from genartisan.documents import as_html, as_markdown
 from genartisan.errors import InputError
 from genartisan.evaluate import EXTRAS, check_extras, default_photos, prompt_of
 from genartisan.evaluation_jobs import Machine, make_all
 from genartisan.judge import Judge
 from genartisan.networks import VOC_CLASSES
+from genartisan.provenance import provenance
 from genartisan.six_losses import measuring
 from genartisan.stylizer import Stylizer
 from genartisan.text import by_region
@@ -150,6 +149,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     """
     judge = None if settings.judge is None else loaded_judge(settings.judge, settings.styles)
     stylizer = settings.machine.stylizer()
+    origin = provenance(settings.command, stylizer.device, settings.seed)
     subjects = found_in(settings.photos, stylizer, settings.work / "masks")
     warnings = warnings_of(stylizer, subjects[0].photo, settings)
     if settings.scenes:
@@ -175,9 +175,7 @@ def compare(settings: Settings) -> dict[str, Any]:
     )
     rows = measures.rows(entries, settings.work, settings.resume)
     results = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": settings.command,
-        "hardware": hardware(stylizer.device),
+        **origin,
         "made": made,
         "bundle": {"name": stylizer.bundle.name, "sha256": settings.machine.bundle_hash},
         "settings": {

@@ -87,7 +87,7 @@ def setting_of(results: dict[str, Any]) -> list[Block]:
     )
     return [
         Text(
-            f"Bundle {results['bundle']['name']} ({results['bundle']['sha256'][:12]}), {results['date']}. "
+            f"Bundle {results['bundle']['name']} ({results['bundle']['sha256'][:12]}), {results['date'][:10]}. "
             f"{machine['processor']}, {machine['threads']} threads, on {machine['device']}; {machine['system']}, "
             f"Python {machine['python']}, PyTorch {machine['torch']}."
         ),

@@ -10,7 +10,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from genartisan.atomic import write_whole
 from genartisan.bundle import sha256
 from genartisan.checks import check_seed, shown
 from genartisan.config import StyleConfig, preset
-from genartisan.device import hardware
 from genartisan.errors import InputError
 from genartisan.evaluation_jobs import Job, Machine, make_all
 from genartisan.evaluation_measures import Reference, bundle_facts, measure, summary
@@ -28,6 +26,7 @@ from genartisan.evaluation_measures import verdict as verdict  # for benchmarks
 from genartisan.evaluation_report import as_json, contact_sheet_of, markdown, targets
 from genartisan.images import read_photo
 from genartisan.judge import Judge
+from genartisan.provenance import provenance
 from genartisan.scales import Eyes
 from genartisan.stylizer import Stylizer
 
@@ -162,13 +161,12 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         InputError: a photo cannot be read, or the judge does not know a style.
         BundleError: the bundle or the judge is missing or damaged.
     """
-    from genartisan.embedded.training import made_by
-
     judge = Judge.load(settings.judge)
     unknown = [style for style in settings.styles if style not in judge.classes]
     if unknown:
         raise InputError(f"styles has {shown(unknown[0])}, which this judge does not know; train it again.", "styles")
-    made_from, stylizer = made_by(settings.seed), settings.machine.stylizer()
+    stylizer = settings.machine.stylizer()
+    origin = provenance(settings.command, stylizer.device, settings.seed)
     references = {path: reference(path, stylizer) for path in settings.photos}
     if any(bool(each.regions.portrait.all()) for each in references.values()):
         raise InputError("photos holds one that shows nothing but people; the judge looks at backgrounds.", "photos")
@@ -189,10 +187,7 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         rows[name] = summary(row.config, of_row, [job.report(settings.work) for job in jobs[name]])
         pictures += of_row
     results = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "command": settings.command,
-        **made_from,
-        "hardware": hardware(stylizer.device),
+        **origin,
         "made": made,
         "processes": settings.processes,
         "bundle": bundle_facts(settings.machine, stylizer),

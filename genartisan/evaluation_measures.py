@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from torch import Tensor
 
 from genartisan.bundle import MANIFEST, read_manifest, resolve
 from genartisan.config import StyleConfig
-from genartisan.device import hardware
 from genartisan.evaluation_jobs import Job, Machine
 from genartisan.images import Photo, fitted, read_photo
 from genartisan.judge import Judge
@@ -137,15 +133,3 @@ def megabytes(bundle: str) -> float:
     folder = resolve(bundle)
     files = [MANIFEST, *(entry.file for entry in read_manifest(folder).networks.values())]
     return sum((folder / file).stat().st_size for file in files) / 1e6
-
-
-def provenance(script: str, stylizer: Stylizer, seed: int) -> dict[str, Any]:
-    """What stands with every number that a script measured: when, how, on what and with which networks."""
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", script, *sys.argv[1:]]),
-        "hardware": hardware(stylizer.device),
-        "precision": stylizer.precision,
-        "bundle": stylizer.bundle.name,
-        "seed": seed,
-    }

@@ -196,7 +196,7 @@ def markdown(results: dict[str, Any], aims: Sequence[Target], sheets: Mapping[st
         f"    {results['command']}",
         "",
         f"Bundle `{results['bundle']['name']}` ({results['bundle']['sha256'][:12]}), commit {results['commit']}, seed "
-        f"{results['seed']}, {results['date']}.",
+        f"{results['seed']}, {results['date'][:10]}.",
         f"{hardware['processor']}, {hardware['threads']} threads, on {hardware['device']}; {hardware['system']}, "
         f"Python {hardware['python']}, PyTorch {hardware['torch']}.",
         "",

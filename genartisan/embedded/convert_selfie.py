@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from genartisan.confirmed_segmentation import ConfirmedSegmentation
 from genartisan.embedded.measure_fcn import measure
-from genartisan.embedded.training import made_by, save_network, trained_network
+from genartisan.embedded.training import save_network, trained_network
+from genartisan.provenance import made_by
 from genartisan.selfie_segmentation import SelfieSegmentation
 
 PACKAGE = "@mediapipe/selfie_segmentation@0.1.1675465747"  # npm, Apache-2.0

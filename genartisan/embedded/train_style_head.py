@@ -29,11 +29,12 @@ from genartisan.embedded.colours import recolour
 from genartisan.embedded.photos import content, load_photos
 from genartisan.embedded.space import COLOURS, TECHNIQUES, Look
 from genartisan.embedded.styles import draw
-from genartisan.embedded.training import command, fit, made_by, save_checkpoint, save_network, trained_network
+from genartisan.embedded.training import command, fit, save_checkpoint, save_network, trained_network
 from genartisan.evaluate import PHOTOS
 from genartisan.mobilenet import NUMBERS, SIDE, StylePredictor
 from genartisan.pastiche import PasticheNet
 from genartisan.preservation import edge_share
+from genartisan.provenance import made_by
 from genartisan.style_head import StyleHead
 from genartisan.text import text_direction
 

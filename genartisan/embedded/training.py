@@ -6,7 +6,6 @@ import argparse
 import io
 import json
 import math
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,28 +123,6 @@ def _follow(averaged: dict[str, Tensor], modules: nn.Module, keep: float) -> Non
             follower.lerp_(current[name], 1 - keep)
         else:
             follower.copy_(current[name])  # a count of batches
-
-
-def made_by(seed: int) -> dict[str, Any]:
-    """What made some weights: ``{"commit": …, "seed": seed}``; to be asked for before the training, which takes long.
-
-    The commit is a short hash, with ``-dirty`` if anything in the working tree differs from it or is not in it, and
-    None if this file is no part of a git checkout.
-    """
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return {"commit": None, "seed": seed}
-    commit, differences = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain")
-    return {"commit": f"{commit}-dirty" if differences else commit, "seed": seed}
-
-
-def _git(*arguments: str) -> str | None:
-    """What git answers about this checkout, or None if there is no git, no checkout or no such thing."""
-    command_line = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        answer = subprocess.run(command_line, capture_output=True, text=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
 
 
 def save_network(

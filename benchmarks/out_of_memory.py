@@ -78,7 +78,8 @@ def context(headers: dict[str, str], folder: str = ".", gpu: int | None = None) 
         add_counter=lambda *_: None,
         add_time=lambda *_: None,
     )
-    made = Context("genartisan", folder, {}, 1, gpu, "0.12.0", True, metrics, {})
+    manifest = {"model": {"modelVersion": "1.0"}}
+    made = Context("genartisan", folder, manifest, 1, gpu, "0.12.0", True, metrics, {})
     made.request_processor = [RequestProcessor(headers)]
     made.request_ids = {0: "some-id"}
     return made

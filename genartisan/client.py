@@ -24,6 +24,7 @@ from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.events import Event
 from genartisan.proxies import proxy_errors
 from genartisan.replies import Reply, cut_off, from_rpc, read_event, read_reply, refusal, transport_errors
+from genartisan.request_headers import REQUEST_START, request_start
 
 CONNECT = 10.0  # seconds to wait for a connection
 RETRIES, LONGEST_PAUSE = 4, 20.0  # seconds; the pauses double from one second on, and differ from client to client
@@ -78,8 +79,9 @@ class _Settings:
         return {"method": "POST", "url": url, "files": parts, "headers": {"Accept": accept}}
 
     def _request(self, post: dict[str, Any], key: dict[str, str]) -> httpx.Request:
-        """What `_post` says, with the key of this attempt."""
-        request: httpx.Request = self._http.build_request(**{**post, "headers": {**post["headers"], **key}})
+        """What `_post` says, with the key and the time of this attempt."""
+        headers = {**post["headers"], **key, REQUEST_START: request_start()}
+        request: httpx.Request = self._http.build_request(**{**post, "headers": headers})
         return request
 
 
@@ -326,7 +328,7 @@ def predict(address: str, fields: dict[str, bytes], timeout: float, access: Acce
     with access.headers() as key, grpc.insecure_channel(address, options=rpc.OPTIONS) as channel:
         try:
             call = channel.unary_unary(rpc.METHOD)  # bytes in, bytes out
-            answer = call(rpc.encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items()))
+            answer = call(_stamped(rpc, fields), timeout=timeout, metadata=tuple(key.items()))
             content: bytes = rpc.decode_response(answer)
             return content
         except grpc.RpcError as error:
@@ -340,7 +342,7 @@ async def predict_async(address: str, fields: dict[str, bytes], timeout: float, 
         async with grpc.aio.insecure_channel(address, options=rpc.OPTIONS) as channel:
             try:
                 call = channel.unary_unary(rpc.METHOD)
-                answer = await call(rpc.encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items()))
+                answer = await call(_stamped(rpc, fields), timeout=timeout, metadata=tuple(key.items()))
                 content: bytes = rpc.decode_response(answer)
                 return content
             except grpc.RpcError as error:
@@ -360,6 +362,12 @@ def _grpc(address: str) -> tuple[Any, Any]:
     except UnicodeError as error:
         raise ServeError(f"grpc is {address!r}; write HOST:PORT.", "grpc") from error
     return grpc, inference_grpc
+
+
+def _stamped(rpc: Any, fields: dict[str, bytes]) -> bytes:
+    """The request on the wire, with the time of this attempt, since TorchServe passes no metadata on."""
+    message: bytes = rpc.encode_request(MODEL, {**fields, REQUEST_START: request_start().encode()})
+    return message
 
 
 def _fields(

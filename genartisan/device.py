@@ -1,8 +1,9 @@
-"""Where the networks run, and in which precision."""
+"""Where the networks run, in which precision, and with how many threads."""
 
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import time
 from functools import cache
@@ -99,3 +100,17 @@ def processor() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def set_threads(wanted: int | str, workers: int) -> None:
+    """Sets how many threads PyTorch uses: so many, or for ``auto`` this worker's part of the cores.
+
+    Raises:
+        ValueError: it is neither ``auto`` nor a number above 0.
+    """
+    if wanted != "auto":
+        if type(wanted) is not int or wanted < 1:
+            raise ValueError(f"threads is {wanted!r}; give auto or a number from 1")
+        torch.set_num_threads(wanted)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))

@@ -49,11 +49,22 @@ class UnsupportedImageError(InputError):
     code = "unsupported_image"
 
 
+class UnsupportedEncodingError(InputError):
+    """A body that is compressed (HTTP 415)."""
+
+    status = 415
+    code = "unsupported_encoding"
+
+
 class DeadlineError(GenartisanError):
-    """The deadline came before the picture was finished, and no unfinished one was wanted (HTTP 504)."""
+    """The deadline came before there was a picture, or a finished one where no other was wanted (HTTP 504)."""
 
     status = 504
     code = "deadline"
+
+
+class ExpiredError(DeadlineError):
+    """The deadline came before the work began: the request waited too long (HTTP 504)."""
 
 
 class BundleError(GenartisanError):

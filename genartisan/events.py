@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from genartisan.errors import GenartisanError
@@ -27,6 +27,7 @@ PAUSE = 0.2  # seconds between two progress events without a preview; reading th
 PREVIEW_QUALITY = 80  # of a preview's JPEG
 
 HOLD = 20.0  # seconds that a worker is held; removing it takes less than one
+LONGEST_HOLD = 100  # bytes of a request for that
 
 Event = dict[str, Any]
 
@@ -93,6 +94,18 @@ def failed(error: GenartisanError) -> Event:
 def held(worker: int) -> Event:
     """This worker does nothing now."""
     return {"event": "held", "worker": worker}
+
+
+def to_hold(fields: Mapping[str, Any]) -> Any:
+    """The worker that a request asks to be held, where its only field is a body like ``{"hold": 123}``; else None."""
+    body = fields.get("body") if fields.keys() == {"body"} else None
+    if not isinstance(body, bytes | bytearray) or len(body) > LONGEST_HOLD:
+        return None
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return asked["hold"] if isinstance(asked, dict) and asked.keys() == {"hold"} else None
 
 
 def released(worker: int) -> Event:

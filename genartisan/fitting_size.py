@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from genartisan.config import StyleConfig
@@ -14,12 +15,21 @@ MARGIN = 1.25  # how much larger the size tried is than the one named: next time
 STEPS = 2  # the optimiser's memory comes with the first
 
 
-def fitting_size(stylizer: Stylizer, photo: Any, prompt: str | None, config: StyleConfig, **others: Any) -> int | None:
+def fitting_size(
+    stylizer: Stylizer,
+    photo: Any,
+    prompt: str | None,
+    config: StyleConfig,
+    *,
+    between: Callable[[], None],
+    **others: Any,
+) -> int | None:
     """A size at which this picture does not run out of memory, found by a run at a larger one; None if there is none.
 
     Args:
         photo, prompt, others: what `Stylizer.steps` takes.
         config: the settings that ran out of memory.
+        between: called after each step of a run that is tried.
     """
     for share in SHARES:
         size = int(config.size * share) // 8 * 8
@@ -33,7 +43,7 @@ def fitting_size(stylizer: Stylizer, photo: Any, prompt: str | None, config: Sty
             }  # fmt: skip
             steps = stylizer.steps(photo, prompt, config=config.updated(tried), **others)
             for _ in steps:
-                pass
+                between()
             steps.result()
         except Exception as error:
             if not out_of_memory(error):

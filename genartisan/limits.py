@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from genartisan.checks import MAX_PROMPT, mask_field
 from genartisan.config import MAX_OUTPUT, MAX_TEXTS, StyleConfig
 from genartisan.decode import MAX_BYTES, MAX_PIXELS, size_of
-from genartisan.errors import InputError, TooLargeError
+from genartisan.errors import ExpiredError, InputError, TooLargeError
 from genartisan.region_choice import told_by_region
+from genartisan.request_headers import REQUEST_START
 from genartisan.style_images import ALL, style_image_field, with_their_regions
 
 MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
@@ -150,6 +151,23 @@ class Limits(BaseModel):
                 f"Lower steps to {max(1, steps)}, or size or patches.",
                 "steps",
             )
+
+
+def check_not_expired(waited: float, config: StyleConfig) -> None:
+    """Refuses a request whose time was over before anybody took it up.
+
+    Args:
+        waited: seconds since it set out.
+
+    Raises:
+        ExpiredError: its deadline was before now.
+    """
+    if config.timeout_s is not None and waited > config.timeout_s:
+        raise ExpiredError(
+            f"timeout_s is {config.timeout_s:g}, and by its {REQUEST_START} the request set out {waited:.1f} s ago: "
+            "its time was over before a worker was free. Ask again later, raise it, or set the sender's clock.",
+            "timeout_s",
+        )
 
 
 def styles_of(config: StyleConfig, style_images: Mapping[str, bytes]) -> int:

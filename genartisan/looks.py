@@ -22,7 +22,7 @@ from genartisan.saved_style import SavedStyle
 from genartisan.scales import Eyes
 from genartisan.style_images import ALL
 from genartisan.style_numbers import SEARCH, numbers_of_picture, numbers_of_text, searched_numbers
-from genartisan.text import text_direction
+from genartisan.text import nothing, text_direction
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class LookReader:
         cache: of text directions and style numbers, for all requests.
         config: the request's settings.
         draws: whether the run starts from the draft, which takes style numbers.
+        between: called between two pieces of its work; what it raises ends it.
 
     Attributes:
         all_cached: whether all that was asked of texts so far was in the cache.
@@ -54,6 +55,7 @@ class LookReader:
     cache: ByteCache[Tensor]
     config: StyleConfig
     draws: bool
+    between: Callable[[], None] = nothing
     all_cached: bool = field(default=True, init=False)
 
     def of_regions(
@@ -153,14 +155,14 @@ class LookReader:
             if head is not None:
                 return numbers_of_text(head, self._text_direction, prompt, negative)
             logger.info("searching the style numbers of a prompt: %d steps", SEARCH.steps)
-            return searched_numbers(self.bundle, direction, self.device, self.dtype)
+            return searched_numbers(self.bundle, direction, self.device, self.dtype, self.between)
 
         return self._cached("numbers", (prompt, self.config.source_text, negative), make)
 
     def _text_direction(self, text: str, negative: str | None = None) -> Tensor:
         """The direction of a text without what leads to a negative one, ``(D,)``."""
         texts = (text, self.config.source_text, negative)
-        return self._cached("direction", texts, lambda: text_direction(self.bundle.clip, *texts))
+        return self._cached("direction", texts, lambda: text_direction(self.bundle.clip, *texts, self.between))
 
     def _cached(self, kind: str, texts: tuple[str | None, ...], make: Callable[[], Tensor]) -> Tensor:
         key = json.dumps((kind, *texts))

@@ -20,14 +20,18 @@ from genartisan.errors import (
     LateError,
     ServeError,
     TooLargeError,
+    UnsupportedEncodingError,
     UnsupportedImageError,
 )
 from genartisan.events import Event
 
 ERRORS: dict[str, type[GenartisanError]] = {
     error.code: error
-    for error in (GenartisanError, InputError, TooLargeError, UnsupportedImageError, DeadlineError, ServeError)
-}
+    for error in (
+        GenartisanError, InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, DeadlineError,
+        ServeError,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from typing import Any
 
 from genartisan.checks import PERSON, PORTRAIT, check_mask_name, check_prompt, mask_field, shown
 from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, from_params
+from genartisan.duplicates import check_once, load_json
 from genartisan.endpoint import MODEL
 from genartisan.errors import InputError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import OUTPUTS
+from genartisan.request_headers import REQUEST_START
 from genartisan.style_images import ALL, check_style_image_name, style_image_field
 from genartisan.style_images import FIELD as STYLE_IMAGE
 
@@ -76,13 +78,14 @@ class StyleRequest:
 
 
 def read_grpc(fields: Mapping[str, Any]) -> StyleRequest:
-    """The request in a gRPC input map: the fields of a form, and ``accept``, since gRPC has no such header.
+    """The request in a gRPC input map: the fields of a form, and those that over HTTP are headers.
 
     Raises:
         InputError: it asks for a stream; or as `read_form`.
     """
     accept = _text(fields.get("accept"), "accept")
-    request = read_form({name: value for name, value in fields.items() if name != "accept"}, accept)
+    form = {name: value for name, value in fields.items() if name not in ("accept", REQUEST_START)}
+    request = read_form(form, accept)
     if request.media_type == EVENTS:
         raise InputError(
             f"accept is {EVENTS}, and over gRPC there is one reply. Streams are over HTTP: "
@@ -96,9 +99,10 @@ def read_form(fields: Mapping[str, Any], accept: str | None) -> StyleRequest:
     """The request in the fields of a form: pictures and text as bytes, ``params`` as JSON text.
 
     Raises:
-        InputError: a field is unknown, missing or cannot be read.
+        InputError: a field is unknown, missing, sent twice, or cannot be read.
     """
     _check_names(fields)
+    check_once(fields)
     return _request(
         photo=_raw(fields.get("photo"), "photo"),
         prompt=_text(fields.get("prompt"), "prompt"),
@@ -272,7 +276,7 @@ def _json(value: Any, field: str) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        return json.loads(text)
+        return load_json(text)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(f"{field} is not valid JSON ({reason}); send an object.", field) from error

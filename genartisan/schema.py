@@ -9,7 +9,14 @@ from genartisan.checks import MAX_PROMPT, MAX_SEED, REGION_NAME
 from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
 from genartisan.decode import MAX_BYTES
 from genartisan.endpoint import MODEL, URL
-from genartisan.errors import DeadlineError, GenartisanError, InputError, TooLargeError, UnsupportedImageError
+from genartisan.errors import (
+    DeadlineError,
+    GenartisanError,
+    InputError,
+    TooLargeError,
+    UnsupportedEncodingError,
+    UnsupportedImageError,
+)
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.images import OUTPUTS
 from genartisan.request import JSON, MEDIA_TYPES
@@ -17,7 +24,9 @@ from genartisan.request import JSON, MEDIA_TYPES
 Schema = dict[str, Any]
 PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has the decoder, AVIF or HEIC"
 FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
-ERRORS = (InputError, TooLargeError, UnsupportedImageError, GenartisanError, DeadlineError)
+ERRORS = (
+    InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, GenartisanError, DeadlineError,
+)  # fmt: skip
 
 
 def params_schema() -> Schema:

@@ -14,7 +14,7 @@ from genartisan.engine import Run
 from genartisan.images import Photo, read_photo, resized
 from genartisan.patches import plan
 from genartisan.style_head import StyleHead
-from genartisan.text import blend
+from genartisan.text import blend, nothing
 
 SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; one for all searches, so that a prompt has one answer
 SEARCH = StyleConfig(
@@ -59,10 +59,15 @@ def numbers_of_text(
     return wanted - share.clamp_min(0) * unwanted
 
 
-def searched_numbers(bundle: Bundle, direction: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def searched_numbers(
+    bundle: Bundle, direction: Tensor, device: torch.device, dtype: torch.dtype, between: Callable[[], None] = nothing
+) -> Tensor:
     """The style numbers that the bundle's own losses find for a text direction, ``(100,)``.
 
     Adam moves the 100 numbers alone, from those of a sample photo, at a small size (eq 1-9).
+
+    Args:
+        between: called after each step; what it raises ends this.
     """
     photo = resized(read_photo(SAMPLE), SEARCH.size)
     start = numbers_of_picture(bundle, photo)
@@ -71,5 +76,5 @@ def searched_numbers(bundle: Bundle, direction: Tensor, device: torch.device, dt
         config=SEARCH, seed=0, device=device, dtype=dtype, numbers=start, photo_numbers=start,
     )  # fmt: skip
     for _ in run:
-        pass
+        between()
     return run.painter.get_parameter("numbers")[0].detach()

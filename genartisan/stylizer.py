@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from genartisan.config import StyleConfig
 from genartisan.decode import PictureSource
 from genartisan.device import PRECISIONS, find_device, find_precision
 from genartisan.engine import Run
-from genartisan.errors import InputError
+from genartisan.errors import DeadlineError, InputError
 from genartisan.graphs import Graphs, cuda_capture
 from genartisan.images import Photo, read_photo, resized
 from genartisan.looks import LookReader
@@ -46,7 +46,7 @@ from genartisan.style_images import (
 )
 from genartisan.style_numbers import numbers_of_picture
 from genartisan.stylization import Begun, Result, Stylization, timed
-from genartisan.text import blend, unescaped
+from genartisan.text import blend, nothing, unescaped
 
 PROMPT_BYTES = 4 * 1024 * 1024  # of text directions and style numbers, 1 to 11 kB each, that are cached
 
@@ -134,6 +134,8 @@ class Stylizer:
         style_image: StyleImageSource = None,
         seed: int = 0,
         every_layer: bool = False,
+        began: float | None = None,
+        between: Callable[[], None] = nothing,
     ) -> Stylization:
         """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
 
@@ -141,6 +143,10 @@ class Stylizer:
 
         Args:
             every_layer: make ready for other photos, which may have regions that this one lacks.
+            began: when the request set out, by `time.perf_counter`, where that was earlier; deadlines count from it.
+            between: called between the pieces of work before the first step, in which there is no `Step` yet.
+
+        The first step, or the result, raises DeadlineError where the deadline comes before the texts are read.
         """
         config, seed = config or StyleConfig(), check_seed(seed)
         saved = None if config.style is None else find(self.styles, config.style)
@@ -153,7 +159,11 @@ class Stylizer:
         main, config = told_by_region(prompt, config, masks)
         config = with_their_regions(config, images)
         check_texts(main, config)
-        began, seconds = time.perf_counter(), dict[str, float]()
+        now, seconds = time.perf_counter(), dict[str, float]()
+        if began is None:
+            began = now
+        else:
+            seconds["queue"] = now - began
         facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
         if images:
             facts["style_images"] = sorted(images)
@@ -164,6 +174,15 @@ class Stylizer:
             check_findable(config.regions.names, planes, self.bundle.fcn)
             pictures = {name: read_style_image(source, name) for name, source in images.items()}
 
+        def check_time() -> None:
+            between()
+            if config.timeout_s is not None and time.perf_counter() - began > config.timeout_s:
+                raise DeadlineError(
+                    f"timeout_s of {config.timeout_s:g} s was over while the texts were read, before there was a "
+                    "picture; raise it, or blend fewer texts.",
+                    "timeout_s",
+                )
+
         def begin() -> Begun:
             with timed(seconds, "segment"):
                 regions = found = None
@@ -171,7 +190,7 @@ class Stylizer:
                     found = self._found(original, planes, config.regions.names)
                     regions = found.resized(small.size)
             with timed(seconds, "text"):
-                reader = self._reader(config, config.start == "draft" or saved is not None)
+                reader = self._reader(config, config.start == "draft" or saved is not None, check_time)
                 looks = reader.of_regions(main, small, saved, pictures, regions)
                 prompt_look = looks.pop(ALL)
             with timed(seconds, "plan"):
@@ -263,9 +282,9 @@ class Stylizer:
             found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
         return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
 
-    def _reader(self, config: StyleConfig, draws: bool) -> LookReader:
+    def _reader(self, config: StyleConfig, draws: bool, between: Callable[[], None] = nothing) -> LookReader:
         """What reads the looks of one request."""
-        return LookReader(self.bundle, self.device, self.dtype, self._texts, config, draws)
+        return LookReader(self.bundle, self.device, self.dtype, self._texts, config, draws, between)
 
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
         """What CLIP cannot read of texts by their fields, each part of a blend for itself."""

@@ -1,45 +1,56 @@
 """What a server tells of its requests: metrics for Prometheus, and one line of JSON a request for the log.
 
-TorchServe fixes a histogram's buckets at 5 ms to 10 s, too short for jobs of seconds to minutes. But a Prometheus
-histogram is counters by convention: one for each upper bound ``le``, a sum and a count. So they are made here from
-plain counters, and ``histogram_quantile`` reads them as any other.
+TorchServe fixes a histogram's buckets at 5 ms to 10 s, too short for jobs of seconds to minutes. So how long a phase
+took is told by counters: how often it ended, how many seconds in all, and how often within so many ``seconds``, from
+which PromQL's ``histogram_quantile`` reads (docs/serving.md). Counters of ``le`` would be a histogram in disguise,
+which Prometheus' own check of names refuses.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from genartisan.errors import GenartisanError
+from genartisan.config import StyleConfig
+from genartisan.errors import ExpiredError, GenartisanError
+from genartisan.gauges import Emit, WorkerGauges
+from genartisan.log_privacy import public_field
 
-BUCKETS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
-LABELS = {
-    "genartisan_requests_total": ("outcome", "mode"),
-    "genartisan_phase_seconds_bucket": ("phase", "le"),
-    "genartisan_phase_seconds_sum": ("phase",),
-    "genartisan_phase_seconds_count": ("phase",),
-    "genartisan_steps_total": ("mode",),
-    "genartisan_pixels_total": ("mode",),
-    "genartisan_prompts_total": ("cache",),
-    "genartisan_results_total": ("cache",),
+BOUNDS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
+WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+OUTCOMES = ("ok", "timeout", "expired", "refused", "failed")
+MODES: tuple[str, ...] = get_args(StyleConfig.model_fields["mode"].annotation)
+PHASES = ("queue", "decode", "segment", "text", "plan", "optimise", "render", "encode", "total")
+CACHE = ("hit", "miss")
+COUNTERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "genartisan_worker_starts_total": {},
+    "genartisan_requests_total": {"outcome": OUTCOMES, "mode": (*MODES, "none")},
+    "genartisan_phases_total": {"phase": PHASES},
+    "genartisan_phase_seconds_total": {"phase": PHASES},
+    "genartisan_phases_within_total": {"phase": PHASES, "seconds": WITHIN},
+    "genartisan_steps_total": {"mode": MODES},
+    "genartisan_pixels_total": {"mode": MODES},
+    "genartisan_prompts_total": {"cache": CACHE},
+    "genartisan_results_total": {"cache": CACHE},
+}
+"""Every counter, and every value that its labels may have. All are there, at 0, as soon as a worker is."""
+GAUGES = {
     "genartisan_in_flight": ("worker",),
     "genartisan_steps_per_second": ("worker",),
     "genartisan_peak_memory_bytes": ("worker",),
+    "genartisan_last_step_timestamp_seconds": ("worker",),
+    "genartisan_build_info": ("worker", "version", "bundle", "bundle_sha256", "model_version"),
 }
-"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in. The last three are gauges.
+LABELS = {**{name: tuple(labels) for name, labels in COUNTERS.items()}, **GAUGES}
+"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in."""
 
-Several workers would overwrite one another's gauges, so each has a number of its own (`slot`)."""
-
-SLOTS = 256  # workers of a server
 logger = logging.getLogger(__name__)
-Emit = Callable[[str, float, list[str]], None]
 
 
 @dataclass
@@ -47,7 +58,8 @@ class Record:
     """One request, filled in as it goes.
 
     Attributes:
-        outcome: ``ok``, ``timeout`` (its deadline came first), ``refused`` (the input was at fault), ``failed``.
+        outcome: ``ok``, ``timeout`` (its deadline came first), ``expired`` (it came before the work began), ``refused``
+            (the input was at fault), ``failed``.
         mode: of the settings; ``none`` where they could not be read.
         details: what else the log tells.
     """
@@ -66,7 +78,9 @@ class Record:
         """Notes an error."""
         self.status = error.status
         self.outcome = "timeout" if error.status == 504 else "refused" if error.status < 500 else "failed"
-        self.details |= {"code": error.code, "field": error.field}
+        if isinstance(error, ExpiredError):
+            self.outcome = "expired"
+        self.details |= {"code": error.code, "field": public_field(error.field)}
 
     def made(self, report: dict[str, Any], wanted_steps: int, prompt_cached: bool) -> None:
         """Notes a picture."""
@@ -82,16 +96,35 @@ class Telemetry:
 
     Args:
         emit: takes a metric's name, what to add to it or set it to, and the values of its labels.
-        worker: a number that no other living worker has, the label of the gauges.
+        folder: which all workers of a server share, for `WorkerGauges`.
+        build: the values of the labels of ``genartisan_build_info`` after the worker.
     """
 
-    def __init__(self, emit: Emit, worker: int) -> None:
-        self._emit, self._worker = emit, str(worker)
-        self._gauge("in_flight", 0)  # of a worker that died in the midst of a request, 1 would stay
+    def __init__(self, emit: Emit, folder: Path, build: Sequence[str]) -> None:
+        self._emit = emit
+        self._gauges = WorkerGauges(emit, folder, tuple(GAUGES), {"genartisan_build_info": build})
+        self._last_step, self._told_step = 0.0, 0.0
+        for name, labels in COUNTERS.items():
+            for values in product(*labels.values()):
+                emit(name, 0, list(values))
+        emit("genartisan_worker_starts_total", 1, [])
+        self._gauge("build_info", 1)
 
     def begin(self, record: Record) -> None:
         """A request has come."""
         self._gauge("in_flight", 1)
+        self.step()
+
+    def step(self) -> None:
+        """A step is done, or another piece of a request's work."""
+        self._last_step = time.time()
+
+    def beat(self) -> None:
+        """Now and then, in any thread: tells of the last step, and that the gauges of dead workers are 0."""
+        if self._told_step != self._last_step:
+            self._told_step = self._last_step
+            self._gauge("last_step_timestamp_seconds", self._told_step)
+        self._gauges.bury_the_dead()
 
     def end(self, record: Record, peak_memory: int) -> None:
         """It has been answered.
@@ -120,32 +153,11 @@ class Telemetry:
         logger.info("%s", json.dumps({**told, "seconds": seconds_told, "peak_memory": peak_memory, **details}))
 
     def _observe(self, phase: str, seconds: float) -> None:
-        for bound in BUCKETS:
+        for bound, within in zip((*BOUNDS, float("inf")), WITHIN, strict=True):
             if seconds <= bound:
-                self._emit("genartisan_phase_seconds_bucket", 1, [phase, f"{bound:g}"])
-        self._emit("genartisan_phase_seconds_bucket", 1, [phase, "+Inf"])
-        self._emit("genartisan_phase_seconds_sum", round(seconds, 4), [phase])
-        self._emit("genartisan_phase_seconds_count", 1, [phase])
+                self._emit("genartisan_phases_within_total", 1, [phase, within])
+        self._emit("genartisan_phase_seconds_total", round(seconds, 4), [phase])
+        self._emit("genartisan_phases_total", 1, [phase])
 
     def _gauge(self, name: str, value: float) -> None:
-        self._emit(f"genartisan_{name}", round(value, 3), [self._worker])
-
-
-def slot(folder: Path) -> int:
-    """The lowest number that no other living process has taken in this folder. It is free again when this one ends.
-
-    Raises:
-        OSError: all are taken, or the folder cannot be written to.
-    """
-    for number in range(SLOTS):
-        try:
-            file = os.open(folder / f"worker-{number}", os.O_RDWR | os.O_CREAT, 0o600)
-        except PermissionError:  # another user's
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            continue
-        return number  # the file stays open, and locked, as long as the process lives
-    raise OSError(f"{SLOTS} workers are alive in {folder}")
+        self._gauges.set(f"genartisan_{name}", value)

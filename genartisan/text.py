@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,10 @@ TEMPLATES = (
     "graffiti of the {}.", "a toy {}.", "itap of my {}.", "a photo of a cool {}.", "a photo of a small {}.",
     "a tattoo of the {}.",
 )  # fmt: skip
+
+
+def nothing() -> None:
+    """What is done between two pieces of work where nobody wants anything done."""
 
 
 @torch.inference_mode()
@@ -132,23 +136,32 @@ def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     return texts
 
 
-def text_direction(clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None) -> Tensor:
+def text_direction(
+    clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None, between: Callable[[], None] = nothing
+) -> Tensor:
     """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same.
 
     A blend's is the weighted mean of its texts' directions. Of what leads to ``negative_prompt`` nothing is left in it:
     it is at a right angle to that direction, or turned away from it; zero where it led nowhere else.
+
+    Args:
+        between: called before each text is embedded; what it raises ends this.
     """
+    between()
     source = text_embedding(clip, source_text)
-    direction = _blended(clip, prompt, source)
+    direction = _blended(clip, prompt, source, between)
     if negative_prompt is None:
         return direction
-    unwanted = _blended(clip, negative_prompt, source)
+    unwanted = _blended(clip, negative_prompt, source, between)
     return _unit(direction - unwanted * torch.dot(direction, unwanted).clamp_min(0))
 
 
-def _blended(clip: Clip, prompt: str, source: Tensor) -> Tensor:
+def _blended(clip: Clip, prompt: str, source: Tensor, between: Callable[[], None]) -> Tensor:
     """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
-    parts = [(weight, _unit(text_embedding(clip, unescaped(text)) - source)) for weight, text in blend(prompt)]
+    parts = list[tuple[float, Tensor]]()
+    for weight, text in blend(prompt):
+        between()
+        parts.append((weight, _unit(text_embedding(clip, unescaped(text)) - source)))
     return parts[0][1] if len(parts) == 1 else _unit(torch.stack([weight * each for weight, each in parts]).sum(dim=0))
 
 

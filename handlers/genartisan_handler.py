@@ -9,6 +9,7 @@ import base64
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.metrics.metric_type_enum import MetricTypes
+from ts.service import Service
 from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
@@ -31,18 +33,24 @@ import genartisan
 from genartisan import events, schema, telemetry
 from genartisan.bundle import MANIFEST, Bundle, sha256
 from genartisan.cache import ByteCache
-from genartisan.config import from_params
+from genartisan.device import set_threads
+from genartisan.duplicates import repeats_kept
 from genartisan.errors import GenartisanError, InputError, TooLargeError
 from genartisan.events import MEDIA_TYPE as EVENTS
 from genartisan.fitting_size import fitting_size
+from genartisan.gauges import Emit
 from genartisan.images import encode
-from genartisan.limits import Limits
+from genartisan.limits import Limits, check_not_expired
+from genartisan.log_privacy import trace
 from genartisan.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
+from genartisan.request_headers import REQUEST_START, check_encoding, seconds_waited
 from genartisan.saved_style import StyleFolder
 from genartisan.stylization import Result, Stylization, timed
 from genartisan.stylizer import Stylizer
-from genartisan.telemetry import Emit, Record, Telemetry
+from genartisan.telemetry import Record, Telemetry
+from genartisan.warm_up import warm_up
+from genartisan.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +78,15 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         )
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
-        self._warm_up()
-        self.telemetry = Telemetry(emitter(context.metrics), telemetry.slot(Path(tempfile.gettempdir())))
+        warm_up(self.stylizer, self.settings.get("warm_up"))
+        model = context.manifest["model"]["modelVersion"]
+        build = (genartisan.__version__, bundle.name, self.bundle_hash, model)
+        self.telemetry = Telemetry(emitter(context.metrics), Path(tempfile.gettempdir()), build)
+        self.watchdog = Watchdog(float(self.settings["silence_s"]), self.telemetry.beat)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
-        for name in ("ts.service", None):  # None: the root logger itself, by which TorchServe tells of bad JSON
-            logging.getLogger(name).addFilter(is_no_refusal)
+        logging.getLogger("ts.service").addFilter(is_no_refusal)
+        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # of two equal keys TorchServe's own reading keeps the last
+        Service.retrieve_data_for_inference = staticmethod(repeats_kept(Service.retrieve_data_for_inference))
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
 
@@ -83,14 +95,21 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.context = context
         if self._is_describe():
             return [self.describe_handle()]
-        if data[0].keys() == {"body"} and isinstance(data[0]["body"], dict) and data[0]["body"].keys() == {"hold"}:
-            return [self._hold(data[0]["body"]["hold"])]
+        if not self._is_grpc() and (worker := events.to_hold(data[0])) is not None:
+            return [self._hold(worker)]
+        if self._is_grpc() and context.header_key_sequence_id.lower() in self._headers():
+            # StreamPredictions2, whose caller has an error already. TorchServe cannot bear any answer to it, or none; but
+            # one for no request.
+            logger.warning("request %s came by StreamPredictions2 and is dropped", context.get_request_id(0))
+            context.request_ids.clear()
+            return [b""]
         kind = "explanation" if self._is_explain() else "prediction"
         self.record = Record(context.get_request_id(0), "grpc" if self._is_grpc() else "http", kind)
         watch_peak(self.device)
         self.telemetry.begin(self.record)
         try:
-            return self._handle(data, context)
+            with self.watchdog.at_work():
+                return self._handle(data, context)
         finally:
             self.telemetry.end(self.record, peak_bytes(self.device))
 
@@ -103,7 +122,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             return [self._refusal(error)]
         except Exception as error:
             request = context.get_request_id(0)
-            logger.exception("request %s failed", request)
+            self._log_failure("failed", error)
             if not out_of_memory(error):
                 return [self._refusal(GenartisanError(f"The server failed; its log says why, at request {request}."))]
         return [self._refusal(self._too_large(data))]
@@ -111,6 +130,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def preprocess(self, data: list[dict[str, Any]]) -> StyleRequest:
         """TorchServe's fields as a checked request, within the limits."""
         fields, headers = data[0], self._headers()
+        check_encoding(headers.get("content-encoding"))
+        self.waited = seconds_waited((fields if self._is_grpc() else headers).get(REQUEST_START))
         if self._is_grpc():
             request = read_grpc(fields)
         elif set(fields) == {"body"}:
@@ -119,13 +140,16 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             request = read_form(fields, headers.get("accept"))
         self.record.mode = request.config.mode
         self.record.details["prompt_characters"] = len(request.prompt or "")
-        if request.config.style is not None:
+        if request.config.style in self.stylizer.styles:  # another name is the user's own
             self.record.details["style"] = request.config.style
         if request.style_images:
             self.record.details["style_images"] = len(request.style_images)
         if self.settings.get("log_prompts"):
             self.record.details["prompt"] = request.prompt
         config = self.limits.admit(request.photo, request.masks, request.style_images, request.prompt, request.config)
+        if self.waited is not None:
+            self.record.seconds["queue"] = self.waited
+            check_not_expired(self.waited, config)
         return replace(request, config=config)
 
     def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
@@ -145,7 +169,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 self._tell(steps, request)
             else:
                 for _ in steps:
-                    pass
+                    self._progress()
             result = steps.result()
         self.record.made(result.report, request.config.steps, steps.prompt_cached)
         if result.report["steps"] == request.config.steps:
@@ -166,7 +190,14 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             mask=request.masks,
             style_image=request.style_images,
             seed=request.seed,
+            began=None if self.waited is None else time.perf_counter() - self.waited,
+            between=self._progress,
         )
+
+    def _progress(self) -> None:
+        """A piece of the work is done."""
+        self.watchdog.progress()
+        self.telemetry.step()
 
     def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
         """A picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event."""
@@ -184,6 +215,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             )
         if not self._is_streaming():
             self.context.set_response_content_type(0, request.media_type)
+        if self._is_grpc():  # StreamPredictions wants to know that this is the last reply, or the worker is lost
+            self.context.set_response_header(0, "ts_stream_next", "false")
         return content
 
     def explain_handle(self, data_preprocess: StyleRequest, raw_data: Any) -> list[bytes]:
@@ -235,9 +268,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
                 config,
                 mask=request.masks,
                 style_image=request.style_images,
+                between=self._progress,
             )
-        except Exception:
-            logger.exception("request %s: no smaller size was found", self.context.get_request_id(0))
+        except Exception as error:
+            self._log_failure("found no smaller size", error)
             return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")
         smaller = f"lower patches, which is {config.patches}"
         if config.output_size is not None:
@@ -257,6 +291,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         """Runs the steps and sends an event now and then."""
         self._accept(request)
         for event in events.progress(steps, request.preview_every):
+            self._progress()
             self._send(event)
 
     def _send(self, event: events.Event) -> None:
@@ -266,6 +301,14 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def _is_streaming(self) -> bool:
         """Whether an event has been sent: TorchServe's function notes it among the response's headers."""
         return bool(self.context.get_response_headers(0).get("ts_stream_next") == "true")
+
+    def _log_failure(self, what: str, error: Exception) -> None:
+        """Logs an error of ours; its words, which may quote the user's, only where these may be logged."""
+        request = self.context.get_request_id(0)
+        if self.settings.get("log_prompts"):
+            logger.error("request %s %s", request, what, exc_info=error)
+        else:
+            logger.error("request %s %s (its words: log_prompts)\n%s", request, what, trace(error))
 
     def _refusal(self, error: GenartisanError) -> bytes:
         """An error as the answer: status and JSON over HTTP; over gRPC a status, with the same JSON in its details."""
@@ -295,54 +338,18 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             return "cpu"
         return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
 
-    def _warm_up(self) -> None:
-        """One small picture from its draft on, and those that the settings name, each with people in it and without.
-
-        Raises:
-            ValueError: the settings name one that cannot be made.
-        """
-        small = {"preset": "fast", "size": 64, "steps": 1, "coarse_share": 0.0, "patches": 2, "patch_size": 32}
-        named = self.settings.get("warm_up") or []
-        if not isinstance(named, list):
-            raise ValueError(f"warm_up is {named!r}; it must be a list")
-        for wanted in ({"width": 64, "height": 64, "params": small}, *named):
-            try:
-                size = wanted["width"], wanted["height"]
-                photo, people = Image.linear_gradient("L").resize(size).convert("RGB"), Image.new("L", size)
-                config, seed = from_params(wanted.get("params", {}))
-                people.paste(255, (0, 0, size[0] // 2, size[1]))
-                for mask in (None, people):  # FCN looks at the first
-                    self.stylizer(photo, "Warm-up", config=config, mask=mask, seed=seed)
-            except (GenartisanError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-                raise ValueError(f"warm_up: {wanted}: {error!r}") from error
-
-
-def set_threads(wanted: int | str, workers: int) -> None:
-    """Sets how many threads PyTorch uses: so many, or for ``auto`` this worker's part of the cores.
-
-    Raises:
-        ValueError: it is neither ``auto`` nor a number above 0.
-    """
-    if wanted != "auto":
-        if type(wanted) is not int or wanted < 1:
-            raise ValueError(f"threads is {wanted!r}; give auto or a number from 1")
-        torch.set_num_threads(wanted)
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-
 
 def is_no_refusal(record: logging.LogRecord) -> bool:
     """Keeps TorchServe from logging bad input with a traceback, and a refusal's words, which may be the user's."""
-    if record.exc_info is None:
-        return True
-    return not (isinstance(record.exc_info[1], PredictionException) or record.module == "otf_message_handler")
+    return record.exc_info is None or not isinstance(record.exc_info[1], PredictionException)
 
 
 def emitter(metrics: Any) -> Emit:
     """Writes to TorchServe's metrics, which handlers/metrics.yaml declares."""
 
     def emit(name: str, value: float, labels: list[str]) -> None:
-        counted = name.endswith(("_total", "_bucket", "_sum", "_count"))
-        metrics.get_metric(name, MetricTypes.COUNTER if counted else MetricTypes.GAUGE).add_or_update(value, labels)
+        kind = MetricTypes.COUNTER if name.endswith("_total") else MetricTypes.GAUGE
+        # In a label TorchServe reads commas, colons and bars as the end of it.
+        metrics.get_metric(name, kind).add_or_update(value, [re.sub(r"[^\w.+-]", "_", label) for label in labels])
 
     return emit

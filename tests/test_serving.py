@@ -32,7 +32,7 @@ from genartisan.images import encode, read_photo, resized, to_image
 from genartisan.limits import Limits
 from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
-from genartisan.telemetry import BUCKETS, LABELS
+from genartisan.telemetry import LABELS, WITHIN
 
 pytestmark = pytest.mark.server
 

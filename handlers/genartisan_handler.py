@@ -98,8 +98,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         if not self._is_grpc() and (worker := events.to_hold(data[0])) is not None:
             return [self._hold(worker)]
         if self._is_grpc() and context.header_key_sequence_id.lower() in self._headers():
-            # StreamPredictions2, whose caller has an error already. TorchServe cannot bear any answer to it, or none; but
-            # one for no request.
+            # StreamPredictions2, whose caller has an error already. Any answer to it, or none, costs TorchServe the
+            # worker; an answer to nobody does not.
             logger.warning("request %s came by StreamPredictions2 and is dropped", context.get_request_id(0))
             context.request_ids.clear()
             return [b""]
@@ -140,7 +140,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             request = read_form(fields, headers.get("accept"))
         self.record.mode = request.config.mode
         self.record.details["prompt_characters"] = len(request.prompt or "")
-        if request.config.style in self.stylizer.styles:  # another name is the user's own
+        if request.config.style is not None and request.config.style in self.stylizer.styles:  # or it is the user's own
             self.record.details["style"] = request.config.style
         if request.style_images:
             self.record.details["style_images"] = len(request.style_images)

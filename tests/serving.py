@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +159,32 @@ def log(server: serve.Server) -> str:
     return text
 
 
+def metrics(server: serve.Server) -> str:
+    """The metrics, with all that was counted so far, and with the refusal that this itself makes.
+
+    TorchServe reads them from what its worker prints, in the order in which it is printed: so all are there that were
+    counted before a line which is in the log.
+    """
+    log(server)
+    return httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+
+
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    """Waits until something holds, and fails if it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+
+
+def worker_starts(server: serve.Server) -> float:
+    """How many workers have started so far."""
+    told = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+    return float(re.findall(r"^genartisan_worker_starts_total\{.*} (\S+)", told, re.M)[0])
+
+
 def in_flight(server: serve.Server) -> dict[str, float]:
-    """Worker -> 1 while it is at a request, as the metrics tell; a gauge stays when its worker is gone."""
+    """Worker -> 1 while it is at a request, as the metrics tell by now."""
     told = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
     found = re.findall(r'genartisan_in_flight{worker="(\d+)".*} (\S+)', told)
     return {worker: float(value) for worker, value in found}

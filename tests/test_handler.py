@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import logging
+import os
 import re
 import subprocess
 import sys
+import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -22,6 +27,7 @@ from ts.utils.util import PredictionException
 from genartisan.bundle import Bundle
 from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, preset
+from genartisan.device import set_threads
 from genartisan.engine import Run, Step
 from genartisan.images import OUTPUTS, Photo, encode
 from genartisan.limits import Limits
@@ -49,13 +55,14 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def handler(module: ModuleType, tiny_stylizer: Stylizer) -> Any:
+def handler(module: ModuleType, tiny_stylizer: Stylizer, tmp_path: Path) -> Any:
     handler = module.GenartisanHandler()
     handler.stylizer = tiny_stylizer
     handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
     handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
     handler.device = torch.device("cpu")
-    handler.telemetry = Telemetry(lambda name, value, labels: None, 0)
+    handler.telemetry = Telemetry(lambda name, value, labels: None, tmp_path, ("0", "tiny", "some-hash", "1.0"))
+    handler.watchdog = SimpleNamespace(at_work=contextlib.nullcontext, progress=lambda: None)
     return handler
 
 
@@ -81,6 +88,11 @@ def numbers_of_mean(bundle: Bundle, photo: Photo) -> torch.Tensor:
     return torch.randn(100, generator=torch.Generator().manual_seed(int(1e6 * photo.pixels.mean())))
 
 
+def read_the_prompt(handler: Any, photo: bytes) -> None:
+    """Has the prompt's direction cached, so that of a later request no deadline comes before its first step."""
+    assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
+
+
 def prepared(handler: Any, data: dict[str, Any], request: Context) -> Any:
     """What the handler reads of a request, for one of its later parts."""
     handler.context, handler.record = request, Record("some-id", "http", "explanation")
@@ -101,7 +113,7 @@ def test_the_module_has_one_class(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("broken", [RuntimeError("secret detail"), KeyError("secret detail")])
-def test_unexpected_errors_are_logged_and_answered_without_detail(
+def test_unexpected_errors_are_answered_without_detail_and_logged_without_words_unless_these_may_be(
     broken: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*arguments: Any, **keywords: Any) -> None:
@@ -113,7 +125,11 @@ def test_unexpected_errors_are_logged_and_answered_without_detail(
     error = json.loads(content)["error"]
     assert (request.get_response_status(0)[0], error["code"]) == (500, "internal")
     assert "some-id" in error["message"]
-    assert "secret detail" not in content.decode()
+    assert "secret detail" not in content.decode() + caplog.text
+    assert f"builtins.{type(broken).__name__}" in caplog.text
+    assert "in fail" in caplog.text  # where it came from
+    handler.settings["log_prompts"] = True
+    handler.handle(fields(photo), context(HTTP))
     assert "secret detail" in caplog.text
 
     with pytest.raises(PredictionException) as caught:
@@ -140,7 +156,7 @@ def test_an_unexpected_error_in_a_stream_ends_it_with_an_event_without_detail(
     assert (event["event"], event["error"]["code"]) == ("error", "internal")
     assert "some-id" in event["error"]["message"]
     assert b"secret detail" not in sent + last
-    assert "secret detail" in caplog.text
+    assert "RuntimeError" in caplog.text
 
 
 def test_an_answer_too_large_to_send_is_refused_before_it_kills_the_worker(handler: Any, photo: bytes) -> None:
@@ -168,6 +184,7 @@ def test_the_limits_leave_room_for_each_other() -> None:
 
 
 def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, photo: bytes) -> None:
+    read_the_prompt(handler, photo)
     handler.limits = Limits(timeout_s=1e-6)
     request = context({**HTTP, "Accept": "application/json"})
     (content,) = handler.handle(fields(photo, steps=50), request)
@@ -177,6 +194,7 @@ def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, pho
 
 
 def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, photo: bytes) -> None:
+    read_the_prompt(handler, photo)
     wish = fields(photo, steps=500, timeout_s=1e-6, on_timeout="error")
     request = context(HTTP)
     error = json.loads(handler.handle(wish, request)[0])["error"]
@@ -332,6 +350,7 @@ def test_a_description_says_what_the_saved_styles_are(handler: Any, tiny_bundle:
 
 
 def test_a_picture_that_its_deadline_cut_short_is_not_kept(handler: Any, photo: bytes) -> None:
+    read_the_prompt(handler, photo)
     handler.results = ByteCache(1_000_000)
     for _ in range(2):
         request = context(HTTP)
@@ -368,7 +387,6 @@ def test_out_of_memory_for_real() -> None:
     [("auto", 1, None, 8), ("auto", 3, None, 2), ("auto", 20, None, 1), ("auto", 2, "5", None), (3, 2, "5", 3)],
 )
 def test_workers_share_the_cores(
-    module: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     wanted: int | str,
     workers: int,
@@ -381,35 +399,110 @@ def test_workers_share_the_cores(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    module.set_threads(wanted, workers)
+    set_threads(wanted, workers)
     assert told == ([] if threads is None else [threads])
 
 
 @pytest.mark.parametrize("wanted", ["two", 0, -1, 1.5])
-def test_a_wrong_number_of_threads_is_told(module: ModuleType, wanted: Any) -> None:
+def test_a_wrong_number_of_threads_is_told(wanted: Any) -> None:
     with pytest.raises(ValueError, match="threads is"):
-        module.set_threads(wanted, 1)
+        set_threads(wanted, 1)
 
 
-def test_a_worker_warms_up_as_it_is_told(handler: Any) -> None:
-    made: list[Any] = []
-    stylizer = handler.stylizer
-    handler.stylizer = lambda photo, prompt, config, mask, seed: made.append(
-        (photo.size, config.steps, mask and mask.getbbox())
-    )
-    handler._warm_up()
-    handler.settings["warm_up"] = [{"width": 90, "height": 60, "params": {"preset": "fast", "steps": 3}}]
-    handler._warm_up()
-    small = [((64, 64), 1, None), ((64, 64), 1, (0, 0, 32, 64))]
-    assert made == [*small, *small, ((90, 60), 3, None), ((90, 60), 3, (0, 0, 45, 60))]
-    handler.stylizer = stylizer
-    for none in ([], None):
-        handler.settings["warm_up"] = none
-        handler._warm_up()
-    handler.settings["warm_up"] = 7
-    with pytest.raises(ValueError, match="must be a list"):
-        handler._warm_up()
-    for wrong in ({"width": 90}, {"width": 90, "height": 60, "params": {"steps": -1}}, {"width": "a", "height": 3}, 7):
-        handler.settings["warm_up"] = [wrong]
-        with pytest.raises(ValueError, match="warm_up"):
-            handler._warm_up()
+def test_what_waited_beyond_its_deadline_is_refused_at_once(handler: Any, photo: bytes, told: list[Record]) -> None:
+    since = f"t={time.time() - 60:.3f}"
+    patient = fields(photo, timeout_s=600.0)
+    report = json.loads(
+        handler.handle(patient, context({**HTTP, "Accept": "application/json", "x-Request-START": since}))[0]
+    )["report"]
+    assert report["seconds"]["total"] >= report["seconds"]["queue"] >= 60
+    assert report["seconds"]["optimise"] < 30
+    request = context({**HTTP, "X-Request-Start": since})
+    handler.stylizer = SimpleNamespace(styles={})  # no work is begun
+    error = json.loads(handler.handle(fields(photo, timeout_s=50.0), request)[0])["error"]
+    assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
+    assert "60." in error["message"]
+    (data,) = fields(photo, timeout_s=50.0)
+    with pytest.raises(PredictionException) as caught:
+        handler.handle([{**data, "x-request-start": since.encode()}], context({}))
+    assert caught.value.error_code == 504
+    assert [record.outcome for record in told] == ["ok", "expired", "expired"]
+    assert all(60 <= record.seconds["queue"] < 120 for record in told)
+    error = json.loads(handler.handle(patient, context({**HTTP, "X-Request-Start": "yesterday"}))[0])["error"]
+    assert error["field"] == "x-request-start"
+
+
+def test_a_run_that_waited_ends_by_its_deadline(handler: Any, photo: bytes) -> None:
+    read_the_prompt(handler, photo)
+    since = {"X-Request-Start": f"t={time.time() - 1000:.3f}", "Accept": "application/json"}
+    (content,) = handler.handle(fields(photo, steps=5000, timeout_s=1000.5), context({**HTTP, **since}))
+    assert json.loads(content)["report"]["steps"] < 5000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+def test_a_compressed_body_is_refused_as_that(encoding: str, handler: Any, photo: bytes) -> None:
+    request = context({**HTTP, "CONTENT-encoding": encoding})
+    for data in ([{"body": bytearray(b"\x1f\x8b...")}], [{}], fields(photo)):
+        error = json.loads(handler.handle(data, request)[0])["error"]
+        assert (request.get_response_status(0)[0], error["code"]) == (415, "unsupported_encoding")
+        assert error["field"] == "content-encoding"
+    assert handler.handle(fields(photo), context({**HTTP, "Content-Encoding": "identity"}))[0].startswith(b"\x89PNG")
+
+
+def test_words_of_users_are_in_no_record_unless_they_may_be(
+    handler: Any, photo: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "genartisan.telemetry")
+    (data,) = fields(photo)
+    asked = [
+        {**data, "prompt": b"zebra"},
+        {**data, "zebra": b""},
+        {**data, "mask.zebra": b"no mask"},
+        {**data, "style_image.zebra": b"no picture", "params": json.dumps({**TINY, "mode": "artisan"}).encode()},
+        {**data, "params": b'{"zebra": 1}'},
+        {**data, "params": b'{"style": "zebra"}'},
+        {**data, "params": b'{"regions": {"zebra": {"weight": -1}}}'},
+        {**data, "params": b'{"regions": {"zebra": {"prompt": ""}}}'},
+        {**data, "params": b'{"zebra": 1, "zebra": 2}'},
+    ]
+    for each in asked:
+        handler.handle([each], context(HTTP))
+    records = [json.loads(record.message) for record in caplog.records]
+    assert len(records) == len(asked)
+    assert "zebra" not in caplog.text
+    assert {"mask.*", "regions.*", "regions.*.weight", "style", "*"} <= {record.get("field") for record in records}
+    handler.settings["log_prompts"] = True
+    handler.handle([asked[0]], context(HTTP))
+    assert "zebra" in caplog.text
+
+
+def test_over_grpc_every_reply_is_the_last_one(handler: Any, photo: bytes) -> None:
+    """StreamPredictions asks for that, and TorchServe loses the worker where nobody says so."""
+    request = context({})
+    handler.handle(fields(photo), request)
+    assert request.get_response_headers(0)["ts_stream_next"] == "false"
+    request = context(HTTP)
+    handler.handle(fields(photo), request)
+    assert "ts_stream_next" not in request.get_response_headers(0)
+
+
+def test_a_call_that_torchserve_cannot_answer_is_answered_to_nobody(handler: Any, photo: bytes) -> None:
+    """StreamPredictions2: any reply, or an error, would wedge the worker."""
+    request = context({"ts_request_sequence_id": "some-sequence", "ts_request_sequence_end": "true"})
+    assert handler.handle(fields(photo), request) == [b""]
+    assert request.request_ids == {}
+    assert handler.handle(fields(photo), context({**HTTP, "ts_request_sequence_id": "1"}))[0].startswith(b"\x89PNG")
+
+
+def test_over_grpc_nobody_is_held(handler: Any) -> None:
+    """A reply in pieces would wedge the worker."""
+    with pytest.raises(PredictionException):
+        handler.handle([{"body": json.dumps({"hold": os.getpid()}).encode()}], context({}))
+
+
+@pytest.fixture
+def told(handler: Any, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """What the handler counts, request by request."""
+    records: list[Record] = []
+    monkeypatch.setattr(handler.telemetry, "end", lambda record, peak_memory: records.append(record))
+    return records

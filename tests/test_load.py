@@ -136,12 +136,13 @@ def slow() -> dict[str, bytes]:
 
 def kill(server: serve.Server) -> tuple[float, float]:
     """Kills the worker when it is at a request: when, and the seconds until another one is ready."""
-    pid = serving.worker_pid(server)
-    while serving.in_flight(server).get("0") != 1:
-        time.sleep(0.05)
+    pid, starts = serving.worker_pid(server), serving.worker_starts(server)
+    serving.eventually(lambda: serving.in_flight(server)["0"] == 1, "the worker is at a request")
     at = time.monotonic()
     psutil.Process(pid).kill()
-    while not any(w["status"] == "READY" and w["pid"] != pid for w in serve.workers(server)):
-        assert time.monotonic() - at < 60
-        time.sleep(0.05)
-    return at, time.monotonic() - at
+    another = lambda worker: worker["status"] == "READY" and worker["pid"] != pid  # noqa: E731
+    serving.eventually(lambda: any(map(another, serve.workers(server))), "another worker is ready")
+    seconds = time.monotonic() - at
+    # From then on the gauge is the new worker's: it sets it to 0 before it counts its start.
+    serving.eventually(lambda: serving.worker_starts(server) == starts + 1, "its start is counted")
+    return at, seconds

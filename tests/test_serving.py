@@ -7,11 +7,16 @@ import base64
 import io
 import json
 import re
+import shutil
 import socket
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import psutil
@@ -29,10 +34,11 @@ from genartisan.cli import main
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.images import encode, read_photo, resized, to_image
+from genartisan.inference_grpc import METHOD, decode_response, encode_request
 from genartisan.limits import Limits
 from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
-from genartisan.telemetry import LABELS, WITHIN
+from genartisan.telemetry import LABELS
 
 pytestmark = pytest.mark.server
 
@@ -335,17 +341,34 @@ def test_what_users_send_is_in_no_log(server: serve.Server) -> None:
     post(server, {**FIELDS, "prompt": b"unmistakable zebra"})
     assert post(server, FIELDS, {"Authorization": "Bearer unmistakable-token"}).status == 400
     call(server, {**FIELDS, "prompt": b"unmistakable zebra"})
-    call(server, {**FIELDS, "prompt": b"unmistakable zebra", "mask": b"no mask"})
-    logs = {path.name: path.read_text() for path in Path(server.logs).iterdir()}
-    assert "/predictions/genartisan" in logs["access.log"]
+    call(server, {**FIELDS, "prompt": b"unmistakable zebra", "mask.unmistakable": b"no mask"})
+    post(server, {**FIELDS, "params": b'{"regions": {"unmistakable": {"weight": -1}}}'})
+    address = f"{server.url}/predictions/genartisan/1.0"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for url, body in (
+        (f"{address}?prompt=unmistakable", b""),
+        (f"{address}/unmistakable", b""),
+        (f"{address}/unmistakable%zz", b""),
+        (address, b"prompt=unmistakable%zz"),
+        (f"{server.url}/last", b""),
+    ):
+        httpx.post(url, content=body, headers={**serving.key(server), **form}, trust_env=False)
+    serving.log(server)
+    logs = {path.name: path for path in Path(server.logs).iterdir()}
+    serving.eventually(lambda: '"POST /last HTTP/1.1" 404' in logs["access.log"].read_text(), "the last line")
+    texts = {name: path.read_text() for name, path in logs.items()}
+    assert '"POST /predictions/genartisan HTTP/1.1" 200' in texts["access.log"]
+    assert '"POST /predictions/genartisan/1.0 HTTP/1.1" 400' in texts["access.log"]
+    assert "InferenceAPIsService/Predictions" in texts["access.log"]
+    assert "java.lang.IllegalArgumentException\n\tat " in texts["unreadable.log"]
     secrets = ("unmistakable", *(serving.key(server, kind)["Authorization"][7:] for kind in ("inference", "API")))
-    assert not [name for name, text in logs.items() if any(secret in text for secret in secrets)]
+    assert not [name for name, text in texts.items() if any(secret in text for secret in secrets)]
 
 
 def metrics_of(server: serve.Server) -> dict[tuple[str, ...], float]:
     """Our metrics: (name, label value, ...) -> value."""
     found = {}
-    for line in httpx.get(f"{server.metrics}/metrics", trust_env=False).text.splitlines():
+    for line in serving.metrics(server).splitlines():
         if line.startswith("genartisan_"):
             name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
             told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
@@ -355,35 +378,93 @@ def metrics_of(server: serve.Server) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_metrics_tell_outcomes_phases_and_work(server: serve.Server) -> None:
+def test_metrics_tell_outcomes_phases_and_work(server: serve.Server, tiny_folder: Path) -> None:
     post(server, FIELDS)
-    post(server, {})
     before = metrics_of(server)
     post(server, FIELDS)
     post(server, {})
     post(server, {**FIELDS, "params": json.dumps({**TINY, "steps": 5000, "timeout_s": 0.1}).encode()})
+    post(server, FIELDS, {"X-Request-Start": f"t={time.time() - 3600:.3f}"})
     after = metrics_of(server)
 
     def gained(*key: str) -> float:
-        return after[key] - before.get(key, 0)
+        return after[key] - before[key]
 
+    reading = 1  # is refused itself
     assert gained("genartisan_requests_total", "ok", "artisan") == 1
-    assert gained("genartisan_requests_total", "refused", "none") == 1
+    assert gained("genartisan_requests_total", "refused", "none") == 1 + reading
     assert gained("genartisan_requests_total", "timeout", "artisan") == 1
+    assert gained("genartisan_requests_total", "expired", "artisan") == 1
     assert gained("genartisan_prompts_total", "hit") == 2
     assert gained("genartisan_pixels_total", "artisan") == 2 * 64 * 50
     assert gained("genartisan_steps_total", "artisan") > 2
     assert after["genartisan_in_flight", "0"] == 0
     assert after["genartisan_peak_memory_bytes", "0"] > 1e8
     assert after["genartisan_steps_per_second", "0"] > 0
-    for phase, times in (("total", 3), ("decode", 2), ("segment", 2), ("optimise", 2), ("encode", 2)):
-        assert gained("genartisan_phase_seconds_count", phase) == times
-        assert gained("genartisan_phase_seconds_bucket", phase, "+Inf") == times
-        counts = [after.get(("genartisan_phase_seconds_bucket", phase, f"{bound:g}"), 0) for bound in BUCKETS]
+    for phase, times in (("total", 4 + reading), ("queue", 1), ("decode", 2), ("optimise", 2), ("encode", 2)):
+        assert gained("genartisan_phases_total", phase) == times
+        counts = [after["genartisan_phases_within_total", phase, seconds] for seconds in WITHIN]
         assert counts == sorted(counts)
-        assert counts[-1] == after["genartisan_phase_seconds_count", phase]
-        assert gained("genartisan_phase_seconds_sum", phase) >= 0
-    assert gained("genartisan_phase_seconds_sum", "total") > 0.1
+        assert counts[-1] == after["genartisan_phases_total", phase]
+        assert gained("genartisan_phase_seconds_total", phase) >= 0
+    assert gained("genartisan_phase_seconds_total", "total") > 0.1
+    assert gained("genartisan_phase_seconds_total", "queue") >= 3600
+    build = (genartisan.__version__, "tiny", sha256(tiny_folder / "bundle.json"), "1.0")
+    assert after["genartisan_build_info", "0", *build] == 1
+    serving.eventually(
+        lambda: abs(metrics_of(server)["genartisan_last_step_timestamp_seconds", "0"] - time.time()) < 60,
+        "the time of the last step",
+    )
+
+
+def test_every_set_of_labels_is_there_from_the_start(server: serve.Server) -> None:
+    told = metrics_of(server)
+    for name, labels in COUNTERS.items():
+        assert {key[1:] for key in told if key[0] == name} == set(product(*labels.values()))
+    assert {key[0] for key in told} == set(LABELS)
+
+
+def test_names_and_types_are_what_prometheus_wants(server: serve.Server) -> None:
+    """The rules of ``promtool check metrics``; TorchServe's own metrics have names that we cannot choose."""
+    told = serving.metrics(server)
+    types = dict(re.findall(r"^# TYPE (\S+) (\w+)$", told, re.M))
+    assert types.keys() == set(re.findall(r"^# HELP (\S+) \S", told, re.M))
+    ours = {name: kind for name, kind in types.items() if name.startswith("genartisan_")}
+    assert ours.keys() == LABELS.keys()
+    for name, kind in ours.items():
+        assert re.fullmatch(r"[a-z0-9_]+", name)
+        assert (kind == "counter") == name.endswith("_total"), name
+        assert kind in ("counter", "gauge")
+        assert not name.endswith(("_bucket", "_sum", "_count"))
+        assert not {"counter", "gauge", "ms", "s", "mb", "kb", "milliseconds", "minutes"} & set(name.split("_"))
+    assert not {"le", "quantile"} & {label for labels in LABELS.values() for label in labels}
+    if promtool := shutil.which("promtool"):
+        done = subprocess.run([promtool, "check", "metrics"], input=told, capture_output=True, text=True)
+        assert "genartisan_" not in done.stdout + done.stderr
+
+
+def test_a_grpc_stream_has_one_message_and_the_worker_outlives_it(server: serve.Server) -> None:
+    """StreamPredictions; and StreamPredictions2, which TorchServe cannot answer here."""
+    pid, expected = serving.worker_pid(server), post(server, FIELDS).content
+    key = [("authorization", serving.key(server)["Authorization"])]
+    service = METHOD.rsplit("/", 1)[0]
+    with grpc.insecure_channel(server.grpc, options=[("grpc.enable_http_proxy", 0)]) as channel:
+
+        def streamed(fields: dict[str, bytes]) -> list[bytes]:
+            ask = channel.unary_stream(f"{service}/StreamPredictions")
+            answers = ask(encode_request("genartisan", fields), timeout=60, metadata=key)
+            return [decode_response(answer) for answer in answers]
+
+        assert streamed(FIELDS) == [expected]
+        with pytest.raises(grpc.RpcError, match="steps is -1"):
+            streamed({**FIELDS, "params": b'{"steps": -1}'})
+        both_ways = channel.stream_stream(f"{service}/StreamPredictions2")
+        sequence = bytes([4 << 3 | 2, 1]) + b"a"  # the field sequence_id
+        with pytest.raises(grpc.RpcError):
+            list(both_ways(iter([encode_request("genartisan", FIELDS) + sequence]), timeout=60, metadata=key))
+        assert streamed(FIELDS) == [expected]
+    assert post(server, FIELDS).content == expected
+    assert serving.worker_pid(server) == pid
 
 
 def test_metrics_are_declared_with_their_labels() -> None:

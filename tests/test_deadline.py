@@ -10,16 +10,15 @@ import tiny
 import torch
 from torch import Tensor
 
-from genartisan import text
+from genartisan import style_numbers, text
 from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError
 from genartisan.stylizer import Stylizer
 
 TINY = {"size": 32, "steps": 2, "patches": 1, "patch_size": 16, "mode": "clipstyler"}
-BLEND = " + ".join(
-    f"0.{i} {word}" for i, word in enumerate(["fire", "water", "earth", "air", "gold", "ash", "ice", "sand"], start=1)
-)
+WORDS = ("fire", "water", "earth", "air", "gold", "ash", "ice", "sand")
+BLEND = " + ".join(f"0.{share} {word}" for share, word in enumerate(WORDS, start=1))
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_a_deadline_ends_the_reading_of_many_texts(
 ) -> None:
     stylizer = Stylizer(tiny_bundle, device="cpu", precision="fp32")
     config = StyleConfig(**TINY, timeout_s=2.5, on_timeout=on_timeout)
-    with pytest.raises(DeadlineError, match="timeout_s of 2.5 s .*blend fewer texts") as caught:
+    with pytest.raises(DeadlineError, match=r"timeout_s of 2\.5 s .*blend fewer texts") as caught:
         stylizer(tiny.picture(), BLEND, config=config)
     assert caught.value.field == "timeout_s"
     assert len(embedded_texts) == 3
@@ -78,11 +77,11 @@ def test_a_deadline_counts_the_time_before(tiny_bundle: Bundle) -> None:
         stylizer.steps(tiny.picture(), "water", config=config, began=began - 1).result()
 
 
-def test_a_search_of_style_numbers_goes_on_step_by_step(tiny_bundle: Bundle) -> None:
-    from genartisan.style_numbers import SEARCH, searched_numbers
-
+def test_a_search_of_style_numbers_goes_on_step_by_step(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = style_numbers.SEARCH.updated({"size": 64, "steps": 3, "patches": 1, "patch_size": 16})
+    monkeypatch.setattr(style_numbers, "SEARCH", short)
     ticks = list[None]()
     direction = torch.nn.functional.normalize(torch.ones(tiny_bundle.clip.embedding_dim), dim=0)
-    cpu = torch.device("cpu")
-    searched_numbers(tiny_bundle, direction, cpu, torch.float32, lambda: ticks.append(None))
-    assert len(ticks) == SEARCH.steps
+    place = torch.device("cpu"), torch.float32
+    style_numbers.searched_numbers(tiny_bundle, direction, *place, between=lambda: ticks.append(None))
+    assert len(ticks) == 3

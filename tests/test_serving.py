@@ -38,7 +38,7 @@ from genartisan.inference_grpc import METHOD, decode_response, encode_request
 from genartisan.limits import Limits
 from genartisan.saved_style import SavedStyle
 from genartisan.stylizer import Stylizer
-from genartisan.telemetry import LABELS
+from genartisan.telemetry import COUNTERS, LABELS, WITHIN
 
 pytestmark = pytest.mark.server
 
@@ -410,7 +410,7 @@ def test_metrics_tell_outcomes_phases_and_work(server: serve.Server, tiny_folder
     assert gained("genartisan_phase_seconds_total", "total") > 0.1
     assert gained("genartisan_phase_seconds_total", "queue") >= 3600
     build = (genartisan.__version__, "tiny", sha256(tiny_folder / "bundle.json"), "1.0")
-    assert after["genartisan_build_info", "0", *build] == 1
+    assert after[("genartisan_build_info", "0", *build)] == 1
     serving.eventually(
         lambda: abs(metrics_of(server)["genartisan_last_step_timestamp_seconds", "0"] - time.time()) < 60,
         "the time of the last step",

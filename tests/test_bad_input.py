@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,21 @@ BODIES: dict[str, tuple[dict[str, Any], str, str]] = {
     "raw photo": ({"content": GOOD["photo"], "headers": {"Content-Type": "image/png"}}, "body", "type image/png"),
     "raw text": ({"content": b"fire", "headers": {"Content-Type": "text/plain"}}, "body", "multipart/form-data"),
     "no body": ({}, "body", "multipart/form-data"),
-    "prompt twice": ({"files": [("photo", b"x"), ("prompt", b"fire"), ("prompt", b"")]}, "prompt", "empty"),
+    "prompt twice": ({"files": [("photo", b"x"), ("prompt", b"fire"), ("prompt", b"")]}, "prompt", "sent 2 times"),
+    "photo twice": ({"files": [("photo", b"x"), ("photo", b"x"), ("prompt", b"fire")]}, "photo", "sent 2 times"),
+    "key twice": ({"content": b'{"photo": "AAAA", "photo": "AAAA"}', "headers": AS_JSON}, "photo", "a key twice"),
+    "params' key twice": (
+        {"files": [("photo", b"x"), ("prompt", b"fire"), ("params", b'{"seed": 1, "seed": 2}')]}, "seed", "a key twice",
+    ),
+    "gzip": (
+        {"content": gzip.compress(b"{}"), "headers": {**AS_JSON, "Content-Encoding": "gzip"}},
+        "content-encoding", "gzip",
+    ),
+    "gzip form": (
+        {"content": gzip.compress(b"--x--"),
+         "headers": {"Content-Type": "multipart/form-data; boundary=x", "Content-Encoding": "gzip"}},
+        "content-encoding", "gzip",
+    ),
 }  # fmt: skip
 
 

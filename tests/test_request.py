@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 
 from genartisan.config import DEFAULT_PRESET, PRESETS, preset
+from genartisan.duplicates import repeats_kept
 from genartisan.errors import InputError
 from genartisan.request import StyleRequest, choose_media_type, read_body, read_form, read_grpc
+from genartisan.request_headers import request_start, seconds_waited
 
 
 @pytest.mark.parametrize(
@@ -203,3 +206,76 @@ def test_the_cache_tells_style_pictures_apart() -> None:
         styled(style_image__sea=b"b", style_image__sky=b"a"),
     ]
     assert turned[0].key("bundle") == turned[1].key("bundle")
+
+
+def test_what_is_sent_twice_is_refused() -> None:
+    for twice, at in (
+        ({"photo": b"x", "prompt": [b"fire", b"water"]}, "prompt"),
+        ({"photo": [b"x", b"x"], "prompt": b"fire"}, "photo"),
+        ({"photo": b"x", "prompt": b"fire", "mask.sky": [b"a", b"b", b"c"]}, "mask.sky"),
+        ({"photo": b"x", "prompt": b"fire", "params": [b"{}", b"{}"]}, "params"),
+    ):
+        with pytest.raises(InputError, match=r"was sent [23] times") as caught:
+            read_form(twice, None)
+        assert caught.value.field == at
+    for text, at in (
+        ('{"photo": "AAAA", "photo": "AAAA", "prompt": "fire"}', "photo"),
+        ('{"photo": "AAAA", "prompt": "fire", "params": {"seed": 1, "steps": 1, "seed": 1}}', "seed"),
+        ('{"photo": "AAAA", "prompt": "fire", "mask": {"sky": "AAAA", "sky": "AAAA"}}', "sky"),
+    ):
+        with pytest.raises(InputError, match="a key twice") as caught:
+            read_body(text.encode(), "application/json", None)
+        assert caught.value.field == at
+    with pytest.raises(InputError, match="weight is a key twice"):
+        read_form(
+            {"photo": b"x", "prompt": b"fire", "params": b'{"regions": {"sky": {"weight": 1, "weight": 1}}}'}, None
+        )
+
+
+def test_torchserves_reading_of_a_form_keeps_what_came_twice() -> None:
+    service = pytest.importorskip("ts.service")
+    read = repeats_kept(service.Service.retrieve_data_for_inference)
+
+    def batch(*fields: tuple[str, bytes]) -> list[dict[str, object]]:
+        parameters = [{"name": name, "value": value, "contentType": ""} for name, value in fields]
+        return [{"requestId": b"some-id", "headers": [], "parameters": parameters}]
+
+    _, (fields,), ids = read(batch(("a", b"1"), ("b", b"2"), ("a", b"3"), ("c", b"4")))
+    assert (fields, ids) == ({"a": [b"1", b"3"], "b": b"2", "c": b"4"}, {0: "some-id"})
+    assert read(batch(("a", b"1")))[1] == [{"a": b"1"}]
+
+
+def test_over_grpc_the_time_of_setting_out_is_no_unknown_field() -> None:
+    fields = {"photo": b"x", "prompt": b"fire", "x-request-start": b"t=1700000000"}
+    assert read_grpc(fields).prompt == "fire"
+    with pytest.raises(InputError, match="x-request-start is no field"):
+        read_form(fields, None)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "waited"),
+    [
+        ("t=1700000000", 100),
+        ("t=1700000000.5", 99.5),
+        (" 1700000000 ", 100),
+        ("1700000000500", 99.5),
+        ("t=1700000000500000", 99.5),
+        (b"t=1700000000.000", 100),
+        ("t=1700000999", 0),
+        (None, None),
+    ],
+)
+def test_how_long_a_request_waited(stamp: object, waited: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1700000100.0)
+    assert seconds_waited(stamp) == (None if waited is None else pytest.approx(waited))
+
+
+def test_our_own_stamp_is_read() -> None:
+    assert 0 <= (seconds_waited(request_start()) or 0.0) < 10
+
+
+@pytest.mark.parametrize("stamp", ["yesterday", "", "t=", "t=-5", "t=nan", "t=1e9", "9" * 21, b"\xff", 5, "t=1 t=2"])
+def test_a_stamp_that_is_no_time_is_refused(stamp: object) -> None:
+    with pytest.raises(InputError, match="seconds since 1970") as caught:
+        seconds_waited(stamp)
+    assert caught.value.field == "x-request-start"

@@ -27,6 +27,11 @@ FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or 
 ERRORS = (
     InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, GenartisanError, DeadlineError,
 )  # fmt: skip
+START: Schema = {
+    "name": "X-Request-Start", "in": "header", "required": False,
+    "description": "When the request set out, in seconds since 1970: its deadline counts from then, the queue included.",
+    "schema": {"type": "string", "pattern": r"^t=[0-9]{10}(\.[0-9]{1,9})?$"},
+}  # fmt: skip
 
 
 def params_schema() -> Schema:
@@ -147,6 +152,7 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
     return {
         "operationId": name,
         "summary": summary,
+        "parameters": [START],
         "requestBody": {
             "required": True,
             "content": {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,8 +191,8 @@ def test_input_that_cannot_be_sent_is_refused_before(kind: str) -> None:
 @both
 @pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
 def test_each_attempt_says_when_it_sets_out(kind: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter((1700000000.25, 1700000009.5))
-    monkeypatch.setattr(time, "time", lambda: next(clock))
+    stamps = iter(("t=1700000000.250", "t=1700000009.500"))
+    monkeypatch.setattr("genartisan.client.request_start", lambda: next(stamps))
     server = Server([BUSY, STREAM])
     ask(kind, server, method)
     assert [request.headers["x-request-start"] for request in server.asked] == ["t=1700000000.250", "t=1700000009.500"]

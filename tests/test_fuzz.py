@@ -162,6 +162,7 @@ def test_the_endpoint_is_as_it_is_described(same_worker: Server, path: str) -> N
 
     def check(drawn: tuple[Any, bool]) -> None:
         case, with_photo = drawn
+        case.headers.pop("X-Request-Start", None)  # of most times nothing would be left to do
         if isinstance(case.body, dict):
             case.body = affordable(case.body, with_photo, case.media_type == "application/json")
         answer = case.call(base_url=same_worker.url, headers=serving.key(same_worker), timeout=60)

@@ -29,7 +29,7 @@ ERRORS = (
 )  # fmt: skip
 START: Schema = {
     "name": "X-Request-Start", "in": "header", "required": False,
-    "description": "When the request set out, in seconds since 1970: its deadline counts from then, the queue included.",
+    "description": "When the request set out, in seconds since 1970: its deadline counts from then, with the queue.",
     "schema": {"type": "string", "pattern": r"^t=[0-9]{10}(\.[0-9]{1,9})?$"},
 }  # fmt: skip
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from serving import ROOT
 
 from genartisan.cli import build_parser
+from genartisan.telemetry import COUNTERS, GAUGES, OUTCOMES
 
 TEXT = (ROOT / "docker" / "Dockerfile").read_text()
 
@@ -30,3 +32,14 @@ def test_torch_is_installed_first_in_the_versions_of_pyproject() -> None:
     (code,) = re.findall(r"print\(\*re\.findall\(r\"(.*?)\", open", TEXT)
     found = re.findall(code.replace('\\"', '"'), (ROOT / "pyproject.toml").read_text())
     assert [re.split("[<>=]", name)[0] for name in found] == ["torch", "torchvision"]
+
+
+def test_alerts_are_of_metrics_that_there_are() -> None:
+    yaml = pytest.importorskip("yaml")
+    (group,) = yaml.safe_load((ROOT / "docker" / "alerts.yml").read_text())["groups"]
+    for rule in group["rules"]:
+        named = set(re.findall(r"genartisan_\w+", rule["expr"]))
+        assert named
+        assert named <= {*COUNTERS, *GAUGES}
+        assert set(re.findall(r'outcome="(\w+)"', rule["expr"])) <= set(OUTCOMES)
+        assert rule["annotations"]["summary"]

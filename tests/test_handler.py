@@ -458,7 +458,7 @@ def test_words_of_users_are_in_no_record_unless_they_may_be(
         {**data, "prompt": b"zebra"},
         {**data, "zebra": b""},
         {**data, "mask.zebra": b"no mask"},
-        {**data, "style_image.zebra": b"no picture", "params": json.dumps({**TINY, "mode": "artisan"}).encode()},
+        {**data, "style_image.zebra": photo, "params": json.dumps({**TINY, "mode": "artisan"}).encode()},
         {**data, "params": b'{"zebra": 1}'},
         {**data, "params": b'{"style": "zebra"}'},
         {**data, "params": b'{"regions": {"zebra": {"weight": -1}}}'},

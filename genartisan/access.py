@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from genartisan.endpoint import STATE
 from genartisan.errors import AccessError, BusyError, ServeError
+from genartisan.state import KEY_FILE, noted
 
-KEY_FILE = "key_file.json"  # TorchServe's own name for it
-NOTE = "server.json"  # in a state folder: what was started there
 TOKEN_VARIABLE, FILE_VARIABLE = "GENARTISAN_TOKEN", "GENARTISAN_KEY_FILE"
 
 WRITTEN_WITHIN, POLL = 0.3, 0.02  # seconds that a new key file may take, and between two looks at it
@@ -99,22 +98,15 @@ class Access:
             raise BusyError("the server has a new key; try again.", "key_file") from error
 
 
-def note(state: str | Path) -> dict[str, Any]:
-    """What was noted in a state folder of the server that was started there; empty if there is no note."""
-    try:
-        noted = json.loads((Path(state) / NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
-
-
 def _noted(address: str) -> str | None:
     """The key file of the server that `genartisan serve` started from this folder, if it listens at this address."""
-    noted = note(STATE)
-    if _plain(address) not in (_plain(str(noted.get(name))) for name in ("url", "grpc")):
+    try:
+        server = noted(STATE)
+    except ServeError:  # another user's
         return None
-    file = Path(str(noted.get("keys")))
-    return str(file) if file.is_file() else None  # without authorization there is none
+    if server is None or _plain(address) not in (_plain(server.url), server.grpc):
+        return None
+    return server.keys if Path(server.keys).is_file() else None  # without authorization there is none
 
 
 def _plain(address: str) -> str:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from genartisan.archive_check import CONTENTS, HANDLER, SETTINGS, SIGNATURE, Recipe, check, sign
 from genartisan.atomic import replacing
 from genartisan.endpoint import MODEL, STORE
 from genartisan.errors import ServeError
 
 VERSION = "1.0"  # of the model: the archive that `serve` starts with
-HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
-DIGEST = "contents.json"  # in the archive: what it was made from
 PACKAGE = Path(__file__).resolve().parent
 WITHOUT = ("__pycache__", "*.pyc", "*.safetensors", "*.partial")  # the bundle goes beside the package, once
 
@@ -31,6 +27,7 @@ def archive(
     version: str = VERSION,
     settings: str | Path | None = None,
     styles: Sequence[Path] = (),
+    key_file: Path | None = None,
 ) -> Path:
     """Builds an archive in ``store`` with torch-model-archiver, unless it is there already with these contents.
 
@@ -42,10 +39,11 @@ def archive(
         version: of the model, as TorchServe reports it: letters, digits, dots and dashes.
         settings: the model's, instead of handlers/model-config.yaml.
         styles: files of saved styles, to be served by their names.
+        key_file: the key to sign it with.
 
     Raises:
         BundleError: there is no such bundle, or it is not whole.
-        ServeError: ``version`` cannot be one; torch-model-archiver is not installed, or failed.
+        ServeError: ``version`` cannot be one; the settings are wrong; torch-model-archiver is not installed, or failed.
     """
     from genartisan.bundle import MANIFEST, link, read_manifest, resolve, sha256
     from genartisan.saved_style import SavedStyle
@@ -77,26 +75,44 @@ def archive(
         for entry in manifest.networks.values():
             if contents[os.path.join("bundle", entry.file)] != entry.sha256:
                 raise _missing(folder / entry.file)
-        recipe = json.dumps({"version": version, "contents": contents}, indent=1)
-        if digest_of(target) == hashlib.sha256(recipe.encode()).hexdigest():
-            return target
-        (stage / DIGEST).write_text(recipe, encoding="utf-8")
-        _pack(handlers / HANDLER, settings, stage, Path(temporary), version)
-        store.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as whole:
-            shutil.move(Path(temporary) / f"{MODEL}.mar", whole)
+        recipe = Recipe(version, _request_bytes(settings), contents)
+        if not _is_made(target, recipe):
+            (stage / CONTENTS).write_text(recipe.text(), encoding="utf-8")
+            _pack(handlers / HANDLER, settings, stage, Path(temporary), version)
+            store.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as whole:
+                shutil.move(Path(temporary) / f"{MODEL}.mar", whole)
+                target.with_name(target.name + SIGNATURE).unlink(missing_ok=True)
+    if key_file is not None:
+        sign(target, key_file)
     return target
 
 
-def digest_of(path: Path) -> str | None:
-    """The SHA-256 of the list of contents in the archive at ``path``; None if it is no whole archive of ours."""
+def _is_made(target: Path, recipe: Recipe) -> bool:
+    """Whether the archive is there already, with these contents."""
     try:
-        with zipfile.ZipFile(path) as file:
-            recipe = file.read(DIGEST)
-            whole = file.testzip() is None
-    except (OSError, KeyError, zipfile.BadZipFile):
-        return None
-    return hashlib.sha256(recipe).hexdigest() if whole else None
+        return check(target) == recipe
+    except ServeError:
+        return False
+
+
+def _request_bytes(settings: Path) -> int:
+    """The most that a request within the limits of a model's settings can have.
+
+    Raises:
+        ServeError: the settings are none that the handler takes.
+    """
+    import yaml
+
+    from genartisan.limits import Limits
+
+    try:
+        told = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        return Limits.of_server(told["handler"].get("limits", {}), told["responseTimeout"]).request_bytes
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ServeError(
+            f"settings {str(settings)!r}: {error!s}. Correct it as in handlers/{SETTINGS}.", "settings"
+        ) from error
 
 
 def project_file(name: str) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from genartisan import console
+from genartisan import __version__, console
 from genartisan.archive import VERSION
 from genartisan.config import PRESETS, StyleConfig
 from genartisan.endpoint import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
@@ -31,12 +31,12 @@ from genartisan.flags import (
 )
 from genartisan.outputs import tell
 from genartisan.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
-from genartisan.server_commands import archive, keys, models, request, serve_, stop
+from genartisan.server_commands import add_serve_flags, archive, keys, models, request, serve_, status, stop
 from genartisan.studio import add_frames_flags, add_style_actions, add_training_flags, frames, style, train_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns the exit status: 0, or 2 for bad input and what the user can mend, or 1."""
+    """Runs a command and returns the exit status: 0, or 2 for what the user can mend, or 1, or the command's own."""
     with console.steady_streams():
         return run(arguments)
 
@@ -45,10 +45,11 @@ def run(arguments: Sequence[str] | None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         options = build_parser().parse_args(arguments)
-        options.run(options)
+        exit_status = int(options.run(options) or 0)
         console.flush()  # what stdout could not take is told here, and not by Python at its end
+        return exit_status
     except GenartisanError as error:
-        return refusal(error.message)
+        return refusal(error.message, error.exit_status)
     except ModuleNotFoundError as error:
         return refusal(f"{error.name} is not installed; it comes with: pip install 'genartisan[serve]'.")
     except BrokenPipeError:
@@ -65,13 +66,12 @@ def run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("genartisan: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
-def refusal(message: str) -> int:
+def refusal(message: str, exit_status: int = 2) -> int:
     """Says in one line what the user can mend; the exit status for it."""
     print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return exit_status
 
 
 def schema(options: argparse.Namespace) -> None:
@@ -138,6 +138,7 @@ def evaluate(options: argparse.Namespace) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
     parser = Parser(prog="genartisan", description="A photo and a sentence in, a picture out.")
+    parser.add_argument("--version", action="version", version=f"genartisan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any) -> argparse.ArgumentParser:
@@ -175,6 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", dest="model_version", default=VERSION, metavar="V",
         help=f"of the model; another than {VERSION} makes genartisan-V.mar, to be registered beside it",
     )  # fmt: skip
+    sub.add_argument("--sign", type=Path, metavar="KEYFILE", help="write a signature beside it, ARCHIVE.sig")
 
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
@@ -184,9 +186,14 @@ def build_parser() -> argparse.ArgumentParser:
         flag = f"--{name.replace('_', '-')}-port"
         sub.add_argument(flag, dest=name, type=int, default=port, metavar="N", help=f"default: {port}")
     sub.add_argument("--config", type=Path, metavar="FILE", help="another config.properties")
+    add_serve_flags(sub)
     add_timeout_flag(sub, READY_WITHIN, "until it has to be ready")
     add_state_flag(sub)
     add_state_flag(command("stop", stop))
+
+    sub = command("status", status)
+    sub.add_argument("--json", action="store_true", help="for programs")
+    add_state_flag(sub)
 
     sub = command("models", models)
     add_model_actions(sub)

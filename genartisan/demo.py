@@ -10,7 +10,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from genartisan import client, serve
-from genartisan.archive import archive, digest_of
+from genartisan.archive import archive
+from genartisan.archive_check import digest_of
 from genartisan.atomic import write_whole
 from genartisan.bundle import EMBEDDED, Bundle
 from genartisan.console import announce, steady_streams
@@ -45,7 +46,7 @@ PICTURES = (
 )
 SEED = 0
 SIDE = 320  # pixels of a picture on the sheet
-STATE = ".serve/demo"  # apart from a server that `make serve` has started
+STATE = "demo/.serve"  # apart from a server that `make serve` has started
 
 
 def main() -> int:
@@ -65,7 +66,7 @@ def make(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     mar = archive("embedded", "model_store")
     note = folder / "made_by.txt"
-    made_by = str(digest_of(mar))
+    made_by = digest_of(mar)
     if not note.is_file() or note.read_text() != made_by:
         for picture in PICTURES:
             (folder / f"{picture.name}.png").unlink(missing_ok=True)

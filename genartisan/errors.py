@@ -13,10 +13,12 @@ class GenartisanError(Exception):
         message: one sentence or two: the field, the value received, the allowed range, the remedy.
         field: the input that is at fault, such as ``photo`` or ``regions.portrait.weight``; None where there is none.
         status: the HTTP status that says the same (400, 401, 413, 415, 500, 503, 504).
+        exit_status: of the command line.
     """
 
     status = 500
     code = "internal"
+    exit_status = 2
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -83,6 +85,12 @@ class ServeError(GenartisanError):
     """The server could not be started, stopped or reached."""
 
     code = "serve"
+
+
+class EndedError(ServeError):
+    """A server that was to stay has ended by itself."""
+
+    exit_status = 3
 
 
 class AccessError(ServeError):

@@ -14,6 +14,7 @@ from genartisan.region_choice import told_by_region
 from genartisan.request_headers import REQUEST_START
 from genartisan.style_images import ALL, style_image_field, with_their_regions
 
+BESIDE_PHOTO = 16 * 1024 * 1024  # bytes of a request for masks, style pictures and settings, beside the largest photo
 MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
 # GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
 # each pixel of the picture.
@@ -47,6 +48,11 @@ class Limits(BaseModel):
         if self.timeout_s > self.max_timeout_s:
             raise ValueError(f"timeout_s is {self.timeout_s:g}, above max_timeout_s, {self.max_timeout_s:g}")
         return self
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of a whole request: the largest photo in base64, as JSON has it, and what comes with it."""
+        return 4 * -(-self.photo_bytes // 3) + BESIDE_PHOTO
 
     @classmethod
     def of_server(cls, settings: object, response_timeout: float) -> Limits:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,15 @@ from typing import Any
 import httpx
 
 from genartisan.access import Access, Kind
+from genartisan.archive_check import check
+from genartisan.describe import access_of, describe
 from genartisan.endpoint import MODEL, READY_WITHIN
 from genartisan.errors import AccessError, ServeError
 from genartisan.replies import refusal, transport_errors
-from genartisan.serve import POLL, Say, Server, access_of
+from genartisan.restore import remember
+from genartisan.state import Server
 
+POLL = 0.2  # seconds between two looks
 PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
 
 logger = logging.getLogger(__name__)
@@ -70,7 +74,9 @@ class Models:
     Each method raises ServeError for what the server refuses, and AccessError where the key is not the server's.
     """
 
-    def __init__(self, server: Server, *, timeout: float | None = None, say: Say = logger.info) -> None:
+    def __init__(
+        self, server: Server, *, timeout: float | None = None, say: Callable[[str], None] = logger.info
+    ) -> None:
         self.server, self.say = server, say
         self.access: Access = access_of(server)
         self._http = httpx.Client(trust_env=False)
@@ -78,13 +84,12 @@ class Models:
 
     def versions(self) -> list[Version]:
         """Every version, by name; none if there is no model."""
-        described = self._ask("GET", f"models/{MODEL}/all", missing=[])
-        default = self._ask("GET", f"models/{MODEL}", missing=[{}])[0].get("modelVersion")
+        described, default = describe(self.server, "all"), {entry["modelVersion"] for entry in describe(self.server)}
         return [
             Version(
                 name=entry["modelVersion"],
                 archive=entry["modelUrl"],
-                default=entry["modelVersion"] == default,
+                default=entry["modelVersion"] in default,
                 workers=tuple(Worker(int(w["pid"]), w["status"]) for w in entry["workers"]),
                 waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
             )
@@ -103,7 +108,7 @@ class Models:
     def register(self, archive: str, workers: int = 1) -> Version:
         """Takes an archive of the store into service, beside the versions that are there; returns when it is ready.
 
-        If it cannot be loaded it is not registered.
+        If it is not whole or cannot be loaded it is not registered.
 
         Args:
             archive: the file's name.
@@ -111,6 +116,7 @@ class Models:
         _at_least_one(workers)
         if "/" in archive or not archive.endswith(".mar"):
             raise ServeError(f"archive is {archive!r}; give the name of a .mar file in the store, no path.", "archive")
+        check(self.server.store / archive, self.server.signature_key)
         before = {version.name for version in self.versions()}
         try:
             # Not synchronous: that would block one of the threads by which TorchServe answers requests for pictures.
@@ -124,7 +130,7 @@ class Models:
                 if version.name not in before:
                     self._ask("DELETE", f"models/{MODEL}/{version.name}")
             raise
-        return self.version(new[0])
+        return self._remembered(new[0])
 
     def scale(self, workers: int, name: str | None = None) -> Version:
         """Gives a version so many workers; returns when they are ready, or gone. No request is lost."""
@@ -135,14 +141,14 @@ class Models:
             with self._held_last(version.name):
                 self._set_workers(version.name, left)
             self.say(f"version {version.name} has {left} workers")
-        return self.version(version.name)
+        return self._remembered(version.name)
 
     def set_default(self, name: str) -> Version:
         """Lets a version answer the requests that name none. Those in another one's queue are answered by that."""
         if self.version(name).ready == 0:
             raise ServeError(f"version {name!r} has no worker that is ready; scale it up first.", "version")
         self._ask("PUT", f"models/{MODEL}/{name}/set-default")
-        return self.version(name)
+        return self._remembered(name)
 
     def remove(self, name: str) -> None:
         """Takes a version out of service, when what was asked of it is answered. Its archive stays in the store.
@@ -163,6 +169,7 @@ class Models:
                 left = self.version(name)
                 if left.waiting == 0 or left.ready == 0:  # without a worker nobody will answer them
                     self._ask("DELETE", f"models/{MODEL}/{name}")
+                    self._remembered()
                     return
         raise ServeError(f"version {name!r} is still asked by name, {left.waiting} requests wait for it.", "version")
 
@@ -170,6 +177,11 @@ class Models:
         """Draws new keys for pictures and for management, which are in the key file at once; the old ones are void."""
         for kind in ("inference", "management"):
             self._ask("GET", "token", of="API", type=kind)
+
+    def _remembered(self, name: str | None = None) -> Version:
+        """A version, or the default one; all are noted for the next start."""
+        remember(self.server.state, self.server.store, self.versions())
+        return self.version(name)
 
     def _scale_up(self, name: str, workers: int) -> None:
         self._set_workers(name, workers)
@@ -231,16 +243,13 @@ class Models:
             answer.close()
             return None
 
-    def _ask(self, method: str, path: str, *, of: Kind = "management", missing: Any = None, **query: Any) -> Any:
-        """The management API's answer; ``missing`` where there is no such model."""
+    def _ask(self, method: str, path: str, *, of: Kind = "management", **query: Any) -> None:
+        """Tells the management API to do something."""
         url = f"{self.server.management}/{path}"
         with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
             answer = self._http.request(method, url, params=query, headers=key, timeout=self.ready_within)
-            if answer.status_code == 404 and missing is not None:
-                return missing
             if answer.status_code >= 300:
                 raise self._refused(answer, url)
-        return answer.json() if answer.content.strip() else None
 
     def _refused(self, answer: httpx.Response, url: str) -> Exception:
         error = refusal(answer, url)

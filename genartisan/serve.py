@@ -1,131 +1,122 @@
 """Starting and stopping TorchServe, so that "started" means ready and "stopped" means gone.
 
 TorchServe's own commands return at once, whatever becomes of the model, and its stop leaves processes behind. Here the
-state of a server (process, addresses, logs) is kept in a folder, ``.serve`` by default; one folder, one server.
+state of a server (process, keys, logs, versions) is kept in a folder, ``.serve`` by default; one folder, one server.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import logging
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
-from genartisan.access import KEY_FILE, NOTE, Access, note
-from genartisan.archive import archive, digest_of, project_file
-from genartisan.atomic import write_whole
+from genartisan import restore
+from genartisan.archive import archive
+from genartisan.archive_check import check
 from genartisan.client import request
-from genartisan.endpoint import EVERYWHERE, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
-from genartisan.errors import GenartisanError, ServeError
-from genartisan.launch import check_ports, java_home, launch, write_config
-from genartisan.server_log import failure
+from genartisan.describe import access_of, workers
+from genartisan.endpoint import HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
+from genartisan.errors import EndedError, GenartisanError, ServeError
+from genartisan.launch import Java, check_ports, java_home, launch, read_settings, write_config
+from genartisan.probe import Probe
+from genartisan.processes import current, end
+from genartisan.server_log import failure, rotate
+from genartisan.state import LOGS, MODELS, Server, forget, make_run, prepare
+from genartisan.stuck import StuckWorkers
 
-__all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop"]
+__all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop", "workers"]
 
 GONE_WITHIN = 20.0  # seconds that Java gets to end by itself
 POLL = 0.2  # seconds between two looks at a server that is starting
+LOOK = 10.0  # and at the workers of one that runs in the foreground
 
 Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server, as noted in its state folder.
+def start(store: str | Path = STORE, *, say: Say = logger.info, **options: Any) -> Server:
+    """Starts a server and returns when it is ready: its worker READY, and one small picture made over HTTP.
 
-    Attributes:
-        pid, created: of the Java process; the time tells it from a later process of the same number.
-        keys: the file with the server's keys, which is not there if the configuration asks for none.
-        temporary: the server's own temporary folder: sockets, the unpacked archive.
+    Versions, default and workers are those that `genartisan.management` left when a server last ran with this state
+    folder and this store; without any it is ``genartisan.mar`` alone.
+
+    Args:
+        store: the folder with ``genartisan.mar``, which `archive` makes.
+        say: is told how it goes, a line at a time.
+        options: as of `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
+
+    Raises:
+        ServeError: it did not become ready, and why. No process is left behind.
     """
-
-    pid: int
-    created: float
-    url: str
-    management: str
-    metrics: str
-    grpc: str
-    keys: str
-    temporary: str
-    logs: str
+    return _start(store, say=say, **options)[0]
 
 
-def start(
-    store: str | Path = STORE,
+def _start(
+    store: str | Path,
     *,
+    say: Say,
     ports: Ports | None = None,
     host: str = HOST,
     state: str | Path = STATE,
     config: str | Path | None = None,
     timeout: float = READY_WITHIN,
-    say: Say = logger.info,
-) -> Server:
-    """Starts a server and returns when it is ready: its worker READY, and one small picture made over HTTP.
+    fresh: bool = False,
+    signature_key: str | Path | None = None,
+    foreground: bool = False,
+) -> tuple[Server, Java]:
+    """As `start`.
 
     Args:
-        store: the folder with ``genartisan.mar``, which `archive` makes.
         host: address of the two inference ports; the others stay on this machine. 0.0.0.0 only inside a container.
         state: folder for logs and notes; made if missing.
         config: another config.properties.
         timeout: seconds until it has to be ready.
-        say: is told how it goes, a line at a time.
-
-    Raises:
-        ServeError: it did not become ready, and why. No process is left behind.
+        fresh: with ``genartisan.mar`` alone, whatever was in service before.
+        signature_key: file with the key with which every archive has to be signed.
+        foreground: for a caller that stays, the server's logs on stdout, a line of JSON each.
     """
     store, state, ports = Path(store).resolve(), Path(state).resolve(), ports or Ports()
-    if not (store / f"{MODEL}.mar").is_file():
-        raise ServeError(f"there is no {MODEL}.mar in {store}; make it with `genartisan archive`.", "store")
-    if digest_of(store / f"{MODEL}.mar") is None:  # TorchServe would start a worker for whatever it is
-        raise ServeError(
-            f"{MODEL}.mar in {store} is not a whole archive of ours; make it again with `genartisan archive`."
-        )
-    settings = Path(config) if config else project_file("config.properties")
-    if not settings.is_file():
-        raise ServeError(f"config {settings} is missing.", "config")
+    key_file = Path(signature_key).resolve() if signature_key else None
+    settings = read_settings(config)
     running = current(state)
     if running:
         raise ServeError(f"a server runs at {running.url} (process {running.pid}); `genartisan stop` ends it.", "state")
-    stop(state)  # what a dead one left behind
+    planned = [restore.ALONE] if fresh else restore.plan(state, store, say)
+    recipes = [check(store / version.archive, key_file) for version in planned]
     check_ports(ports, host)
     java = java_home()
-    logs = state / "logs"
-    shutil.rmtree(logs, ignore_errors=True)
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)  # the keys will lie in here
-    logs.mkdir()
-    # A short path, wherever the state folder is: the worker's socket lies in here, and a socket's path has 107 bytes.
-    temporary = Path(tempfile.mkdtemp(prefix="genartisan-"))
+    stop(state)  # what a dead one left behind
+    prepare(state)
+    logs = state / LOGS
+    logs.mkdir(mode=0o700, exist_ok=True)
+    rotate(logs)
     try:
-        write_config(settings, temporary, store, ports, host)
+        folder = make_run(state)
+        request_bytes = max(recipe.request_bytes for recipe in recipes)
+        write_config(settings, folder, store, planned[0].archive, request_bytes, ports, host)
         say(f"starting TorchServe on {host}:{ports.inference} (HTTP) and {host}:{ports.grpc_inference} (gRPC)")
-        pid = launch(temporary, store, java, state, logs)
-        asked = HOST if host in EVERYWHERE else host
+        process = launch(folder, java, store, state, settings.get("vmargs", "").split(), relayed=foreground)
         server = Server(
-            pid, psutil.Process(pid).create_time(), f"http://{asked}:{ports.inference}",
-            f"http://{HOST}:{ports.management}", f"http://{HOST}:{ports.metrics}", f"{asked}:{ports.grpc_inference}",
-            str(state / KEY_FILE), str(temporary), str(logs),
+            state=state, pid=process.pid, created=psutil.Process(process.pid).create_time(), host=host, ports=ports,
+            store=store, signature_key=key_file,
         )  # fmt: skip
-        write_whole(state / NOTE, json.dumps(asdict(server), indent=2))
-        _await_ready(server, time.monotonic() + timeout, say)
-    except BaseException as error:
-        _end(temporary)
-        _forget(state)
-        if isinstance(error, psutil.NoSuchProcess):
-            raise ServeError(failure(logs, "TorchServe died at once"), "server") from error
+        server.note()
+        _await_ready(server, process, time.monotonic() + timeout, say)
+        restore.bring_back(planned, server, timeout, say)
+        if fresh:
+            (state / MODELS).unlink(missing_ok=True)
+    except BaseException:
+        end(state, GONE_WITHIN)
+        forget(state)
         raise
     say(f"ready: {server.url}/predictions/{MODEL} and gRPC {server.grpc}; logs in {logs}")
-    return server
+    return server, process
 
 
 def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = logger.info) -> bool:
@@ -134,78 +125,72 @@ def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = 
     Returns:
         Whether there was one.
     """
+    state = Path(state).resolve()
     running = current(state)
-    temporary = note(state).get("temporary")
     if running:
         say(f"stopping process {running.pid}")
-        _terminate(running, timeout)
-    if temporary:
-        _end(Path(temporary))
-    _forget(Path(state))
+    end(state, timeout)
+    forget(state)
     return running is not None
 
 
-def current(state: str | Path = STATE) -> Server | None:
-    """The server of this state folder, if it is alive."""
-    try:
-        server = Server(**note(state))
-        process = psutil.Process(server.pid)
-        alive = process.create_time() == server.created and process.status() != psutil.STATUS_ZOMBIE
-    except (TypeError, ValueError, psutil.NoSuchProcess):  # no note, none of ours, or of a process that is gone
-        return None
-    return server if alive else None
-
-
-def run(store: str | Path = STORE, *, state: str | Path = STATE, say: Say = logger.info, **options: Any) -> None:
+def run(
+    store: str | Path = STORE,
+    *,
+    state: str | Path = STATE,
+    probe: int | None = None,
+    say: Say = logger.info,
+    **options: Any,
+) -> None:
     """As `start`, but stays until SIGTERM or Ctrl-C, and then stops the server: what a container's only process does.
 
+    Args:
+        probe: a port at which load balancers may ask whether the server is ready (`genartisan.probe`).
+
     Raises:
-        ServeError: the server did not become ready, or ended by itself later.
+        ServeError: the server did not become ready.
+        EndedError: it ended by itself later.
     """
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    wanted = (number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN)
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    ports, host = options.get("ports") or Ports(), options.get("host", HOST)
     try:
-        server = start(store, state=state, say=say, **options)
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(server.pid).wait()
-        raise ServeError(failure(Path(server.logs), "TorchServe ended by itself"), "server")
+        if probe is not None:
+            check_ports(ports, host, probe)
+        with Probe(state, host, probe):
+            server, process = _start(store, state=state, say=say, foreground=True, **options)
+            try:
+                watch = StuckWorkers(server, say)
+                while not process.has_ended(within=LOOK):
+                    watch.look()
+                raise EndedError(f"TorchServe ended by itself, with {process.how()}; logs: {server.logs}", "server")
+            finally:
+                stop(state, say=say)
     except KeyboardInterrupt:
         return
     finally:
-        stop(state, say=say)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def access_of(server: Server) -> Access:
-    """The server's keys; none if it asks for none."""
-    return Access(file=Path(server.keys)) if Path(server.keys).is_file() else Access()
-
-
-def workers(server: Server) -> list[dict[str, Any]]:
-    """What the management API says of the model's workers; nothing while it is not up."""
-    try:
-        with access_of(server).headers("management") as key:
-            answer = httpx.get(f"{server.management}/models/{MODEL}", headers=key, timeout=5, trust_env=False)
-        described: list[dict[str, Any]] = answer.json()[0]["workers"] if answer.status_code == 200 else []
-    except (httpx.HTTPError, ValueError, LookupError, TypeError, ServeError):
-        return []
-    return described
-
-
-def _await_ready(server: Server, deadline: float, say: Say) -> None:
+def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> None:
     logs, told = Path(server.logs), False
-    while not any(worker["status"] == "READY" for worker in workers(server)):
-        if not psutil.pid_exists(server.pid) or psutil.Process(server.pid).status() == psutil.STATUS_ZOMBIE:
-            raise ServeError(failure(logs, "TorchServe died while it started"), "server")
+    while True:
+        if process.has_ended():
+            raise EndedError(failure(logs, f"TorchServe died while it started, with {process.how()}"), "server")
+        described = workers(server)
+        if any(worker["status"] == "READY" for worker in described):
+            break
         reason = failure(logs, "")
         if reason:
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
             raise ServeError(f"the worker was not ready in time; look into {logs}.", "timeout")
-        if workers(server) and not told:
+        if described and not told:
             say("loading the bundle")
             told = True
         time.sleep(POLL)
@@ -228,34 +213,3 @@ def tiny_photo() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "gray").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _forget(state: Path) -> None:
-    """Removes the note of a server that is gone, and its keys, which open nothing any more."""
-    for name in (NOTE, KEY_FILE):
-        (state / name).unlink(missing_ok=True)
-
-
-def _terminate(server: Server, timeout: float) -> None:
-    """Asks Java to end, and waits; it takes its workers along."""
-    try:
-        java = psutil.Process(server.pid)
-        family = [java, *java.children(recursive=True)]
-        java.terminate()
-    except psutil.NoSuchProcess:
-        return
-    psutil.wait_procs(family, timeout=timeout)
-
-
-def _end(temporary: Path) -> None:
-    """Kills whatever still names this folder in its command line, as Java and each worker do; removes the folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(temporary) in argument for argument in process.info["cmdline"] or ()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found += [process, *process.children(recursive=True)]
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(found, timeout=10)
-    shutil.rmtree(temporary, ignore_errors=True)

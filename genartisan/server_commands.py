@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from genartisan.flags import files_read, masks_of, params_of, photo_of, style_im
 from genartisan.outputs import MEDIA_TYPES, STDOUT, check_distinct, check_outputs, media_type_of, tell, write
 
 if TYPE_CHECKING:  # torch takes a second to import, which `--help` and `request` need not wait for
-    from genartisan.management import Models
+    from genartisan.management import Models, Version
+
+STATUS = {"ready": 0, "not_ready": 1, "stopped": 3}  # exit statuses of `status`; 3 as of an init script
 
 
 def archive(options: argparse.Namespace) -> None:
@@ -24,7 +27,7 @@ def archive(options: argparse.Namespace) -> None:
     from genartisan.archive import archive
 
     files = [] if options.styles is None else style_files(options)
-    tell(str(archive(options.bundle, options.store, options.model_version, options.settings, files)))
+    tell(str(archive(options.bundle, options.store, options.model_version, options.settings, files, options.sign)))
 
 
 def style_files(options: argparse.Namespace) -> list[Path]:
@@ -40,12 +43,30 @@ def style_files(options: argparse.Namespace) -> list[Path]:
     return [styles.path(name) for name in dict.fromkeys(names)]
 
 
+def add_serve_flags(parser: argparse.ArgumentParser) -> None:
+    """How `serve` starts, beside where it listens."""
+    parser.add_argument(
+        "--probe-port", type=int, metavar="N", help="with --foreground: GET /healthz there says whether it is ready"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="with genartisan.mar alone, not with what was in service when it last ran"
+    )
+    parser.add_argument(
+        "--require-signature", type=Path, metavar="KEYFILE", help="take only archives that are signed with this key"
+    )
+
+
 def serve_(options: argparse.Namespace) -> None:
     """Starts TorchServe; returns when it is ready."""
     from genartisan import serve
 
     ports = Ports(*(getattr(options, name) for name in asdict(Ports())))
-    start = serve.run if options.foreground else serve.start
+    probe: dict[str, Any] = {}
+    if options.probe_port is not None:
+        if not options.foreground:
+            raise InputError("probe_port is for --foreground; without it ask `genartisan status`.", "probe_port")
+        probe = {"probe": options.probe_port}
+    start: Callable[..., object] = serve.run if options.foreground else serve.start
     start(
         options.store,
         ports=ports,
@@ -53,8 +74,38 @@ def serve_(options: argparse.Namespace) -> None:
         state=options.state,
         config=options.config,
         timeout=options.timeout,
+        fresh=options.fresh,
+        signature_key=options.require_signature,
         say=say,
+        **probe,
     )
+
+
+def status(options: argparse.Namespace) -> int:
+    """Whether a server is ready: exit status 0 if it is, 1 if it runs and is not, 3 if none runs.
+
+    Ready it is when a worker of the default version takes requests.
+    """
+    from genartisan import serve
+    from genartisan.management import Models
+
+    server = serve.current(options.state)
+    versions: list[Version] = []
+    if server is not None:
+        try:
+            versions = Models(server).versions()
+        except ServeError as error:
+            say(f"genartisan: {error.message}")
+    ready = any(version.default and version.ready for version in versions)
+    word = "ready" if ready else "stopped" if server is None else "not_ready"
+    where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
+    if options.json:
+        print(json.dumps({"status": word, **where, "versions": [asdict(version) for version in versions]}, indent=2))
+    else:
+        print(word.replace("_", " "), *(f"{name} {value}" for name, value in where.items()), sep="\n  ")
+        if versions:
+            print_table(versions)
+    return STATUS[word]
 
 
 def stop(options: argparse.Namespace) -> None:
@@ -79,7 +130,12 @@ def models(options: argparse.Namespace) -> None:
     versions, show = managed.versions(), print if options.action == "list" else tell
     if options.json:
         show(json.dumps([asdict(version) for version in versions], indent=2))
-        return
+    else:
+        print_table(versions, show)
+
+
+def print_table(versions: list[Version], show: Callable[[str], None] = print) -> None:
+    """A line for each version."""
     row = "{:<12} {:<8} {:<8} {:<8} {}".format
     show(row("version", "default", "ready", "waiting", "archive"))
     for version in versions:

@@ -1,13 +1,54 @@
-"""What a server's logs give as the reason of a failure, in one line."""
+"""A server's logs: kept from start to start, told as JSON in the foreground, and the reason of a failure in them."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import json
 import re
+from collections.abc import Iterable
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any, TextIO
 
+NAMES = ("server", "worker", "access", "unreadable", "console")  # the last is what Java itself prints, outside its log
+KEPT = 5  # earlier starts
 MESSAGE = re.compile(r"^\S+ (?:FATAL|ERROR|WARN|INFO|DEBUG)\s+\S+ - (.*)$")  # time, level, thread: handlers/log4j2.xml
 RAISED = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b")
 FATAL = re.compile("Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:")
+
+
+def rotate(logs: Path) -> None:
+    """Puts the logs of the last start aside, as ``worker.log.1`` and so on: those of a crash can still be read."""
+    for name in NAMES:
+        if (logs / f"{name}.log").exists():
+            handler = RotatingFileHandler(logs / f"{name}.log", backupCount=KEPT, delay=True)
+            handler.doRollover()
+            handler.close()
+
+
+def relay(lines: Iterable[str], console: TextIO, out: TextIO) -> None:
+    """Passes on what Java prints, as one JSON object a line.
+
+    A message that is JSON itself, as a request's is, gives its own fields to the object. What is no JSON goes to
+    ``console``, which is closed at the end, too.
+    """
+    with console:
+        for line in lines:
+            _pass_on(line, console, out)
+
+
+def _pass_on(line: str, console: TextIO, out: TextIO) -> None:
+    told = _as_object(line)
+    if told is None:
+        console.write(line)
+        console.flush()
+        now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+        told = {"source": "console", "time": now, "level": "INFO", "message": line.rstrip("\n")}
+    message = str(told.pop("message", "")).rstrip()
+    told |= _as_object(message) or {"message": message}
+    with contextlib.suppress(OSError):  # a closed pipe is no reason for Java to wait
+        print(json.dumps(told, ensure_ascii=False), file=out, flush=True)
 
 
 def failure(logs: Path, otherwise: str) -> str:
@@ -17,6 +58,14 @@ def failure(logs: Path, otherwise: str) -> str:
         return reason or ""
     reason = reason or _server_error(_lines(logs / "console.log")) or " ".join(_lines(logs / "console.log")[-2:])
     return f"{otherwise}: {reason or 'its logs say nothing'} (logs: {logs})"
+
+
+def _as_object(text: str) -> dict[str, Any] | None:
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) else None
 
 
 def _worker_error(lines: list[str]) -> str | None:

@@ -131,11 +131,12 @@ def _pack(handler: Path, settings: Path, stage: Path, folder: Path, version: str
     # A process of its own: the archiver works in the temporary folder under the model's name and empties what is there.
     command = [
         sys.executable, "-m", "model_archiver.model_packaging", "--model-name", MODEL, "--version", version,
-        "--handler", str(handler), "--config-file", str(settings),
+        "--handler", str(handler), "--config-file", str(folder / SETTINGS),
         "--extra-files", str(stage), "--export-path", str(folder), "--archive-format", "zip-store",
     ]  # fmt: skip
     scratch = folder / "scratch"
     scratch.mkdir()
+    shutil.copyfile(settings, folder / SETTINGS)  # whatever it is called where it comes from
     done = subprocess.run(command, env={**os.environ, "TMPDIR": str(scratch)}, capture_output=True, text=True)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit status {done.returncode}"

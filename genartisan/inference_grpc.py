@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
-MAX_MESSAGE = 134_217_728  # bytes, either way, as max_request_size in config.properties; gRPC's own limit is 4 MB
+MAX_MESSAGE = 134_217_728  # bytes, either way, as max_response_size in config.properties; gRPC's own limit is 4 MB
 OPTIONS = [
     ("grpc.max_send_message_length", MAX_MESSAGE),
     ("grpc.max_receive_message_length", MAX_MESSAGE),

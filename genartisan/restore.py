@@ -40,7 +40,7 @@ ALONE = Planned(f"{MODEL}.mar")
 def remember(state: Path, store: Path, versions: list[Version]) -> None:
     """Notes what is in service, the default version first."""
     in_order = sorted(versions, key=lambda version: not version.default)
-    planned = [asdict(Planned(version.archive, len(version.workers))) for version in in_order]
+    planned = [asdict(Planned(version.archive, max(1, len(version.workers)))) for version in in_order]
     partial = state / f".{MODELS}"
     partial.write_text(json.dumps({"store": str(store), "versions": planned}, indent=1), encoding="utf-8")
     partial.replace(state / MODELS)

@@ -1,8 +1,8 @@
 """Workers for which TorchServe waits in vain are ended; it starts others in their place.
 
 When Java's memory is used up in the moment in which it passes a request on, TorchServe does not notice that the worker
-never got it, and waits for the answer for `responseTimeout`, an hour. What shows it is a queue beside a worker that does
-not compute.
+never got it, and waits for the answer for `responseTimeout`, an hour. What shows it is a queue beside a worker that
+does not compute.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def test_no_request_fails_while_workers_come_and_go_and_a_version_is_rolled_out(
 
 
 def test_what_cannot_be_registered_leaves_everything_as_it_was(models: Models) -> None:
-    for name, field in (("../genartisan-2.0.mar", "archive"), ("genartisan", "archive"), ("none.mar", "server")):
+    for name, field in (("../genartisan-2.0.mar", "archive"), ("genartisan", "archive"), ("none.mar", "archive")):
         with pytest.raises(ServeError) as refused:
             models.register(name)
         assert refused.value.field == field
@@ -207,7 +207,7 @@ def test_the_key_comes_from_the_environment_a_file_or_a_server_started_from_here
         assert answers()
     with pytest.raises(AccessError):
         answers()
-    shutil.copytree(Path(server.logs).parent, tmp_path / ".serve", ignore=shutil.ignore_patterns("logs"))
+    shutil.copytree(Path(server.logs).parent, tmp_path / ".serve", ignore=shutil.ignore_patterns("logs", "run"))
     assert answers()
     with pytest.raises(ServeError, match=r"none\.json.*running server"):
         answers(key_file=tmp_path / "none.json")

@@ -5,21 +5,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import serving
 
 from genartisan import serve
 from genartisan.archive import archive
+from genartisan.archive_check import check
+from genartisan.cli import main
 from genartisan.errors import BundleError, ServeError
+from genartisan.limits import BESIDE_PHOTO
+from genartisan.management import Models
 
 
 def left_behind(state: Path) -> list[psutil.Process]:
@@ -87,7 +95,7 @@ def test_what_is_missing_or_taken_is_named_before_anything_starts(
         busy = serve.Ports(ports.inference, taken.getsockname()[1], *list(vars(ports).values())[2:])
         with pytest.raises(ServeError, match=f"management port {taken.getsockname()[1]} cannot be used"):
             serve.start(tmp_path, ports=busy, state=state)
-    with pytest.raises(ServeError, match="five different ones"):
+    with pytest.raises(ServeError, match="5 different ones"):
         serve.start(tmp_path, ports=serve.Ports(8080, 8080), state=state)
     for host in ("203.0.113.1", "no such host", "::1"):
         with pytest.raises(ServeError, match=r"host is .* IPv4 address of this machine"):
@@ -115,13 +123,11 @@ def test_a_java_that_dies_is_reported(tiny_folder: Path, tmp_path: Path, monkeyp
 
 @pytest.mark.server
 def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tiny_folder: Path, tmp_path: Path) -> None:
-    made = archive(tiny_folder, tmp_path / "store")
-    with zipfile.ZipFile(made) as file:
-        contents = {name: file.read(name) for name in file.namelist()}
-    with zipfile.ZipFile(made, "w") as file:
-        for name, content in contents.items():
-            file.writestr(name, content[:-4] if name == "bundle/vgg.safetensors" else content)
-    with pytest.raises(ServeError, match=r"BundleError.*vgg\.safetensors"):
+    settings = tmp_path / "broken.yaml"
+    text = (serving.ROOT / "handlers" / "model-config.yaml").read_text()
+    settings.write_text(re.sub(r"precision: \w+", "precision: fp3", text))
+    archive(tiny_folder, tmp_path / "store", settings=settings)
+    with pytest.raises(ServeError, match=r"cannot load the model: .*fp3"):
         serve.start(tmp_path / "store", ports=serving.free_ports(), state=tmp_path / "state", timeout=120)
     assert left_behind(tmp_path / "state") == []
     assert serve.current(tmp_path / "state") is None
@@ -139,42 +145,169 @@ def test_a_server_at_another_address_is_asked_there(tiny_folder: Path, tmp_path:
 
 
 @pytest.mark.server
-def test_a_second_server_in_the_foreground_leaves_no_process(
+def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_as_it_was(
     server: serve.Server, tiny_folder: Path, tmp_path: Path
 ) -> None:
     first = serving.family(server)
     folder = tmp_path / "a folder with späces, too long for the path of a socket" / ("x" * 60)
+    state, out = folder / "state", tmp_path / "out"
     with serving.prepared(tiny_folder, folder) as arguments:
-        ports = arguments["ports"]
+        archive(tiny_folder, folder / "store", "2.0", folder / "model-config.yaml")
+        ports, probe = arguments["ports"], serving.free_ports().inference
         flags = [part for name, port in vars(ports).items() for part in (f"--{name.replace('_', '-')}-port", str(port))]
-        files = ["--store", folder / "store", "--state", folder / "state", "--config", arguments["config"]]
-        command = [sys.executable, "-m", "genartisan", "serve", "--foreground", *flags, *map(str, files)]
+        files = ["--store", folder / "store", "--state", state, "--config", arguments["config"]]
+        command = [sys.executable, "-m", "genartisan", "serve", "--foreground", "--probe-port", str(probe), *flags]
         environment = {**os.environ, "PYTHONPATH": str(serving.ROOT)}
-        second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    try:
-        assert second.stdout is not None
-        lines = []
-        for line in second.stdout:
-            lines.append(line)
-            if "ready:" in line:
-                break
-        else:
-            pytest.fail("".join(lines))
-        noted = serve.current(folder / "state")
-        assert noted is not None
-        family = serving.family(noted)
-        assert len(family) >= 2
-        assert set(family) == set(left_behind(folder / "state"))
-        assert {process.pid for process in family}.isdisjoint(process.pid for process in first)
-        assert serving.worker_pid(noted) != serving.worker_pid(server)
-        with pytest.raises(ServeError, match="genartisan stop"):
-            serve.start(folder / "store", ports=serving.free_ports(), state=folder / "state")
-    finally:
-        second.send_signal(signal.SIGTERM)
-        rest = second.communicate(timeout=60)[0]
-    assert second.returncode == 0, rest
-    assert [process for process in family if serving.alive(process)] == left_behind(folder / "state") == []
-    assert not Path(noted.temporary).exists()
-    assert serve.current(folder / "state") is None
-    assert serve.stop(folder / "state") is False
+
+        @contextlib.contextmanager
+        def foreground() -> Iterator[subprocess.Popen[str]]:
+            with (
+                out.open("w") as stdout,
+                subprocess.Popen(
+                    [*command, *map(str, files)], stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
+                ) as process,
+            ):
+                lines = []
+                for line in process.stderr or ():
+                    lines.append(line)
+                    if "ready:" in line:
+                        break
+                else:
+                    pytest.fail("".join(lines))
+                try:
+                    yield process
+                finally:
+                    process.send_signal(signal.SIGTERM)
+
+        with foreground() as second:
+            noted = serve.current(state)
+            assert noted is not None
+            family = serving.family(noted)
+            assert len(family) >= 2
+            assert set(family) == set(left_behind(state))
+            assert {process.pid for process in family}.isdisjoint(process.pid for process in first)
+            assert serving.worker_pid(noted) != serving.worker_pid(server)
+            with pytest.raises(ServeError, match="genartisan stop"):
+                serve.start(folder / "store", ports=serving.free_ports(), state=state)
+            assert main(["serve", "--foreground", "--store", str(folder / "store"), "--state", str(state)]) == 2
+            assert serve.current(state) == noted  # it was not stopped by the one that found it there
+
+            health = httpx.get(f"http://127.0.0.1:{probe}/healthz", trust_env=False)
+            assert (health.status_code, health.json()) == (200, {"status": "ready"})
+            assert httpx.get(f"http://127.0.0.1:{probe}/", trust_env=False).status_code == 404
+            assert main(["status", "--state", str(state)]) == 0
+            metrics = httpx.get(f"{noted.metrics}/metrics", trust_env=False).text
+            assert re.findall(r"^Requests2XX{.*} (.*)$", metrics, re.M) == ["1.0"]  # the first picture
+            assert len((Path(noted.logs) / "access.log").read_text().splitlines()) <= 2  # that, and the metrics
+
+            models = Models(noted, timeout=120)
+            psutil.Process(serving.worker_pid(noted)).kill()
+            models.register("genartisan-2.0.mar")
+            until(lambda: "State change WORKER_STOPPED -> WORKER_STARTED" in out.read_text())
+            models.set_default("2.0")
+            models.remove("1.0")
+            psutil.Process(noted.pid).kill()
+            rest = second.communicate(timeout=60)[1]
+        assert second.returncode == 3, rest
+        assert f"ended by itself, with signal SIGKILL; logs: {noted.logs}" in rest
+        assert [process for process in family if serving.alive(process)] == left_behind(state) == []
+        assert not Path(noted.temporary).exists()
+        told = [json.loads(line) for line in out.read_text().splitlines()]
+        (request,) = [line for line in told if "request_id" in line]
+        assert (request["source"], request["outcome"], request["status"]) == ("worker", "ok", 200)
+        assert {line["source"] for line in told} == {"server", "worker", "console"}
+
+        with foreground() as third:
+            noted = serve.current(state)
+            assert noted is not None
+            versions = {version.name: (version.default, version.ready) for version in Models(noted).versions()}
+            assert versions == {"2.0": (True, 1)}
+            assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the log of the one that died
+            family = serving.family(noted)
+            third.send_signal(signal.SIGTERM)
+            rest = third.communicate(timeout=60)[1]
+        assert third.returncode == 0, rest
+    assert [process for process in family if serving.alive(process)] == left_behind(state) == []
+    assert serve.current(state) is None
+    assert serve.stop(state) is False
     assert all(serving.alive(process) for process in first)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Waits for something that another process does."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def exchanged(made: Path, name: str, content: bytes | None) -> None:
+    """Puts a file into an archive, in place of the one that has this name; None takes it out."""
+    with zipfile.ZipFile(made) as file:
+        contents = {each: file.read(each) for each in file.namelist()}
+    contents = {each: known for each, known in contents.items() if each != name}
+    with zipfile.ZipFile(made, "w") as file:
+        for each, known in {**contents, **({} if content is None else {name: content})}.items():
+            file.writestr(each, known)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("genartisan/stylizer.py", b"import os\n"),
+        ("bundle/vgg.safetensors", b"other weights"),
+        ("genartisan/stylizer.py", None),
+        ("sitecustomize.py", b"import os\n"),
+        ("MAR-INF/MANIFEST.json", b'{"model": {"modelName": "genartisan", "handler": "genartisan/cli.py"}}'),
+        ("contents.json", b"{}"),
+    ],
+)
+def test_a_file_that_is_not_the_one_it_was_made_from_is_found(
+    name: str, content: bytes | None, tiny_folder: Path, tmp_path: Path
+) -> None:
+    made = archive(tiny_folder, tmp_path)
+    assert check(made).version == "1.0"
+    exchanged(made, name, content)
+    with pytest.raises(ServeError, match=r"not a whole archive.*genartisan archive"):
+        serve.start(tmp_path, state=tmp_path / "state", ports=serving.free_ports())
+    archive(tiny_folder, tmp_path)  # and it is made again
+    assert check(made).version == "1.0"
+
+
+def test_only_a_signed_archive_is_served_where_that_is_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+    key, other, short = (tmp_path / name for name in ("key", "other", "short"))
+    key.write_text("a" * 64 + "\n")
+    other.write_text("b" * 64)
+    short.write_text("c")
+
+    def refused(by: Path) -> str:
+        with pytest.raises(ServeError) as error:
+            serve.start(tmp_path, state=tmp_path / "state", ports=serving.free_ports(), signature_key=by)
+        return error.value.message
+
+    made = archive(tiny_folder, tmp_path)
+    assert "has no signature" in refused(key)
+    archive(tiny_folder, tmp_path, key_file=key)
+    assert check(made, key) == check(made)
+    assert "is not that of key" in refused(other)
+    assert "has 1 bytes; 32 at least" in refused(short)
+    assert "cannot be read" in refused(tmp_path / "none")
+    exchanged(made, "genartisan/stylizer.py", b"import os\n")
+    assert "is not that of key" in refused(key)
+    archive(tiny_folder, tmp_path)
+    assert "has no signature" in refused(key)  # a new archive has no old one's
+    (tmp_path / "genartisan.mar.sig").write_text("é")
+    assert "has no signature" in refused(key)
+
+
+def test_settings_that_no_worker_would_take_make_no_archive(tiny_folder: Path, tmp_path: Path) -> None:
+    text = (serving.ROOT / "handlers" / "model-config.yaml").read_text()
+    settings = tmp_path / "settings.yaml"
+    for wrong, named in (("responseTimeout: 60", "responseTimeout is 60"), ("- x", "settings"), ("a: [", "settings")):
+        settings.write_text(re.sub("(?s).*", wrong, text, count=1) if wrong[0] in "-a" else
+                            re.sub(r"responseTimeout: \d+", wrong, text))  # fmt: skip
+        with pytest.raises(ServeError, match=named):
+            archive(tiny_folder, tmp_path / "store", settings=settings)
+    settings.write_text(re.sub(r"photo_bytes: \d+", "photo_bytes: 3000000", text))
+    made = archive(tiny_folder, tmp_path / "store", settings=settings)
+    assert check(made).request_bytes == 4_000_000 + BESIDE_PHOTO

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genartisan.atomic import write_whole
 from genartisan.endpoint import MODEL
 from genartisan.errors import ServeError
 from genartisan.state import MODELS, Server
@@ -41,9 +42,7 @@ def remember(state: Path, store: Path, versions: list[Version]) -> None:
     """Notes what is in service, the default version first."""
     in_order = sorted(versions, key=lambda version: not version.default)
     planned = [asdict(Planned(version.archive, max(1, len(version.workers)))) for version in in_order]
-    partial = state / f".{MODELS}"
-    partial.write_text(json.dumps({"store": str(store), "versions": planned}, indent=1), encoding="utf-8")
-    partial.replace(state / MODELS)
+    write_whole(state / MODELS, json.dumps({"store": str(store), "versions": planned}, indent=1))
 
 
 def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:

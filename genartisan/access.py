@@ -102,7 +102,7 @@ def _noted(address: str) -> str | None:
     """The key file of the server that `genartisan serve` started from this folder, if it listens at this address."""
     try:
         server = noted(STATE)
-    except ServeError:  # another user's
+    except (ServeError, OSError):  # another user's
         return None
     if server is None or _plain(address) not in (_plain(server.url), server.grpc):
         return None

@@ -70,14 +70,20 @@ class Models:
         timeout: seconds that a new worker may take to be ready, and a worker that is to go may take for its last
             request.
         say: is told how it goes, a line at a time.
+        noting: whether changes are noted for the next start.
 
     Each method raises ServeError for what the server refuses, and AccessError where the key is not the server's.
     """
 
     def __init__(
-        self, server: Server, *, timeout: float | None = None, say: Callable[[str], None] = logger.info
+        self,
+        server: Server,
+        *,
+        timeout: float | None = None,
+        say: Callable[[str], None] = logger.info,
+        noting: bool = True,
     ) -> None:
-        self.server, self.say = server, say
+        self.server, self.say, self._noting = server, say, noting
         self.access: Access = access_of(server)
         self._http = httpx.Client(trust_env=False)
         self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
@@ -180,7 +186,8 @@ class Models:
 
     def _remembered(self, name: str | None = None) -> Version:
         """A version, or the default one; all are noted for the next start."""
-        remember(self.server.state, self.server.store, self.versions())
+        if self._noting:
+            remember(self.server.state, self.server.store, self.versions())
         return self.version(name)
 
     def _scale_up(self, name: str, workers: int) -> None:

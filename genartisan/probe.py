@@ -52,7 +52,7 @@ class Probe:
     def _ask(self) -> bool:
         try:
             server = noted(self._state)
-        except ServeError:  # another user's
+        except (ServeError, OSError):  # another user's
             return False
         return server is not None and is_ready(server)
 

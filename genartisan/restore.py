@@ -56,13 +56,14 @@ def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
         return [ALONE]
     try:
         told = json.loads(note.read_text(encoding="utf-8"))
+        origin = str(told["store"])
         planned = [Planned(Path(str(entry["archive"])).name, int(entry["workers"])) for entry in told["versions"]]
         if not planned:
             raise ValueError("it names no version")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ServeError(f"{note} cannot be read ({error}); {FRESH}.", "state") from error
-    if told["store"] != str(store):
-        say(f"what was in service before came from {told['store']}; starting with {MODEL}.mar of {store}")
+    if origin != str(store):
+        say(f"what was in service before came from {origin}; starting with {MODEL}.mar of {store}")
         return [ALONE]
     gone = [version.archive for version in planned if not (store / version.archive).is_file()]
     if gone:
@@ -80,7 +81,7 @@ def bring_back(planned: list[Planned], server: Server, timeout: float, say: Call
     """
     from genartisan.management import Models
 
-    models = Models(server, timeout=timeout, say=say)
+    models = Models(server, timeout=timeout, say=say, noting=False)  # or a crash meanwhile would lose what is to come
     try:
         for version in planned[1:]:
             models.register(version.archive, version.workers or 1)

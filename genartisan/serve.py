@@ -155,20 +155,27 @@ def run(
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    wanted = (number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN)
-    before = {number: signal.signal(number, interrupt) for number in wanted}
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in wanted if signal.getsignal(number) != signal.SIG_IGN}
+
+    def handle(how: Any) -> None:
+        for number in before:
+            signal.signal(number, how)
+
     ports, host = options.get("ports") or Ports(), options.get("host", HOST)
+    handle(interrupt)
     try:
         if probe is not None:
             check_ports(ports, host, probe)
         with Probe(state, host, probe):
-            server, process = _start(store, state=state, say=say, foreground=True, **options)
+            server, java = _start(store, state=state, say=say, foreground=True, **options)
             try:
                 watch = StuckWorkers(server, say)
-                while not process.has_ended(within=LOOK):
+                while not java.has_ended(within=LOOK):
                     watch.look()
-                raise EndedError(f"TorchServe ended by itself, with {process.how()}; logs: {server.logs}", "server")
+                raise EndedError(f"TorchServe ended by itself, with {java.how()}; logs: {server.logs}", "server")
             finally:
+                handle(signal.SIG_IGN)  # once is enough: whoever asks again while it stops would leave half of it
                 stop(state, say=say)
     except KeyboardInterrupt:
         return

@@ -41,14 +41,15 @@ def relay(lines: Iterable[str], console: TextIO, out: TextIO) -> None:
 def _pass_on(line: str, console: TextIO, out: TextIO) -> None:
     told = _as_object(line)
     if told is None:
-        console.write(line)
-        console.flush()
+        with contextlib.suppress(OSError):  # a full disk, or below a closed pipe: no reason for Java to wait
+            console.write(line)
+            console.flush()
         now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
-        told = {"source": "console", "time": now, "level": "INFO", "message": line.rstrip("\n")}
+        told = {"source": "console", "time": now, "level": "INFO", "message": line}
     message = str(told.pop("message", "")).rstrip()
     told |= _as_object(message) or {"message": message}
-    with contextlib.suppress(OSError):  # a closed pipe is no reason for Java to wait
-        print(json.dumps(told, ensure_ascii=False), file=out, flush=True)
+    with contextlib.suppress(OSError):
+        print(json.dumps(told), file=out, flush=True)
 
 
 def failure(logs: Path, otherwise: str) -> str:
@@ -63,7 +64,7 @@ def failure(logs: Path, otherwise: str) -> str:
 def _as_object(text: str) -> dict[str, Any] | None:
     try:
         told = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) else None
 

@@ -97,13 +97,14 @@ def noted(state: str | Path) -> Server | None:
 
     Raises:
         ServeError: the note is of another user.
+        OSError: it cannot be read.
     """
     state = Path(state).resolve()
     try:
         with (state / NOTE).open(encoding="utf-8") as file:
             owner, told = os.fstat(file.fileno()).st_uid, json.load(file)
         server = Server.model_validate({**told, "state": state})
-    except (OSError, ValueError, TypeError):  # pydantic's error is a ValueError
+    except (FileNotFoundError, ValueError, TypeError):  # pydantic's error is a ValueError
         return None
     if owner != os.getuid():
         raise ServeError(

@@ -26,7 +26,8 @@ from genartisan.archive import archive
 from genartisan.archive_check import check
 from genartisan.cli import main
 from genartisan.errors import BundleError, ServeError
-from genartisan.limits import BESIDE_PHOTO
+from genartisan.launch import read_settings, write_config
+from genartisan.limits import BESIDE_PHOTO, Limits
 from genartisan.management import Models
 
 
@@ -184,6 +185,7 @@ def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_a
             assert noted is not None
             family = serving.family(noted)
             assert len(family) >= 2
+            assert {"-Xmx1g", "-XX:MaxDirectMemorySize=640m"} <= set(family[0].cmdline())
             assert set(family) == set(left_behind(state))
             assert {process.pid for process in family}.isdisjoint(process.pid for process in first)
             assert serving.worker_pid(noted) != serving.worker_pid(server)
@@ -239,6 +241,15 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_request_may_have_what_the_limits_need_or_the_configuration_says(tmp_path: Path) -> None:
+    for settings, bytes_ in (({}, 123), ({"max_request_size": "9"}, 9)):
+        write_config(settings, tmp_path, tmp_path, "genartisan.mar", 123, serve.Ports(), "127.0.0.1")
+        assert f"max_request_size={bytes_}" in (tmp_path / "config.properties").read_text().splitlines()
+    shipped = read_settings(None)
+    assert "max_request_size" not in shipped
+    assert Limits().request_bytes < 2**20 * 102  # client_max_body_size in docs/hardening.md
 
 
 def exchanged(made: Path, name: str, content: bytes | None) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+from genartisan.atomic import write_whole
 from genartisan.endpoint import EVERYWHERE, HOST, Ports
 from genartisan.errors import ServeError
 
@@ -89,7 +90,7 @@ class Server(BaseModel):
     def note(self) -> None:
         """Writes the note."""
         text = self.model_dump_json(indent=2, exclude={"state"})
-        (self.state / NOTE).write_text(text, encoding="utf-8")
+        write_whole(self.state / NOTE, text)
 
 
 def noted(state: str | Path) -> Server | None:

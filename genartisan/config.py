@@ -282,14 +282,15 @@ _FROM_DRAFT: dict[str, Any] = {
 # From the draft on, few and small steps: more of them go on in CLIP's direction and lose the picture. Patches that the
 # draft satisfies under the paper's thresholds have more to gain under lower ones.
 _FAST_REGIONS: dict[str, Any] = {
-    "background": {"strength": 0.95, "threshold": 0.55},
-    "portrait": {"strength": PORTRAIT_STRENGTH, "threshold": 0.65},
+    "background": {"strength": 0.95, "threshold": 0.66},
+    "portrait": {"strength": PORTRAIT_STRENGTH, "threshold": 0.74},
 }
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "fast": {
         **_FROM_DRAFT, "regions": _FAST_REGIONS, "steps": 8, "coarse_share": 0.625, "learning_rate": 1.5e-4,
-        "patches": 12, "lambda_content": 300.0, "lambda_tv": 0.2, "lambda_draft": 3e5,
+        "patches": 12, "lambda_direction": 670.0, "lambda_patch": 12_000.0, "lambda_content": 1900.0, "lambda_tv": 0.2,
+        "lambda_draft": 3e5,
     },
     "draft": {**_FROM_DRAFT, "steps": 0},
 }  # fmt: skip

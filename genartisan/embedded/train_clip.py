@@ -40,7 +40,7 @@ ARCHITECTURE: dict[str, Any] = {
     "dim": 128,
     "palette_share": 0.3,
     "word_width": 64,
-    "gap": 0.48,  # the less, the fewer patches are finished, at a cosine of 0.3, before they look like their style
+    "gap": 0.36,  # the less, the fewer patches are finished, at a cosine of 0.3, before they look like their style
 }
 COUNT = 20032  # drawings
 STEPS, BATCH, RATE, AVERAGE = 700, 32, 4e-4, 0.99  # of the fine-tuning

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from genartisan import provenance
 from genartisan.bundle import Bundle
 from genartisan.normalization import IMAGENET_MEAN, IMAGENET_STD
 
@@ -139,7 +140,7 @@ def test_a_training_leaves_the_moving_average_of_its_weights(tmp_path: Path) -> 
 
 
 def test_weights_name_the_commit_and_the_seed_that_made_them() -> None:
-    made = training.made_by(3)
+    made = provenance.made_by(3)
     assert made["seed"] == 3
     assert made["commit"] is None or re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?", made["commit"])
 

@@ -13,7 +13,7 @@ import tiny
 import torch
 from PIL import Image
 
-from genartisan import archive, saved_style
+from genartisan import archive_check, saved_style
 from genartisan.bundle import Bundle
 from genartisan.cli import main
 from genartisan.config import StyleConfig, preset
@@ -408,4 +408,4 @@ def test_an_archive_has_the_styles_that_are_named(
     styles.path("bad").write_text("no style")
     assert main([*common, "--styles", "bad"]) == 2
     assert "bad.safetensors is no saved style" in capsys.readouterr().err
-    assert archive.digest_of(tmp_path / "genartisan.mar")
+    assert archive_check.digest_of(tmp_path / "genartisan.mar")

@@ -80,13 +80,13 @@ def refusal(answer: httpx.Response, url: str) -> GenartisanError:
     error = ours(answer.text)
     if error is not None:
         return error
-    if _type(answer) == "InvalidKeyException":
+    if answer.status_code == 401 or _type(answer) == "InvalidKeyException":  # 401 and 429 are a proxy's
         return denied(url, "url")
     if answer.status_code == 413:  # from TorchServe, before the handler; its body is empty
         size = int(answer.request.headers.get("content-length", 0))
         reason = f"the request has {size:,} bytes, more than the server takes"
         return TooLargeError(f"{reason}; send a smaller photo.", "photo")
-    if answer.status_code == 503:
+    if answer.status_code in (429, 503):
         return busy(url, _message(answer), "url")
     return ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
 
@@ -145,8 +145,8 @@ def denied(where: str, field: str) -> AccessError:
 
 
 def busy(where: str, reason: str, field: str) -> BusyError:
-    """The queue is full, or no worker is up."""
-    return BusyError(f"the server at {where} is busy or not ready: {reason} Try again later.", field)
+    """The queue is full, no worker is up, or we ask too often."""
+    return BusyError(f"the server at {where} is busy or not ready: {reason.rstrip('.')}. Try again later.", field)
 
 
 def unreachable(where: str, reason: str, field: str) -> ServeError:
@@ -163,8 +163,9 @@ def late(where: str, timeout: float) -> LateError:
 
 
 def _message(answer: httpx.Response) -> str:
-    """What TorchServe itself says in an error of its own."""
-    return _told(answer, "message") or answer.text[:200] or answer.reason_phrase
+    """What TorchServe itself, or a proxy before it, says in an error of its own."""
+    page = "html" in answer.headers.get("content-type", "")  # a proxy's, which says no more than the status
+    return _told(answer, "message") or ("" if page else answer.text[:200]) or answer.reason_phrase
 
 
 def _type(answer: httpx.Response) -> str:

@@ -18,6 +18,7 @@ from genartisan.errors import AccessError, BusyError, InputError, LateError, Ser
 from genartisan.replies import Reply, from_rpc
 
 PICTURE = httpx.Response(200, content=b"picture", headers={"content-type": "image/jpeg"})
+TOO_OFTEN = httpx.Response(429, html="<html>429 Too Many Requests</html>")  # a proxy's
 BUSY = httpx.Response(503, json={"message": "no worker is available."})
 REFUSED = httpx.Response(400, json={"error": {"code": "bad_input", "message": "steps is 0.", "field": "steps"}})
 EVENTS = [{"event": "accepted", "steps": 1}, {"event": "progress", "step": 1}, {"event": "result", "photo": "AA=="}]
@@ -120,7 +121,7 @@ def test_a_stream_gives_its_events(kind: str) -> None:
 @both
 @pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
 def test_a_busy_or_silent_server_is_asked_again(kind: str, method: str, pauses: list[float]) -> None:
-    server = Server([BUSY, httpx.ReadTimeout("slow"), BUSY, STREAM])
+    server = Server([BUSY, httpx.ReadTimeout("slow"), TOO_OFTEN, STREAM])
     assert ask(kind, server, method)
     assert (len(server.asked), len(pauses)) == (4, 3)
     assert all(0 <= pause <= 20 for pause in pauses)
@@ -133,6 +134,8 @@ def test_it_gives_up_in_the_end(kind: str) -> None:
     with pytest.raises(BusyError, match="busy or not ready: no worker is available"):
         ask(kind, server, "stylize")
     assert len(server.asked) == 5
+    with pytest.raises(BusyError, match=r"busy or not ready: Too Many Requests\. Try"):
+        ask(kind, Server([TOO_OFTEN] * 9), "stylize")
     with pytest.raises(LateError, match="within 9 s"):
         ask(kind, Server([httpx.ReadTimeout("slow")] * 9), "stream")
 
@@ -142,6 +145,7 @@ def test_it_gives_up_in_the_end(kind: str) -> None:
     ("answer", "error", "words"),
     [
         (REFUSED, InputError, "steps is 0"),
+        (httpx.Response(401, html="<html>401 Authorization Required</html>"), AccessError, "without a valid key"),
         (httpx.Response(413), TooLargeError, r"the request has \d{3,} bytes"),
         (httpx.Response(500, text="broken"), ServeError, "answered 500: broken"),
         (httpx.ConnectError("refused"), ServeError, "no server answers"),

@@ -1,0 +1,288 @@
+"""README and docs/ say what is so: commands, flags, settings, presets, metrics, links; and what they show works."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import tiny
+from pages import PAGES, ROOT, blocks, commands, headings, lines, links, spans
+from PIL import Image
+
+from genartisan.cli import build_parser
+from genartisan.config import PRESETS, StyleConfig, from_params
+from genartisan.errors import InputError
+from genartisan.evaluation_flags import check_evaluation_flags
+from genartisan.flags import assignments, params_of
+from genartisan.serve import Server
+from genartisan.telemetry import COUNTERS, LABELS
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+KNOWN = {
+    "genartisan",
+    "python",
+    "pip",
+    "make",
+    "source",
+    "git",
+    "cd",
+    "curl",
+    "jq",
+    "docker",
+    "umask",
+    "openssl",
+    "date",
+}
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+SERVING = ROOT / "docs" / "serving.md"
+
+
+@cache
+def usage(*words: str) -> str:
+    """What ``genartisan WORDS --help`` says; it fails where there is no such command."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+        build_parser().parse_args([*words, "--help"])
+    return said.getvalue()
+
+
+@cache
+def module_usage(module: str) -> str:
+    """What ``python -m MODULE --help`` says."""
+    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, "--help"])
+        patch.delitem(sys.modules, module, raising=False)
+        with pytest.raises(SystemExit):
+            runpy.run_module(module, run_name="__main__")
+    return said.getvalue()
+
+
+@cache
+def all_flags() -> frozenset[str]:
+    """Of every command and of every action that a command has."""
+    listed = re.compile(r"^    ([a-z][a-z-]*)(?: |$)", re.M)
+    names = listed.findall(usage())
+    told = [usage(name) for name in names]
+    actions = [usage(name, action) for name, text in zip(names, told, strict=True) for action in listed.findall(text)]
+    return frozenset(FLAG.findall("".join([*told, *actions])))
+
+
+@cache
+def source_words() -> frozenset[str]:
+    """Every word of the code and of the files that configure a server."""
+    patterns = (
+        "genartisan/*.py",
+        "genartisan/embedded/*.py",
+        "handlers/*",
+        "docker/*",
+        "config.properties",
+        "Makefile",
+    )
+    files = [file for pattern in patterns for file in ROOT.glob(pattern) if file.is_file()]
+    return frozenset(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8") for file in files)))
+
+
+def check(words: list[str]) -> None:
+    """That a command of a block would be taken as it stands, as far as can be told without running it."""
+    program, *arguments = words
+    assert program in KNOWN, f"{program} is no program that these pages use"
+    if program == "genartisan":
+        options = build_parser().parse_args(arguments)
+        if hasattr(options, "settings") and hasattr(options, "preset"):
+            from_params(params_of(options))
+        if arguments[0] == "evaluate":
+            check_evaluation_flags(options)
+    elif program == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
+    elif program == "pip":
+        for extra in re.findall(r"genartisan\[(\w+)\]", " ".join(arguments)):
+            assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.M)
+    elif program == "python" and arguments[0] == "-m" and arguments[1].startswith("genartisan"):
+        known = FLAG.findall(module_usage(arguments[1]))
+        assert [flag for flag in arguments if flag.startswith("--") and flag not in known] == []
+
+
+@each_page
+def test_the_shell_takes_every_block_and_genartisan_every_command(page: Path) -> None:
+    for block in blocks(page, "sh"):
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+        for line in lines(block):
+            for words in commands(line):
+                check(words)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "genartisan stylise photo.jpg Fire -o out.png",
+        "genartisan stylize photo.jpg Fire -o out.png --sed 1",
+        "genartisan stylize photo.jpg Fire -o out.png --set contrasts=1",
+        "genartisan stylize photo.jpg Fire -o out.png --preset fats",
+        'curl -H "Authorization: Bearer $(genartisan keys shew)" http://127.0.0.1:8080',
+        "true && (umask 077; genartisan archive --signed archive.key > log)",
+    ],
+)
+def test_what_no_command_takes_is_found(line: str) -> None:
+    with pytest.raises((InputError, AssertionError)):  # noqa: PT012
+        for words in commands(line):
+            if words[0] != "true":
+                check(words)
+
+
+@each_page
+def test_commands_and_flags_in_sentences_exist(page: Path) -> None:
+    for span in spans(page):
+        if span.startswith("genartisan "):
+            for words in commands(span.replace("…", "")):
+                named = [word for word in words[1:3] if re.fullmatch("[a-z][a-z-]*", word)]
+                known = FLAG.findall(usage(*named)) if named else all_flags()
+                assert [word for word in words if FLAG.fullmatch(word) and word not in known] == [], span
+        elif span.startswith("--"):
+            assert set(FLAG.findall(span)) <= {*all_flags(), "--ncs"}, span
+        elif span.startswith("make "):
+            check(shlex.split(span))
+        elif script := re.match(r"(?:python )?((?:benchmarks|tests|genartisan|handlers|docker|loadtest)/\S+)", span):
+            file = ROOT / script[1]
+            assert file.exists(), span
+            code = file.read_text(encoding="utf-8") if file.is_file() else ""
+            assert [flag for flag in FLAG.findall(span) if f'"{flag}"' not in code] == [], span
+
+
+@each_page
+def test_names_in_sentences_are_names_in_the_code(page: Path) -> None:
+    """Settings of a run, of the model and of the server, variables, metrics, functions: whatever has a _ or a dot."""
+    for span in spans(page):
+        name, _, value = span.partition("=")
+        if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name) and value and name.split(".")[0] in StyleConfig.model_fields:
+            from_params(assignments([span.replace('"', "")]))
+        elif re.fullmatch(r"regions\.\w+\.\w+", span):
+            assert span.split(".")[2] in StyleConfig().regions.background.model_dump(), span
+        elif re.fullmatch(r"[A-Za-z]\w*(\.\w+)*(\([^)]*\))?", span) and "_" in span and not span.endswith(FILES):
+            words = set(re.findall(r"\w+", span.split("(")[0]))
+            assert words <= source_words(), f"{span}: nothing is called {words - source_words()}"
+
+
+FILES = (".md", ".json", ".log", ".png", ".jpg", ".gz", ".safetensors", ".pt", ".py", ".yml", ".yaml", ".svg", ".csv")
+
+
+@each_page
+def test_presets_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"""\bpreset\b["'`]*(?:[:(]\s*["']|\s+`)(\w+)""", text)
+    assert set(named) <= set(PRESETS)
+
+
+def test_the_table_of_settings_has_their_names_and_defaults() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| setting |")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in row.split("|")[1:4]] for row in table.splitlines() if row.startswith("| `")]
+    assert len(rows) >= 8
+    for names, paper, _ in rows:
+        for name in re.findall("`([^`]+)`", names):
+            first, *rest = name.split(".")
+            setting = getattr(StyleConfig(), first)
+            if rest and "…" not in rest:
+                setting = getattr(setting[rest[0]], rest[1])
+            if re.fullmatch(r"`?[\d.]+`?", paper):
+                assert float(paper.strip("`")) == setting, name
+
+
+def test_metrics_and_their_labels_exist() -> None:
+    text = SERVING.read_text(encoding="utf-8")
+    declared = (ROOT / "handlers" / "metrics.yaml").read_text()
+    named = set(re.findall(r"\b(?:genartisan|ts)_[a-z_]+\b(?!\.py)", text.partition("## Metrics")[2]))
+    assert len(named) >= 10
+    for name in named:
+        assert name in LABELS if name.startswith("genartisan_") else f"{{name: {name}," in declared, name
+    for name, selector in re.findall(r"\b(genartisan_\w+)\{([^}]*)\}", text):
+        for label, values in re.findall(r'(\w+)[=!]~?"([^"]*)"', selector):
+            assert set(values.split(r"\|")) <= set(COUNTERS[name][label]), f"{name}{{{selector}}}"
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in links(page):
+        name, _, anchor = target.partition("#")
+        there = page if not name else (page.parent / name).resolve()
+        assert there.exists(), target
+        if anchor and there.suffix == ".md":
+            assert anchor in headings(there), target
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the pictures that the pages name, and genartisan among the commands."""
+    tiny.picture().save(tmp_path / "photo.jpg")
+    tiny.picture().save(tmp_path / "wave.jpg")
+    tiny.picture().save(tmp_path / "painting.jpg")
+    command = tmp_path / "bin" / "genartisan"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m genartisan "$@"\n')
+    command.chmod(0o755)
+    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n")  # an answer of 400 is a failure
+    path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
+    for name, value in {"HOME": tmp_path, "CURL_HOME": tmp_path, "PYTHONPATH": ROOT, "PATH": path}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def at(server: Server, text: str) -> str:
+    """What a page shows for the default ports, for those of a server in a test."""
+    for port, url in ((8080, server.url), (8081, server.management)):
+        text = text.replace(f"http://127.0.0.1:{port}", url)
+    return text
+
+
+CURLS = [line for page in PAGES for block in blocks(page, "sh") for line in lines(block) if line.startswith("curl ")]
+
+
+@pytest.mark.server
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(line.split()[-1:]))
+def test_every_curl_gets_its_answer(line: str, server: Server, desk: Path) -> None:
+    (desk / ".serve").symlink_to(server.state)
+    said = subprocess.run(["bash", "-c", at(server, line)], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    output = re.search(r"-o (\S+)", line)
+    if output:
+        with Image.open(desk / output[1]) as picture:
+            assert picture.format == ("JPEG" if output[1].endswith("jpg") else "PNG")
+    else:
+        (described,) = json.loads(said.stdout)
+        assert "presets" in str(described["customizedMetadata"])
+
+
+def test_there_are_curls_to_run() -> None:
+    assert len(CURLS) >= 4
+
+
+@pytest.mark.server
+def test_the_clients_of_the_page_get_their_pictures(
+    server: Server, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (desk / ".serve").symlink_to(server.state)
+    (block,) = blocks(SERVING, "python")
+    block = block.replace('"preset": "fast"', '"preset": "fast", "size": 64, "patch_size": 32')  # as good, and sooner
+    exec(compile(at(server, block), SERVING.name, "exec"), {})
+    assert capsys.readouterr().out.split()[-2:] == ["result", "None"]
+
+
+def test_the_library_of_the_readme_makes_its_pictures(
+    desk: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "fast", {**PRESETS["fast"], "size": 64, "patch_size": 32})  # as good, and sooner
+    (block,) = blocks(ROOT / "README.md", "python")
+    exec(compile(block.replace('"embedded"', repr(str(tiny_folder))), "README.md", "exec"), {})
+    for name in ("neon.png", "so_far.png"):
+        with Image.open(desk / name) as picture:
+            picture.load()

@@ -16,6 +16,12 @@ def blocks(page: Path, language: str) -> list[str]:
     return [text for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
 
 
+def shell(page: Path) -> list[str]:
+    """What is meant for a shell: the fenced blocks, and lines that are indented instead."""
+    indented = re.findall(r"^    ((?:genartisan|python|pip) .*)$", prose(page), re.M)
+    return [*blocks(page, "sh"), *indented]
+
+
 def prose(page: Path) -> str:
     """The page without its fenced blocks."""
     return BLOCK.sub("", page.read_text(encoding="utf-8"))

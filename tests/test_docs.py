@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from pages import PAGES, ROOT, blocks, commands, headings, lines, links, spans
+from pages import PAGES, ROOT, blocks, commands, headings, lines, links, shell, spans
 from PIL import Image
 
 from genartisan.cli import build_parser
@@ -114,7 +114,7 @@ def check(words: list[str]) -> None:
 
 @each_page
 def test_the_shell_takes_every_block_and_genartisan_every_command(page: Path) -> None:
-    for block in blocks(page, "sh"):
+    for block in shell(page):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
         for line in lines(block):
             for words in commands(line):
@@ -167,6 +167,8 @@ def test_names_in_sentences_are_names_in_the_code(page: Path) -> None:
             from_params(assignments([span.replace('"', "")]))
         elif re.fullmatch(r"regions\.\w+\.\w+", span):
             assert span.split(".")[2] in StyleConfig().regions.background.model_dump(), span
+        elif re.fullmatch("[a-z_]+", name) and value:
+            assert name in source_words(), span
         elif re.fullmatch(r"[A-Za-z]\w*(\.\w+)*(\([^)]*\))?", span) and "_" in span and not span.endswith(FILES):
             words = set(re.findall(r"\w+", span.split("(")[0]))
             assert words <= source_words(), f"{span}: nothing is called {words - source_words()}"

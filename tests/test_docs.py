@@ -25,6 +25,7 @@ from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.errors import InputError
 from genartisan.evaluation_flags import check_evaluation_flags
 from genartisan.flags import assignments, params_of
+from genartisan.limits import Limits
 from genartisan.serve import Server
 from genartisan.telemetry import COUNTERS, LABELS
 
@@ -208,6 +209,11 @@ def test_metrics_and_their_labels_exist() -> None:
     for name, selector in re.findall(r"\b(genartisan_\w+)\{([^}]*)\}", text):
         for label, values in re.findall(r'(\w+)[=!]~?"([^"]*)"', selector):
             assert set(values.split(r"\|")) <= set(COUNTERS[name][label]), f"{name}{{{selector}}}"
+
+
+def test_the_gate_takes_as_many_bytes_as_the_server() -> None:
+    (gate,) = blocks(ROOT / "docs" / "hardening.md", "nginx")
+    assert re.findall(r"client_max_body_size (\d+);", gate) == [str(Limits().request_bytes)]
 
 
 @each_page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -207,3 +208,20 @@ def test_the_shipped_networks_are_the_originals(embedded: Bundle) -> None:
         drawn = original(PASTICHE_FILE, content=content.permute(0, 2, 3, 1).contiguous(), style=theirs)
         ours = bundle.pastiche(content, theirs.flatten(1))
         assert float((drawn.permute(0, 3, 1, 2) - ours).abs().mean()) < 0.04
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_gradients_are_those_of_double_precision_in_any_memory_format(count: int) -> None:
+    torch.manual_seed(0)
+    photo, numbers, weights = torch.rand(1, 3, 64, 48), torch.randn(count, 100) / 4, torch.randn(count, 3, 64, 48)
+
+    def gradient(dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
+        net = copy.deepcopy(random_net).to(dtype).to(memory_format=memory_format)
+        pictures = net(photo.to(dtype).contiguous(memory_format=memory_format), numbers.to(dtype))
+        (pictures * weights).sum().backward()
+        return net.residuals[0].first.conv.weight.grad.double()
+
+    random_net = PasticheNet()
+    exact = gradient(torch.float64, torch.contiguous_format)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        assert (gradient(torch.float32, memory_format) - exact).norm() < 1e-3 * exact.norm()

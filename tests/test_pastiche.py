@@ -211,12 +211,13 @@ def test_the_shipped_networks_are_the_originals(embedded: Bundle) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
+@torch.enable_grad()  # type: ignore[untyped-decorator]
 def test_gradients_are_those_of_double_precision_in_any_memory_format(count: int) -> None:
     torch.manual_seed(0)
     photo, numbers, weights = torch.rand(1, 3, 64, 48), torch.randn(count, 100) / 4, torch.randn(count, 3, 64, 48)
 
     def gradient(dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
-        net = copy.deepcopy(random_net).to(dtype).to(memory_format=memory_format)
+        net = copy.deepcopy(random_net).requires_grad_(True).to(dtype).to(memory_format=memory_format)
         pictures = net(photo.to(dtype).contiguous(memory_format=memory_format), numbers.to(dtype))
         (pictures * weights).sum().backward()
         return net.residuals[0].first.conv.weight.grad.double()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from genartisan.atomic import write_whole
 from genartisan.endpoint import MODEL
 from genartisan.errors import ServeError
 
@@ -86,7 +87,7 @@ def digest_of(path: Path) -> str:
 
 def sign(path: Path, key_file: Path) -> None:
     """Writes an archive's signature beside it."""
-    path.with_name(path.name + SIGNATURE).write_text(_signature(path, key_file) + "\n", encoding="ascii")
+    write_whole(path.with_name(path.name + SIGNATURE), _signature(path, key_file) + "\n")
 
 
 def _check_signature(path: Path, key_file: Path) -> None:

@@ -21,6 +21,7 @@ from genartisan.state import Server
 PACKAGE = "org.pytorch.serve.grpc.management"
 METHOD = f"/{PACKAGE}.ManagementAPIsService/DescribeModel"
 WITHIN = 10.0  # seconds that an answer may take
+POLL = 0.2  # seconds between two looks, of whoever waits for a change
 
 
 def _messages() -> tuple[Any, Any]:

@@ -91,7 +91,7 @@ class Job:
         self._report_file(folder).unlink(missing_ok=True)
         result = stylizer(self.photo, self.prompt, config=self.config, mask=self.mask, seed=self.seed)
         write_whole(self.picture(folder), encode(result.image))
-        report = {**result.report, "threads": torch.get_num_threads(), "made_from": self._source(machine)}
+        report = {**result.report, "made_from": self._source(machine)}
         write_whole(self._report_file(folder), json.dumps(report, indent=1) + "\n")
 
     def _report_file(self, folder: Path) -> Path:

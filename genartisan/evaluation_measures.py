@@ -109,7 +109,9 @@ def summary(
             phase: round(statistics.median(r["seconds"][phase] for r in reports if phase in r["seconds"]), 3)
             for phase in phases
         },
-        "made_on": sorted({f"{r['device']}, {r['precision']}, {r.get('threads', '?')} threads" for r in reports}),
+        "made_on": sorted(
+            {f"{r['device']}, {r['precision']}, {r.get('hardware', {}).get('threads', '?')} threads" for r in reports}
+        ),
     }
 
 

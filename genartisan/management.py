@@ -18,14 +18,13 @@ import httpx
 
 from genartisan.access import Access, Kind
 from genartisan.archive_check import check
-from genartisan.describe import access_of, describe
+from genartisan.describe import POLL, access_of, describe
 from genartisan.endpoint import MODEL, READY_WITHIN
 from genartisan.errors import AccessError, ServeError
 from genartisan.replies import refusal, transport_errors
-from genartisan.restore import remember
+from genartisan.restore import FRESH, Planned, remember
 from genartisan.state import Server
 
-POLL = 0.2  # seconds between two looks
 PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
 
 logger = logging.getLogger(__name__)
@@ -264,6 +263,24 @@ class Models:
             return error
         hint = f" The logs in {self.server.logs} say why." if answer.status_code >= 500 else ""
         return ServeError(error.message + hint, "server")
+
+
+def bring_back(planned: list[Planned], server: Server, timeout: float, say: Callable[[str], None]) -> None:
+    """Gives a server that has started with the first version the others, and each its workers.
+
+    Raises:
+        ServeError: one of them does not get ready.
+    """
+    models = Models(server, timeout=timeout, say=say, noting=False)  # or a crash meanwhile would lose what is to come
+    try:
+        for version in planned[1:]:
+            models.register(version.archive, version.workers or 1)
+        if planned[0].workers is not None:
+            models.scale(planned[0].workers)
+    except ServeError as error:
+        raise ServeError(
+            f"what was in service cannot be brought back: {error.message} Or {FRESH}.", error.field
+        ) from error
 
 
 def attempts(seconds: float) -> Iterator[None]:

@@ -102,12 +102,12 @@ class PastichePainter(nn.Module):
         """The whole photo as each layer shows it, ``(L, 3, H, W)``."""
         photo = content[:, :3]
         numbers = torch.lerp(self.photo_numbers, self.numbers[self.texts], self.strengths)  # (L, 100)
-        photo_last = photo.contiguous(memory_format=torch.channels_last)
+        photo_nhwc = photo.contiguous(memory_format=torch.channels_last)
         if photo.device.type == "cpu" and torch.is_grad_enabled():
             # Each layer is drawn again for its gradient: for a third more work, the memory of one suffices.
-            drawn = torch.cat([checkpoint(self.net, photo_last, row[None], use_reentrant=False) for row in numbers])
+            drawn = torch.cat([checkpoint(self.net, photo_nhwc, row[None], use_reentrant=False) for row in numbers])
         else:
-            drawn = self.net(photo_last, numbers)
+            drawn = self.net(photo_nhwc, numbers)
         if not self.fades:
             return drawn
         return torch.lerp(photo.to(drawn.dtype), drawn, (self.strengths / FADE).clamp(max=1)[..., None, None])

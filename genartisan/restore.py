@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from genartisan.atomic import write_whole
 from genartisan.endpoint import MODEL
 from genartisan.errors import ServeError
-from genartisan.state import MODELS, Server
+from genartisan.state import MODELS
 
 if TYPE_CHECKING:
     from genartisan.management import Version
@@ -71,23 +71,3 @@ def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
     listed = ", ".join(f"{version.archive} ({version.workers} workers)" for version in planned)
     say(f"bringing back what was in service, the default first: {listed}")
     return planned
-
-
-def bring_back(planned: list[Planned], server: Server, timeout: float, say: Callable[[str], None]) -> None:
-    """Gives a server that has started with the first version the others, and each its workers.
-
-    Raises:
-        ServeError: one of them does not get ready.
-    """
-    from genartisan.management import Models
-
-    models = Models(server, timeout=timeout, say=say, noting=False)  # or a crash meanwhile would lose what is to come
-    try:
-        for version in planned[1:]:
-            models.register(version.archive, version.workers or 1)
-        if planned[0].workers is not None:
-            models.scale(planned[0].workers)
-    except ServeError as error:
-        raise ServeError(
-            f"what was in service cannot be brought back: {error.message} Or {FRESH}.", error.field
-        ) from error

@@ -20,10 +20,11 @@ from genartisan import restore
 from genartisan.archive import archive
 from genartisan.archive_check import check
 from genartisan.client import request
-from genartisan.describe import access_of, workers
+from genartisan.describe import POLL, access_of, workers
 from genartisan.endpoint import HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.errors import EndedError, GenartisanError, ServeError
 from genartisan.launch import Java, check_ports, java_home, launch, read_settings, write_config
+from genartisan.management import bring_back
 from genartisan.probe import Probe
 from genartisan.processes import current, end
 from genartisan.server_log import failure, rotate
@@ -33,8 +34,7 @@ from genartisan.stuck import StuckWorkers
 __all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop", "workers"]
 
 GONE_WITHIN = 20.0  # seconds that Java gets to end by itself
-POLL = 0.2  # seconds between two looks at a server that is starting
-LOOK = 10.0  # and at the workers of one that runs in the foreground
+LOOK = 10.0  # seconds between two looks at the workers of a server that runs in the foreground
 
 Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _start(
         )  # fmt: skip
         server.note()
         _await_ready(server, process, time.monotonic() + timeout, say)
-        restore.bring_back(planned, server, timeout, say)
+        bring_back(planned, server, timeout, say)
         if fresh:
             (state / MODELS).unlink(missing_ok=True)
     except BaseException:

@@ -173,7 +173,7 @@ def test_content_loss_is_of_the_size_that_its_weight_is_made_for() -> None:
         for seed, style in enumerate(sorted(STYLES)[::4]):
             drawn = draw(style, crop.astype(np.float32) / 255, np.random.default_rng(seed))
             losses.append(content_loss(shipped("vgg"), crop, drawn * 255))
-    assert 0.4 < np.median(losses) < 2.5  # the paper's `lambda_content` is for VGG-19's, about 1
+    assert 0.4 < np.median(losses) < 2.5  # the presets' `lambda_content` was chosen at about 1
 
 
 def test_content_loss_has_a_gradient_everywhere() -> None:

@@ -241,12 +241,12 @@ def test_versions_come_back_with_their_workers_and_a_failure_says_how_to_go_on(
         server_of(tmp_path / "state", process()),
         [restore.Planned("b.mar", 3), restore.Planned("a.mar", 2)],
     )
-    restore.bring_back([restore.ALONE], server, 1, done.append)
+    management.bring_back([restore.ALONE], server, 1, done.append)
     assert done == []  # as many workers as its settings say
-    restore.bring_back(planned, server, 1, done.append)
+    management.bring_back(planned, server, 1, done.append)
     assert done == [("a.mar", 2), 3]
     with pytest.raises(ServeError, match=r"cannot be loaded\. Or start with .*--fresh"):
-        restore.bring_back([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
+        management.bring_back([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
 
 
 def test_a_worker_that_is_waited_for_in_vain_is_ended(

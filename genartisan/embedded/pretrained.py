@@ -40,7 +40,7 @@ SHA256 = {
 }
 WITNESS = "witness"  # folder in DIR with the CompactFcn that train_fcn trains
 TAPS = (6, 13)  # blocks at an eighth and a sixteenth of the size, as VGG's relu4_2 and relu5_2 are
-MAGNITUDE = 0.8  # deviation of the scaled maps: a StyleNet's content loss is about 1 then, as with VGG-19
+MAGNITUDE = 0.8  # deviation of the scaled maps: with it the content loss of a drawing is about 1
 PHOTOS = 64  # crops over which the maps' deviation is measured
 
 

@@ -1,4 +1,4 @@
-"""Memory and seconds a step of full-size networks: random weights, the code that the official ones take.
+"""Memory and seconds of a step, a search of style numbers and a draft with full-size networks of random weights.
 
     python benchmarks/full_size.py --patches 64 --steps 3
     python benchmarks/full_size.py --device cuda --precision bf16 --steps 400
@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
-from genartisan.config import StyleConfig
+from genartisan.config import StyleConfig, preset
 from genartisan.provenance import command_of, provenance
 from genartisan.stylizer import Stylizer
 
@@ -135,6 +135,12 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     report = run.result().report
     seconds["render"] = time.perf_counter() - began
     peaks["render"] = peak_mb()
+    draft = preset("draft", {"size": arguments.size})
+    for name in ("draft with search", "draft"):  # the numbers that the first finds are kept for the second
+        began = time.perf_counter()
+        stylizer(photo, PROMPT, config=draft)
+        seconds[name] = time.perf_counter() - began
+    peaks["draft"] = peak_mb()
     return {
         "settings": {
             "mode": report["mode"],

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from genartisan.bundle import EMBEDDED, MANIFEST, Bundle
+from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
 from genartisan.provenance import command_of, provenance
 from genartisan.stylizer import Stylizer
@@ -91,14 +91,12 @@ def make_bundle(folder: Path, dtype: str) -> None:
     """Official-format checkpoints of random numbers, converted as `genartisan weights fetch --from` does."""
     sys.path.insert(0, str(HERE.parent / "tests"))
     from official_files import make_official_files
-    from tiny import write_tiny_bundle
 
     from genartisan import weights
 
     carried = folder.parent / "carried"
     files = make_official_files(carried)
-    start = EMBEDDED if (EMBEDDED / MANIFEST).exists() else write_tiny_bundle(folder.parent / "tiny")
-    weights.fetch(from_dir=carried, dtype=dtype, out=folder, files=files, start=start)
+    weights.fetch(from_dir=carried, dtype=dtype, out=folder, files=files)
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

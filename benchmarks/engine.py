@@ -31,7 +31,6 @@ import torch
 from full_size import make_bundle_apart
 from PIL import Image
 from torch import nn
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -278,7 +277,7 @@ def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, fl
     profiled = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
     with torch.autograd.set_multithreading_enabled(False):  # a backward pass in another thread would not be its phase's
         watch_warm_step(stylizer, photo, config, profiled)
-    events = [event for event in profiled.key_averages() if event.device_type == DeviceType.CPU]
+    events = [event for event in profiled.key_averages() if event.device_type.name == "CPU"]
     spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
     return {phase: round(spent[phase] / 1e6, 5) for phase in PHASES}
 

@@ -64,7 +64,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=int, default=64, help="crops a step")
-    parser.add_argument("--steps", type=int, default=3, help="the first is a warm-up and is reported apart")
+    parser.add_argument("--steps", type=int, default=3, help="the first, with all that comes before it, is reported apart")
     parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
     parser.add_argument("--output-size", type=int, help="long side of the finished picture, if larger")
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
@@ -113,10 +113,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         {"output_size": arguments.output_size}
     )
     photo = Image.effect_noise((arguments.size, arguments.size), 64).convert("RGB")
-    began = time.perf_counter()
     run = stylizer.steps(photo, PROMPT, config=config, seed=0)
-    seconds["prepare"] = time.perf_counter() - began  # FCN, 158 prompts through CLIP, the photo through CLIP and VGG
-    peaks["prepare"] = peak_mb()
 
     each: list[float] = []
     worked: list[float] = []  # of all threads together: tells more than the clock where the cores are shared

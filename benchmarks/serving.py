@@ -71,8 +71,11 @@ def measure(
 ) -> dict[str, list[float]]:
     """Seconds of every call, by the way it went; one round is a warm-up and not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ("library", "http", "grpc", "first_event")}
-    ours = {"retries": 0, "key_file": server.keys}
-    with Client(server.url, **ours) as http, Client(grpc=server.grpc, **ours) as rpc:
+    keys = server.keys
+    with (
+        Client(server.url, retries=0, key_file=keys) as http,
+        Client(grpc=server.grpc, retries=0, key_file=keys) as rpc,
+    ):
         for seed in tqdm(range(arguments.repeat + 1), unit="round"):
             params = {
                 "size": arguments.size, "steps": arguments.steps, "patches": arguments.patches, "seed": seed,

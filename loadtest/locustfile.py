@@ -74,7 +74,7 @@ class OverHttp(HttpUser):
     wait_time = constant(0)
 
     def on_start(self) -> None:
-        self.access = access(self.environment, self.host)
+        self.access = access(self.environment, self.host or "")
 
     @task
     def picture(self) -> None:
@@ -107,7 +107,8 @@ class OverGrpc(User):
 
     @task
     def picture(self) -> None:
-        message, began, content, error = encode_request(MODEL, request_fields()), time.perf_counter(), b"", None
+        message, began, content = encode_request(MODEL, request_fields()), time.perf_counter(), b""
+        error: Exception | None = None
         try:
             with self.access.headers() as key:
                 content = decode_response(self.predict(message, metadata=tuple(key.items())))

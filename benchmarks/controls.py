@@ -22,12 +22,12 @@ from portraits import SEED, Portrait, Studio, add_flags
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from genartisan.checks import merged
 from genartisan.config import assignments
-from genartisan.evaluation_jobs import Job
-from genartisan.images import to_image
-from genartisan.provenance import command_of, provenance
-from genartisan.sheets import contact_sheet
+from genartisan.evaluation.jobs import Job
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.contact_sheet import contact_sheet
+from genartisan.io.images import to_image
+from genartisan.validation import merged
 
 HERE = Path(__file__).resolve().parent
 TEXTS = ("The Starry Night by Vincent van Gogh", "Watercolor painting", "Fire")

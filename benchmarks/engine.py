@@ -35,16 +35,16 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from genartisan.bundle import Bundle
+from genartisan.cli.demo import PHOTO
 from genartisan.config import StyleConfig
-from genartisan.demo import PHOTO
-from genartisan.device import PRECISIONS
-from genartisan.engine import PHASES
-from genartisan.graphs import WORTH
-from genartisan.patches import plan
-from genartisan.provenance import command_of, provenance
-from genartisan.stylizer import Stylizer
-from genartisan.together import step_together
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.method.batching import step_together
+from genartisan.method.engine import PHASES
+from genartisan.method.graphs import WORTH
+from genartisan.method.patches import plan
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
+from genartisan.networks.device import PRECISIONS
 
 if TYPE_CHECKING:
     from clipstyler import TheirClip

@@ -22,15 +22,15 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from genartisan.bundle import Bundle
+from genartisan.cli.flags import add_device_flags
 from genartisan.config import preset
-from genartisan.evaluate import default_photos
-from genartisan.flags import add_device_flags
-from genartisan.frames import Film, flicker
-from genartisan.images import read_photo
-from genartisan.provenance import command_of, provenance
-from genartisan.sheets import as_jpeg, contact_sheet
-from genartisan.stylizer import Stylizer
+from genartisan.evaluation.evaluate import default_photos
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.contact_sheet import as_jpeg, contact_sheet
+from genartisan.io.images import read_photo
+from genartisan.method.frames import Film, flicker
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "The Starry Night by Vincent van Gogh", 0

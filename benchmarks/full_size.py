@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from genartisan.bundle import Bundle
 from genartisan.config import StyleConfig, preset
-from genartisan.provenance import command_of, provenance
-from genartisan.stylizer import Stylizer
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "Watercolor painting"
@@ -92,11 +92,11 @@ def make_bundle(folder: Path, dtype: str) -> None:
     sys.path.insert(0, str(HERE.parent / "tests"))
     from official_files import make_official_files
 
-    from genartisan import weights
+    from genartisan.weights import official_bundle
 
     carried = folder.parent / "carried"
     files = make_official_files(carried)
-    weights.fetch(from_dir=carried, dtype=dtype, out=folder, files=files)
+    official_bundle.fetch(from_dir=carried, dtype=dtype, out=folder, files=files)
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

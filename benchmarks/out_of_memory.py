@@ -28,9 +28,9 @@ import yaml
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
-from genartisan.archive import archive
-from genartisan.demo import PHOTO
-from genartisan.images import encode
+from genartisan.cli.demo import PHOTO
+from genartisan.io.images import encode
+from genartisan.serving.archive import archive
 
 LARGE = {"preset": "fast", "size": 2048, "patches": 8, "steps": 2, "coarse_share": 0.0}
 SMALL = {**LARGE, "size": 96}

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from genartisan.checks import merged
-from genartisan.comparison_subjects import Subject, drawn, found_in
+from genartisan.cli.flags import add_device_flags, add_graphs_flag
 from genartisan.config import StyleConfig, assignments, preset
-from genartisan.evaluate import default_photos
-from genartisan.evaluation_jobs import Job, Machine, make_all
-from genartisan.flags import add_device_flags, add_graphs_flag
-from genartisan.images import Photo, read_mask, read_photo, resized
-from genartisan.regions import from_mask
-from genartisan.stylizer import Stylizer
+from genartisan.evaluation.comparison_subjects import Subject, drawn, found_in
+from genartisan.evaluation.evaluate import default_photos
+from genartisan.evaluation.jobs import Job, Machine, make_all
+from genartisan.io.images import Photo, read_mask, read_photo, resized
+from genartisan.method.regions import from_mask
+from genartisan.method.stylizer import Stylizer
+from genartisan.validation import merged
 
 SEED = 0
 

@@ -9,12 +9,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from genartisan.atomic import write_whole
-from genartisan.bundle import EMBEDDED, Bundle
 from genartisan.config import preset
-from genartisan.images import read_photo, resized, to_image
-from genartisan.sheets import as_jpeg, contact_sheet
-from genartisan.stylizer import Stylizer
+from genartisan.io.atomic import write_whole
+from genartisan.io.contact_sheet import as_jpeg, contact_sheet
+from genartisan.io.images import read_photo, resized, to_image
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import EMBEDDED, Bundle
 
 PHOTO, SIZE, SEED = EMBEDDED / "astronaut.jpg", 512, 0
 WAVE = "The Great Wave off Kanagawa by Katsushika Hokusai"

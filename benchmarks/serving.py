@@ -21,15 +21,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from genartisan import serve
-from genartisan.bundle import Bundle
-from genartisan.client import Client
+from genartisan.cli.demo import PHOTO
 from genartisan.config import from_params
-from genartisan.demo import PHOTO
-from genartisan.images import encode, read_photo, resized, to_image
-from genartisan.provenance import command_of, provenance
-from genartisan.replies import Reply
-from genartisan.stylizer import Stylizer
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.images import encode, read_photo, resized, to_image
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
+from genartisan.serving import serve
+from genartisan.serving.client import Client
+from genartisan.serving.replies import Reply
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "Watercolor painting"

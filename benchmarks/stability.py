@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from genartisan.bundle import Bundle
 from genartisan.config import PRESETS, assignments, preset
-from genartisan.device import PRECISIONS
-from genartisan.provenance import command_of, provenance
-from genartisan.stylizer import Stylizer
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
+from genartisan.networks.device import PRECISIONS
 
 HERE = Path(__file__).resolve().parent
 SIDES = (64, 96, 128, 192, 256)  # of a photo, in pixels

@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from portraits import SEED, Portrait, Studio, add_flags
 from torch import Tensor
 
-from genartisan.evaluate import prompt_of
-from genartisan.images import to_image
-from genartisan.judge import Judge
-from genartisan.provenance import command_of, provenance
-from genartisan.sheets import contact_sheet
+from genartisan.evaluation.evaluate import prompt_of
+from genartisan.evaluation.judge import Judge
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.contact_sheet import contact_sheet
+from genartisan.io.images import to_image
 
 HERE = Path(__file__).resolve().parent
 BAND = 2  # pixels on either side of the outline

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from genartisan.bundle import Bundle
     from genartisan.config import PRESETS, StyleConfig, preset
-    from genartisan.engine import Step
     from genartisan.errors import BundleError, GenartisanError, InputError
-    from genartisan.stylization import Result
-    from genartisan.stylizer import Stylizer
+    from genartisan.method.engine import Step
+    from genartisan.method.stylization import Result
+    from genartisan.method.stylizer import Stylizer
+    from genartisan.networks.bundle import Bundle
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,12 +27,12 @@ __all__ = [
     "preset",
 ]
 _HOMES = {
-    "bundle": ("Bundle",),
+    "networks.bundle": ("Bundle",),
     "config": ("PRESETS", "StyleConfig", "preset"),
-    "engine": ("Step",),
+    "method.engine": ("Step",),
     "errors": ("BundleError", "GenartisanError", "InputError"),
-    "stylization": ("Result",),
-    "stylizer": ("Stylizer",),
+    "method.stylization": ("Result",),
+    "method.stylizer": ("Stylizer",),
 }
 
 

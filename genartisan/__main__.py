@@ -2,6 +2,6 @@
 
 import sys
 
-from genartisan.cli import main
+from genartisan.cli.main import main
 
 sys.exit(main())

@@ -16,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from genartisan.checks import (
+from genartisan.errors import InputError
+from genartisan.validation import (
     BACKGROUND,
     CLASSES,
     MAX_PROMPT,
@@ -30,7 +31,6 @@ from genartisan.checks import (
     shown,
     validated,
 )
-from genartisan.errors import InputError
 
 MAX_STEPS = 5000
 MAX_OUTPUT = 4096  # pixels of a finished picture's long side

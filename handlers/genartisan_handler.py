@@ -1,4 +1,4 @@
-"""The TorchServe handler: bytes ↔ dataclasses, and nothing else. What a request means is `genartisan.request`'s matter.
+"""The TorchServe handler: bytes ↔ dataclasses. `genartisan.serving.request` says what a request means.
 
 TorchServe wants exactly one class in this module.
 """
@@ -30,27 +30,27 @@ from ts.torch_handler.base_handler import BaseHandler
 from ts.utils.util import PredictionException
 
 import genartisan
-from genartisan import events, schema, telemetry
-from genartisan.bundle import MANIFEST, Bundle, sha256
 from genartisan.cache import ByteCache
-from genartisan.device import set_threads
-from genartisan.duplicates import repeats_kept
 from genartisan.errors import GenartisanError, InputError, TooLargeError
-from genartisan.events import MEDIA_TYPE as EVENTS
-from genartisan.fitting_size import fitting_size
-from genartisan.gauges import Emit
-from genartisan.images import encode
-from genartisan.limits import Limits, check_not_expired
-from genartisan.log_privacy import trace
-from genartisan.memory import out_of_memory, peak_bytes, watch_peak
-from genartisan.request import JSON, StyleRequest, read_body, read_form, read_grpc
-from genartisan.request_headers import REQUEST_START, check_encoding, seconds_waited
-from genartisan.saved_style import StyleFolder
-from genartisan.stylization import Result, Stylization, timed
-from genartisan.stylizer import Stylizer
-from genartisan.telemetry import Record, Telemetry
-from genartisan.warm_up import warm_up
-from genartisan.watchdog import Watchdog
+from genartisan.io.images import encode
+from genartisan.method.fitting_size import fitting_size
+from genartisan.method.saved_style import StyleFolder
+from genartisan.method.stylization import Result, Stylization, timed
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import MANIFEST, Bundle, sha256
+from genartisan.networks.device import set_threads
+from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
+from genartisan.serving import events, schema, telemetry
+from genartisan.serving.duplicate_fields import repeats_kept
+from genartisan.serving.events import MEDIA_TYPE as EVENTS
+from genartisan.serving.gauges import Emit
+from genartisan.serving.limits import Limits, check_not_expired
+from genartisan.serving.log_privacy import trace
+from genartisan.serving.request import JSON, StyleRequest, read_body, read_form, read_grpc
+from genartisan.serving.request_headers import REQUEST_START, check_encoding, seconds_waited
+from genartisan.serving.telemetry import Record, Telemetry
+from genartisan.serving.warm_up import warm_up
+from genartisan.serving.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         }
 
     def _hold(self, worker: Any) -> bytes:
-        """Does nothing for a while if ``worker`` is this process, so that it can be removed (genartisan/management.py).
+        """Does nothing for a while if ``worker`` is this process, so that it can be removed (`serving/management.py`).
 
         Asked for by those who may ask for pictures, which hold a worker much longer.
         """

@@ -19,9 +19,9 @@ from grpc.experimental import gevent as grpc_gevent
 from locust import HttpUser, User, constant, events, task
 from PIL import Image, ImageChops, ImageStat
 
-from genartisan.access import Access
-from genartisan.endpoint import MODEL
-from genartisan.inference_grpc import METHOD, decode_response, encode_request
+from genartisan.serving.access import Access
+from genartisan.serving.defaults import MODEL
+from genartisan.serving.inference_grpc import METHOD, decode_response, encode_request
 
 grpc_gevent.init_gevent()  # or a gRPC call stops every user, not only its own
 

@@ -19,9 +19,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import transforms
 
-from genartisan.bundle import Bundle
-from genartisan.patches import Records, crop_corners
-from genartisan.stylenet import random_stylenet
+from genartisan.method.patches import Records, crop_corners
+from genartisan.networks.bundle import Bundle
+from genartisan.networks.stylenet import random_stylenet
 
 BLOCKS = {
     "first": "conv_init", "entry": "init", "encode.0": "down1", "encode.1": "down2", "encode.2": "down3",
@@ -71,7 +71,7 @@ def run_script(
         vgg: a `Vgg19`.
         photo: a file.
         folder: an empty one, where it writes its pictures.
-        records: the crops of all steps, `genartisan.patches.PATCH` rows, ``(steps, patches)``.
+        records: the crops of all steps, `genartisan.method.patches.PATCH` rows, ``(steps, patches)``.
         seed: of StyleNet's first weights, which are those that our ``start=random`` draws from it.
         on_step: called where a step begins.
     """

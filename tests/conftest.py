@@ -10,12 +10,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
-import serving
+import servers
 import tiny
 
-from genartisan.bundle import Bundle
-from genartisan.serve import Server
-from genartisan.stylizer import Stylizer
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import Bundle
+from genartisan.serving.serve import Server
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +43,5 @@ def embedded() -> Bundle:
 @pytest.fixture(scope="session")
 def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running TorchServe with the tiny bundle."""
-    with serving.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
+    with servers.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
         yield running

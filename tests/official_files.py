@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg19
 from torchvision.models.segmentation import fcn_resnet101
 
-from genartisan.official import OFFICIAL, OfficialFile
+from genartisan.weights.official import OFFICIAL, OfficialFile
 
 
 def make_official_files(folder: Path, seed: int = 0) -> tuple[OfficialFile, ...]:

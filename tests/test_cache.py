@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from genartisan.cache import ByteCache
-from genartisan.request import read_body
+from genartisan.serving.request import read_body
 
 
 def test_what_was_used_the_longest_ago_goes_first() -> None:

@@ -7,9 +7,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from genartisan.checks import MAX_SEED, check_prompt, check_seed
 from genartisan.config import PRESETS, StyleConfig, assignments, from_params, preset, preset_name
 from genartisan.errors import InputError
+from genartisan.validation import MAX_SEED, check_prompt, check_seed
 
 
 def test_paper_is_the_default_and_has_the_papers_numbers() -> None:

@@ -20,14 +20,14 @@ import tiny
 from pages import PAGES, ROOT, blocks, commands, headings, lines, links, shell, spans
 from PIL import Image
 
-from genartisan.cli import build_parser
+from genartisan.cli.evaluation_flags import check_evaluation_flags
+from genartisan.cli.flags import assignments, params_of
+from genartisan.cli.main import build_parser
 from genartisan.config import PRESETS, StyleConfig, from_params
 from genartisan.errors import InputError
-from genartisan.evaluation_flags import check_evaluation_flags
-from genartisan.flags import assignments, params_of
-from genartisan.limits import Limits
-from genartisan.serve import Server
-from genartisan.telemetry import COUNTERS, LABELS
+from genartisan.serving.limits import Limits
+from genartisan.serving.serve import Server
+from genartisan.serving.telemetry import COUNTERS, LABELS
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 KNOWN = {
@@ -82,8 +82,7 @@ def all_flags() -> frozenset[str]:
 def source_words() -> frozenset[str]:
     """Every word of the code and of the files that configure a server."""
     patterns = (
-        "genartisan/*.py",
-        "genartisan/embedded/*.py",
+        "genartisan/**/*.py",
         "handlers/*",
         "docker/*",
         "config.properties",

@@ -19,7 +19,7 @@ import icc
 import numpy as np
 import pytest
 import schemathesis
-import serving
+import servers
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -29,12 +29,12 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from serving import TINY, call, post
+from servers import TINY, call, post
 
 from genartisan.errors import InputError
-from genartisan.images import read_mask, read_photo
-from genartisan.schema import openapi
-from genartisan.serve import Server
+from genartisan.io.images import read_mask, read_photo
+from genartisan.serving.schema import openapi
+from genartisan.serving.serve import Server
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0", b"\xff\xff", b"\x80\0\0\0", b"\0")
@@ -132,10 +132,10 @@ def test_the_decoder_reads_or_refuses_whatever_it_gets() -> None:
 @pytest.fixture
 def same_worker(server: Server) -> Iterator[Server]:
     """The server, whose worker has to outlive the test, and to log no traceback meanwhile."""
-    pid, before = serving.worker_pid(server), len(serving.log(server))
+    pid, before = servers.worker_pid(server), len(servers.log(server))
     yield server
-    assert serving.worker_pid(server) == pid
-    assert "Traceback" not in serving.log(server)[before:]
+    assert servers.worker_pid(server) == pid
+    assert "Traceback" not in servers.log(server)[before:]
 
 
 @pytest.mark.server
@@ -165,7 +165,7 @@ def test_the_endpoint_is_as_it_is_described(same_worker: Server, path: str) -> N
         case.headers.pop("X-Request-Start", None)  # of most times nothing would be left to do
         if isinstance(case.body, dict):
             case.body = affordable(case.body, with_photo, case.media_type == "application/json")
-        answer = case.call(base_url=same_worker.url, headers=serving.key(same_worker), timeout=60)
+        answer = case.call(base_url=same_worker.url, headers=servers.key(same_worker), timeout=60)
         answered.add(answer.status_code)
         # 504 is what a request gets that wants all or nothing within a moment.
         wanted = answer.status_code == 504 and answer.json()["error"]["code"] == "deadline"

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from genartisan.bundle import write_bundle
-from genartisan.compact_clip import CompactClip
-from genartisan.compact_fcn import CompactFcn
-from genartisan.mobilenet import NUMBERS, StylePredictor
-from genartisan.networks import Vgg19
-from genartisan.pastiche import PasticheNet
-from genartisan.saved_style import About, SavedStyle
-from genartisan.style_head import StyleHead
+from genartisan.method.saved_style import About, SavedStyle
+from genartisan.networks.bundle import write_bundle
+from genartisan.networks.compact_clip import CompactClip
+from genartisan.networks.compact_fcn import CompactFcn
+from genartisan.networks.factory import Vgg19
+from genartisan.networks.mobilenet import NUMBERS, StylePredictor
+from genartisan.networks.pastiche import PasticheNet
+from genartisan.networks.style_head import StyleHead
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "clip": {

@@ -1,0 +1,106 @@
+"""``python -m genartisan.cli.demo``: the sample photo through a running TorchServe, and a sheet of what came back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+from tqdm import tqdm
+
+from genartisan.cli.console import announce, steady_streams
+from genartisan.errors import GenartisanError
+from genartisan.io.atomic import write_whole
+from genartisan.io.contact_sheet import contact_sheet
+from genartisan.io.images import encode, read_photo, to_image
+from genartisan.method.stylizer import Stylizer
+from genartisan.networks.bundle import EMBEDDED, Bundle
+from genartisan.serving import client, serve
+from genartisan.serving.archive import archive
+from genartisan.serving.archive_check import digest_of
+
+PHOTO = EMBEDDED / "astronaut.jpg"  # NASA, public domain
+
+
+class Picture(NamedTuple):
+    """One picture of the sheet: its file, its caption, and what to ask for."""
+
+    name: str
+    caption: str
+    prompt: str
+    params: dict[str, Any]
+
+
+STARRY, WAVE = "The Starry Night by Vincent van Gogh", "The Great Wave off Kanagawa by Katsushika Hokusai"
+TWO = "person: Pencil sketch; background: Stained glass"
+PICTURES = (
+    Picture("starry_night", "The Starry Night", STARRY, {"preset": "fast"}),
+    Picture("watercolor", "Watercolor painting", "Watercolor painting", {"preset": "fast"}),
+    Picture("great_wave", "The Great Wave off Kanagawa", WAVE, {"preset": "draft"}),
+    Picture("woodcut", "Woodcut", "Woodcut", {"preset": "draft"}),
+    Picture("clipstyler", "The Starry Night, mode clipstyler", STARRY, {"preset": "draft", "mode": "clipstyler"}),
+    Picture("two_texts", TWO, TWO, {"preset": "draft"}),
+    Picture("blend", "0.5 fire + 0.5 oil painting", "0.5 fire + 0.5 oil painting", {"preset": "draft"}),
+    Picture("pencil", "Pencil sketch, colours kept", "Pencil sketch", {"preset": "draft", "keep_colors": True}),
+)
+SEED = 0
+SIDE = 320  # pixels of a picture on the sheet
+STATE = "demo/.serve"  # apart from a server that `make serve` has started
+
+
+def main() -> int:
+    """Makes what is missing in ``demo/`` and says where it is."""
+    with steady_streams():
+        try:
+            sheet = make(Path("demo"))
+        except (GenartisanError, OSError) as error:
+            print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        announce(f"The sheet: {sheet}")
+        return 0
+
+
+def make(folder: Path) -> Path:
+    """The demo's pictures and their contact sheet, in ``folder``; those that this very archive made are kept."""
+    folder.mkdir(exist_ok=True)
+    mar = archive("embedded", "model_store")
+    note = folder / "made_by.txt"
+    made_by = digest_of(mar)
+    if not note.is_file() or note.read_text() != made_by:
+        for picture in PICTURES:
+            (folder / f"{picture.name}.png").unlink(missing_ok=True)
+        write_whole(note, made_by)
+    missing = [picture for picture in PICTURES if not (folder / f"{picture.name}.png").is_file()]
+    if missing:
+        request_all(missing, folder)
+    return draw(folder)
+
+
+def request_all(missing: list[Picture], folder: Path) -> None:
+    """Starts a server, asks it for the pictures and stops it, whatever happens."""
+    server = serve.start("model_store", state=STATE, say=announce)
+    try:
+        for picture in tqdm(missing, unit="picture", file=sys.stderr):
+            params = {**picture.params, "seed": SEED}
+            reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
+            write_whole(folder / f"{picture.name}.png", reply.content)
+    finally:
+        serve.stop(STATE, say=announce)
+
+
+def draw(folder: Path) -> Path:
+    """The sheet: photo and region map in the first column, then the pictures in two rows."""
+    photo = read_photo(PHOTO)
+    regions = Stylizer(Bundle.load("embedded"), device="cpu").regions(photo)
+    rows = [[("photo", to_image(photo.pixels))], [("tinted: people, styled less", regions.overlay(photo))]]
+    for number, made in enumerate(PICTURES):
+        with Image.open(folder / f"{made.name}.png") as picture:
+            rows[2 * number // len(PICTURES)].append((made.caption, picture.copy()))
+    sheet = folder / "sheet.png"
+    write_whole(sheet, encode(contact_sheet(rows, SIDE)))
+    return sheet
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""``genartisan …``: the command line. Errors are one line on stderr; exit status 2 says that the input is at fault."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from genartisan import __version__
+from genartisan.cli import console
+from genartisan.cli.evaluation_flags import add_evaluation_flags, check_evaluation_flags
+from genartisan.cli.flags import (
+    Parser,
+    add_bundle_flag,
+    add_device_flags,
+    add_key_flag,
+    add_model_actions,
+    add_request_flags,
+    add_state_flag,
+    add_stream_flags,
+    add_style_folder_flag,
+    add_timeout_flag,
+)
+from genartisan.cli.outputs import tell
+from genartisan.cli.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
+from genartisan.cli.server_commands import add_serve_flags, archive, keys, models, request, serve_, status, stop
+from genartisan.cli.style_commands import (
+    add_frames_flags,
+    add_style_actions,
+    add_training_flags,
+    frames,
+    style,
+    train_start,
+)
+from genartisan.config import PRESETS, StyleConfig
+from genartisan.errors import GenartisanError, WeightsError
+from genartisan.serving.archive import VERSION
+from genartisan.serving.defaults import HOST, READY_WITHIN, STORE, TIMEOUT, URL, Ports
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit status: 0, or 2 for what the user can mend, or 1, or the command's own."""
+    with console.steady_streams():
+        return run(arguments)
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        options = build_parser().parse_args(arguments)
+        exit_status = int(options.run(options) or 0)
+        console.flush()  # what stdout could not take is told here, and not by Python at its end
+        return exit_status
+    except GenartisanError as error:
+        return refusal(error.message, error.exit_status)
+    except ModuleNotFoundError as error:
+        return refusal(f"{error.name} is not installed; it comes with: pip install 'genartisan[serve]'.")
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename!r}: "
+        return refusal(f"{where}{error.strerror or error}.")
+    except (MemoryError, RuntimeError) as error:
+        from genartisan.networks.memory import out_of_memory
+
+        if not out_of_memory(error):
+            raise
+        return refusal("out of memory; lower --size, --output-size or --set patches=N, or take a smaller photo.")
+    except KeyboardInterrupt:
+        print("genartisan: interrupted", file=sys.stderr)
+        return 130
+
+
+def refusal(message: str, exit_status: int = 2) -> int:
+    """Says in one line what the user can mend; the exit status for it."""
+    print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
+    return exit_status
+
+
+def schema(options: argparse.Namespace) -> None:
+    """The JSON schema of the settings, or the endpoint in OpenAPI 3.1."""
+    if options.openapi:
+        from genartisan.serving.schema import openapi
+
+        print(json.dumps(openapi(), indent=2))
+    else:
+        print(json.dumps({**StyleConfig.model_json_schema(), "presets": PRESETS}, indent=2))
+
+
+def styles(options: argparse.Namespace) -> None:
+    """The styles and colours that a bundle's CLIP knows, one a line."""
+    from genartisan.networks.bundle import Bundle
+
+    bundle = Bundle.load(options.bundle)
+    known = bundle.clip.styles()
+    if options.json:
+        print(json.dumps({"bundle": bundle.name, "any_words": known is None, **(known or {})}, indent=2))
+    elif known is None:
+        print(f"The bundle {bundle.name} reads any words.")
+    else:
+        for kind, names in known.items():
+            print("\n".join(f"{kind.removesuffix('s'):<11}{name}" for name in names))
+
+
+def weights(options: argparse.Namespace) -> None:
+    """fetch, verify or list the official weights."""
+    from genartisan.weights import official_bundle
+
+    if options.action == "fetch":
+        folder = official_bundle.fetch(from_dir=options.from_dir, dtype=options.dtype, out=options.out)
+        tell(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
+    elif options.action == "verify":
+        checks = official_bundle.verify(options.out)
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'} {check.file}: {check.detail}")
+        if not all(check.ok for check in checks):
+            raise WeightsError("not every file is whole; `genartisan weights fetch` gets what is missing.", "weights")
+    else:
+        for row in official_bundle.table():
+            print("\n  ".join([f"{row['role']}: {row['name']}", *(f"{key}: {row[key]}" for key in list(row)[2:])]))
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """PHOTO …: both modes compared; or, with --judge alone, a table that says how good a bundle's pictures are."""
+    command = ["genartisan", *sys.argv[1:]]
+    if check_evaluation_flags(options):
+        from genartisan.evaluation import comparison
+
+        compared = comparison.settings_from(options, command)
+        results, output = comparison.compare(compared), compared.output
+    else:
+        from genartisan.evaluation import evaluate as evaluation
+
+        judged = evaluation.settings_from(options, command)
+        results, output = evaluation.evaluate(judged), judged.output
+    for row in results["targets"]:
+        tell(f"{row['what']}: {row['value']} ({row['target']})")
+    tell(str(output))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    parser = Parser(prog="genartisan", description="A photo and a sentence in, a picture out.")
+    parser.add_argument("--version", action="version", version=f"genartisan {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=run.__doc__.strip().splitlines()[0], description=run.__doc__)
+        sub.set_defaults(run=run)
+        return sub
+
+    add_stylize_flags(command("stylize", stylize))
+    add_style_actions(command("style", style))
+    add_frames_flags(command("frames", frames))
+    add_segment_flags(command("segment", segment))
+
+    sub = command("schema", schema)
+    sub.add_argument("--openapi", action="store_true", help="the whole HTTP endpoint, in OpenAPI 3.1")
+
+    sub = command("styles", styles)
+    add_bundle_flag(sub)
+    sub.add_argument("--json", action="store_true", help="for programs")
+
+    sub = command("weights", weights)
+    sub.add_argument("action", choices=("fetch", "verify", "list"))
+    sub.add_argument("--from", dest="from_dir", metavar="DIR", type=Path, help="take the files from here; no network")
+    sub.add_argument("--dtype", help="of the bundle's weights: bf16, half the size and the default, or fp32")
+    sub.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: the bundle `official`)")
+
+    sub = command("archive", archive)
+    sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
+    sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
+    sub.add_argument("--styles", nargs="*", metavar="NAME", help="saved styles to serve by name; without a name all")
+    add_style_folder_flag(sub)
+    sub.add_argument(
+        "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
+    )
+    sub.add_argument(
+        "--version", dest="model_version", default=VERSION, metavar="V",
+        help=f"of the model; another than {VERSION} makes genartisan-V.mar, to be registered beside it",
+    )  # fmt: skip
+    sub.add_argument("--sign", type=Path, metavar="KEYFILE", help="write a signature beside it, ARCHIVE.sig")
+
+    sub = command("serve", serve_)
+    sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
+    sub.add_argument("--foreground", action="store_true", help="stay, and stop the server on Ctrl-C or SIGTERM")
+    sub.add_argument("--host", default=HOST, help="address of HTTP and gRPC (default: this machine only)")
+    for name, port in asdict(Ports()).items():
+        flag = f"--{name.replace('_', '-')}-port"
+        sub.add_argument(flag, dest=name, type=int, default=port, metavar="N", help=f"default: {port}")
+    sub.add_argument("--config", type=Path, metavar="FILE", help="another config.properties")
+    add_serve_flags(sub)
+    add_timeout_flag(sub, READY_WITHIN, "until it has to be ready")
+    add_state_flag(sub)
+    add_state_flag(command("stop", stop))
+
+    sub = command("status", status)
+    sub.add_argument("--json", action="store_true", help="for programs")
+    add_state_flag(sub)
+
+    sub = command("models", models)
+    add_model_actions(sub)
+
+    sub = command("keys", keys)
+    sub.add_argument("action", choices=("where", "show", "rotate"))
+    sub.add_argument("--kind", choices=("inference", "management"), default="inference", help="which key to show")
+    add_timeout_flag(sub, READY_WITHIN, "to wait for the server")
+    add_state_flag(sub)
+
+    sub = command("request", request)
+    add_request_flags(sub)
+    sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
+    sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
+    add_key_flag(sub)
+    add_stream_flags(sub)
+    add_timeout_flag(sub, TIMEOUT, "to wait for the picture; in a stream, for each event")
+
+    sub = command("evaluate", evaluate)
+    add_evaluation_flags(sub)
+    add_bundle_flag(sub)
+    add_device_flags(sub)
+
+    add_training_flags(command("train-start", train_start))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

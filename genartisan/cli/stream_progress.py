@@ -1,0 +1,60 @@
+"""A stream in a terminal: a live progress bar, and the previews as files."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from genartisan.errors import InputError, ServeError
+from genartisan.io.atomic import write_whole
+from genartisan.serving.events import Event
+
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # what is left is the server's to say
+PREVIEWS = "step_*.jpg"  # the names of previews, with the step, of four digits at least
+
+
+def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = False) -> Event:
+    """Shows how it goes until the ``result``, and returns that.
+
+    Args:
+        previews: a folder for the previews, made if missing: ``step_0010.jpg`` and so on; the draft is of step 0.
+
+    Raises:
+        InputError: a preview cannot be written.
+        ServeError: the stream ended without a result.
+    """
+    if previews is not None:
+        _make_folder(previews)
+    with tqdm(unit="step", disable=quiet, file=sys.stderr, bar_format=BAR) as bar:
+        for event in events:
+            if event["event"] == "accepted":
+                bar.reset(total=event["steps"])
+            elif event["event"] == "progress":
+                losses = ", ".join(f"{name}={value:.4g}" for name, value in event["losses"].items())
+                bar.set_postfix_str(f"{bar.format_interval(event['eta_s'])} left, {losses}", refresh=False)
+                bar.update(event["step"] - bar.n)
+            elif event["event"] == "result":
+                bar.update(event["report"]["steps"] - bar.n)
+                return event
+            if previews is not None and "preview" in event:
+                number = f"{event.get('step', 0):04}"
+                _write(previews / PREVIEWS.replace("*", number), base64.b64decode(event["preview"]))
+    raise ServeError("the stream ended without a result.", "stream")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"previews {str(folder)!r} cannot be a folder: {error.strerror}.", "previews") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise InputError(f"previews {str(path)!r} cannot be written: {error.strerror}.", "previews") from error

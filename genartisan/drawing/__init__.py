@@ -1,0 +1,1 @@
+"""The styles and scenes that we draw ourselves, their captions and colours."""

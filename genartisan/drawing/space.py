@@ -1,0 +1,29 @@
+"""What a drawn picture can show: the looks that the embedded CLIP tells apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from genartisan.drawing.colours import COLOURS as RAMPS
+from genartisan.drawing.styles import STYLES
+
+PHOTO = "photo"
+TECHNIQUES = tuple(STYLES)
+COLOURS = tuple(RAMPS)
+CLASSES = (PHOTO, *TECHNIQUES)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture shows: a technique, the colour of a colour word, both, or neither (a photo)."""
+
+    technique: str | None = None
+    colour: str | None = None
+
+
+LOOKS = (
+    Look(),
+    *(Look(name) for name in TECHNIQUES),
+    *(Look(None, colour) for colour in COLOURS),
+    *(Look(name, colour) for name in TECHNIQUES for colour in COLOURS),
+)  # the first len(CLASSES) are CLASSES in order

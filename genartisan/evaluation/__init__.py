@@ -1,0 +1,1 @@
+"""How good the pictures are: the judge, the measures, both modes compared, and the reports."""

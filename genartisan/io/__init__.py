@@ -1,0 +1,1 @@
+"""Pictures, documents and files: read, decoded within bounds, written whole."""

@@ -1,0 +1,158 @@
+"""Colour management: what a picture's profile says of its numbers, as sRGB; and the tag that says sRGB of ours.
+
+A profile is as much a stranger's input as the picture. Its size is bounded, and with it what littlecms does, which
+samples it at a fixed number of points; but not of a chain of ``mpet`` elements, which is as long as its file likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageChops, ImageCms
+
+from genartisan.io.rgb_space import ADOBE_RGB, D65, SRGB, SRGB_CURVE, SRGB_PROFILE, RgbSpace
+
+MAX_PROFILE = 4 * 1024 * 1024  # bytes; printers' have 2 MB
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of a picture, by its profile's colour space
+CLASSES = ("mntr", "scnr", "prtr", "spac")  # of profiles that say what a picture's numbers mean
+CHAIN = b"mpet"  # a tag's type: elements one after another, any number of them
+INTENT, FLAGS = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+EXACT = FLAGS | ImageCms.Flags.NOOPTIMIZE
+GAMMA = 1 / 2.2  # of sRGB, as a PNG's gAMA puts it
+TOLERANCE = 0.002  # of gAMA and cHRM: within it they mean sRGB
+
+
+def in_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """A picture of 8 bits as sRGB, mode RGB, or RGBA where it has alpha; and warnings of what could not be heeded.
+
+    The profile counts; without one, an EXIF that says Adobe RGB, or a PNG's gAMA and cHRM. Else it is sRGB already.
+    """
+    alpha = None
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        alpha = (image := image.convert("RGBA")).getchannel("A")
+    try:
+        profile = _profile(image)
+        converted = None if profile is None else _converted(image, profile)
+        warnings = []
+    except ValueError as error:
+        converted, warnings = None, [f"its colours are taken for sRGB: {error}"]
+    rgb = image.convert("RGB") if converted is None else converted
+    if alpha is None:
+        return rgb, warnings
+    if converted is None:
+        return image, warnings
+    rgb.putalpha(alpha)
+    return rgb, warnings
+
+
+def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
+    """What the picture says of its colours; None where that is nothing.
+
+    Raises:
+        ValueError: that cannot be read.
+    """
+    if image.mode == "LAB":  # whose numbers mean the same everywhere
+        return None
+    data = image.info.get("icc_profile")
+    if isinstance(data, bytes) and data:
+        return _read(data)
+    if _is_adobe_rgb(image):
+        return _read(ADOBE_RGB.profile())
+    if "srgb" not in image.info and (space := _png_space(image.info)) is not None:
+        return _read(space.profile())
+    return None
+
+
+def _read(data: bytes) -> ImageCms.ImageCmsProfile:
+    if len(data) > MAX_PROFILE:
+        raise ValueError(f"its ICC profile has {len(data):,} bytes; at most {MAX_PROFILE:,} are read")
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+    except Exception as error:  # littlecms and Pillow raise whatever they like
+        raise ValueError(f"its ICC profile is damaged ({error})") from error
+    space, kind = profile.profile.xcolor_space, profile.profile.device_class
+    if space not in MODES or kind not in CLASSES:
+        raise ValueError(f"its ICC profile, of class {kind.strip()} for {space.strip()}, is for no such picture")
+    count = struct.unpack_from(">I", data, 128)[0]
+    starts = [struct.unpack_from(">I", data, 132 + 12 * tag + 4)[0] for tag in range(count)]  # littlecms read them
+    if any(data[start : start + 4] == CHAIN for start in starts):
+        raise ValueError("its ICC profile has multiProcessElements, which are not read")
+    return profile
+
+
+def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
+    """The picture in sRGB, without its alpha; None where it looks the same already.
+
+    Raises:
+        ValueError: the profile is for pictures of another kind, or cannot be used.
+    """
+    mode = MODES[profile.profile.xcolor_space]
+    if (mode == "CMYK") != (image.mode == "CMYK") or (mode == "L" and not _is_grey(image)):
+        raise ValueError(f"its ICC profile is for {mode}, and its mode is {image.mode}")
+    try:
+        target = ImageCms.ImageCmsProfile(io.BytesIO(SRGB_PROFILE))
+        if mode == "L":
+            return _by_table(image.convert("L"), ImageCms.buildTransform(profile, target, mode, "RGB", INTENT, EXACT))
+        transform = ImageCms.buildTransform(profile, target, mode, "RGB", INTENT, FLAGS)
+        if mode == "RGB" and _changes_nothing(transform):
+            return None
+        return transform.apply(image if image.mode == mode else image.convert(mode))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"its ICC profile cannot be used ({error})") from error
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether it has no colours, in one channel or, as 16 bits with alpha come from Pillow, in three alike."""
+    if image.mode in ("1", "L"):
+        return True
+    red, green, blue = image.convert("RGB").split()
+    return not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(red, blue).getbbox())
+
+
+def _by_table(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    """A grey picture transformed value by value: littlecms would interpolate between few of them, badly in the dark."""
+    table = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))  # (256, 1)
+    return Image.merge("RGB", [image.point(list(band.tobytes())) for band in table.split()])
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether colours all over the cube stay where they are: nothing is rounded a second time then."""
+    steps = np.linspace(0, 255, 16).round().astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1)  # (16, 16, 16, 3)
+    probe = Image.fromarray(cube.reshape(64, 64, 3))
+    moved = ImageChops.difference(transform.apply(probe), probe)
+    return max(high for _, high in moved.getextrema()) <= 1  # type: ignore[misc]
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether its EXIF says so in the way of cameras (DCF 2.0): no profile, interoperability index R03."""
+    with contextlib.suppress(Exception):  # a damaged EXIF says nothing
+        return str(image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex)) == "R03"
+    return False
+
+
+def _png_space(info: Mapping[Any, Any]) -> RgbSpace | None:
+    """What a PNG's gAMA and cHRM say; None where that is sRGB, or nothing.
+
+    Raises:
+        ValueError: they say what cannot be.
+    """
+    gamma, points = info.get("gamma"), info.get("chromaticity")
+    curve: tuple[float, ...] = SRGB_CURVE
+    primaries, white = SRGB.primaries, D65
+    if isinstance(gamma, float) and abs(gamma - GAMMA) > TOLERANCE:
+        if not 0.1 <= gamma <= 10:
+            raise ValueError(f"its gAMA is {gamma:g}; from 0.1 to 10 is read")
+        curve = (1 / gamma,)
+    if isinstance(points, tuple) and np.abs(np.subtract(points, (*D65, *np.ravel(SRGB.primaries)))).max() > TOLERANCE:
+        white, *rest = zip(points[::2], points[1::2], strict=True)
+        primaries = (rest[0], rest[1], rest[2])
+    space = RgbSpace(primaries, white, curve)
+    return None if space == SRGB else space

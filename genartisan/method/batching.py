@@ -1,0 +1,48 @@
+"""Several runs side by side: of many requests at once, or of one network over several photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from genartisan.method.engine import Run, Step
+from genartisan.method.objective import descend_together
+from genartisan.method.painters import composed
+
+
+def step_together(runs: Sequence[Run]) -> list[Step]:
+    """The next step of several runs of one Stylizer, none of which is over; CLIP and VGG see all at once.
+
+    Each run takes the step that it would have taken alone, but for rounding.
+
+    Raises:
+        ValueError: the runs' networks or precisions differ, or their steps are captured.
+    """
+    if any(run.eyes != runs[0].eyes for run in runs) or any(run.graphs is not None for run in runs):
+        raise ValueError("runs that take steps together come from one Stylizer, without graphs")
+    indices = [len(run.history) for run in runs]
+    scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
+    layers = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
+    for run in runs:
+        run.optimizer.zero_grad(set_to_none=True)
+    losses = descend_together(list(zip([run.objective for run in runs], layers, scales, indices, strict=True)))
+    for run, index in zip(runs, indices, strict=True):
+        run.update(index)
+    pictures = [composed(each.detach(), scale.content) for each, scale in zip(layers, scales, strict=True)]
+    return [run.done(picture, own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
+
+
+def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
+    """The steps of several runs that optimise the same style numbers: one of each, and again, to their ends.
+
+    Raises:
+        ValueError: their steps are captured.
+    """
+    if any(run.graphs is not None for run in runs):
+        raise ValueError("runs that share style numbers come from a Stylizer without graphs")
+    for run in runs[1:]:
+        run.painter.register_parameter("numbers", runs[0].painter.get_parameter("numbers"))
+        run.optimizer = runs[0].optimizer
+    for _ in range(max(run.config.steps for run in runs)):
+        for run in runs:
+            yield from islice(run, 1)

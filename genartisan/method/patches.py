@@ -1,0 +1,315 @@
+"""The random crops of every step: where each lies, which region it belongs to, and one warp for all of them.
+
+A patch is one record (a row of `PATCH`): its box, region, weight, threshold and perspective travel together, whatever
+order patches are drawn or regrouped in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from genartisan.config import StyleConfig
+from genartisan.method.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
+
+PATCH = np.dtype([
+    ("x", np.int32),  # left edge, pixels
+    ("y", np.int32),  # upper edge, pixels
+    ("region", np.int32),  # position in the region map's names
+    ("weight", np.float32),  # alpha, eq 16
+    ("threshold", np.float32),  # tau, eq 15
+    ("corners", np.int16, (4, 2)),  # where the random perspective moves the crop's corners, pixels x and y
+])  # fmt: skip
+Records = NDArray[np.void]
+CONTROLS = ("weight", "threshold")  # of a patch
+
+
+class PatchBatch(NamedTuple):
+    """Patches as tensors on the device: those of one step, ``(N, ...)``, or of all, ``(steps, N, ...)``."""
+
+    boxes: Tensor  # (N, 2), x and y, float32
+    homographies: Tensor  # (N, 8), float32
+    regions: Tensor  # (N,), int64
+    weights: Tensor  # (N,), float32
+    thresholds: Tensor  # (N,), float32
+
+    def at(self, step: int) -> PatchBatch:
+        """The patches of a step, counted from 0."""
+        return PatchBatch(*(column[step] for column in self))
+
+    def split(self, most: int) -> list[PatchBatch]:
+        """The patches of a step in groups of about the same size, none of more than ``most``."""
+        parts = -(-len(self.weights) // most)
+        return [PatchBatch(*columns) for columns in zip(*(c.tensor_split(parts) for c in self), strict=True)]
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """Every patch of a run at one scale, drawn before the first step.
+
+    Attributes:
+        records: `PATCH` rows, ``(steps, N)``.
+        side: of a crop, in pixels.
+        warnings: what could not be met, in sentences.
+    """
+
+    records: Records
+    side: int
+    warnings: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> PatchBatch:
+        """The patches of all steps on ``device``, so that no step waits for any of it."""
+        rows = self.records
+        columns = (
+            np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32),
+            # Step by step: the systems to solve for all at once would take half a gigabyte for the largest plans.
+            np.stack([homographies(corners, self.side).astype(np.float32) for corners in rows["corners"]]),
+            rows["region"].astype(np.int64),
+            rows["weight"].copy(),
+            rows["threshold"].copy(),
+        )
+        return PatchBatch(*(torch.from_numpy(column).to(device) for column in columns))
+
+
+def plan(
+    config: StyleConfig, size: tuple[int, int], regions: RegionMap | None, seed: int, patch_size: int | None = None
+) -> PatchPlan:
+    """Draws every patch of a run for a picture of (width, height).
+
+    Args:
+        regions: the picture's region map in artisan mode; None in clipstyler mode, where every patch is alike.
+        patch_size: instead of the config's, in pixels.
+    """
+    width, height = size
+    wanted = patch_size or config.patch_size
+    side = min(wanted, width, height)
+    records = np.zeros((config.steps, config.patches), PATCH)
+    if not config.steps:  # a draft: nobody asks where a crop could lie
+        return PatchPlan(records, side)
+    # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
+    placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+    columns, rows = width - side + 1, height - side + 1
+    positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
+    warnings = []
+    if side < wanted:
+        warnings.append(f"patch_size was lowered from {wanted} to {side}, the picture's short side")
+    if regions is None:
+        records["weight"], records["threshold"] = 1, config.threshold
+    else:
+        crops = controls_of_crops(regions, side, config)
+        positions, unmet = within_budget(positions, crops.regions, regions.names, config, redrawing, moving)
+        warnings += unmet
+        records["region"] = crops.regions[positions]
+        records["weight"], records["threshold"] = crops.weights[positions], crops.thresholds[positions]
+    records["y"], records["x"] = np.divmod(positions, columns)
+    records["corners"] = random_corners(records.shape, side, config.distortion, bending)
+    return PatchPlan(records, side, tuple(warnings))
+
+
+class Crops(NamedTuple):
+    """What a crop gets at each position of its upper left corner, row by row."""
+
+    regions: NDArray[np.int64]  # (rows * columns,), positions in the map's names
+    weights: NDArray[np.float64]  # (rows * columns,)
+    thresholds: NDArray[np.float64]  # (rows * columns,)
+
+
+def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Crops:
+    """Region, weight and threshold of a crop at each position (eq 15, 16, 18).
+
+    Under the rule ``any`` a crop is portrait if any pixel of what decides is (eq 18); else it belongs to the region,
+    other than the background, that has most of it, and to the background if none has any. Under the rule ``coverage``
+    it belongs to whichever region has most, and weight and threshold are the means of the regions', by what each has.
+    """
+    soft = config.decision_rule == "coverage"
+    covers = regions.cover() if soft and regions.covers is not None else None
+    labels = regions.labels.cpu().numpy()
+    controls = [config.regions[name] for name in regions.names]
+    shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
+    region, most = np.full(shape, BACKGROUND), np.zeros(shape)
+    left, weight, threshold = np.ones(shape), np.zeros(shape), np.zeros(shape)  # of the crop; of the regions so far
+    for label, pixels in enumerate(regions.pixels()):
+        if label == BACKGROUND or (pixels == 0 and covers is None):
+            continue
+        plane = labels == label if covers is None else covers[label].numpy()
+        share = decided(plane, side, config)  # (rows, columns)
+        rank = 2.0 * (share > 0) if label == PORTRAIT and not soft else share
+        region, most = np.where(rank > most, label, region), np.maximum(rank, most)
+        left = left - share
+        weight, threshold = weight + share * controls[label].weight, threshold + share * controls[label].threshold
+    if soft:
+        region = np.where(left > most, BACKGROUND, region)
+        weight = weight + left * controls[BACKGROUND].weight
+        threshold = threshold + left * controls[BACKGROUND].threshold
+    else:
+        weight, threshold = (np.array([getattr(each, name) for each in controls])[region] for name in CONTROLS)
+    return Crops(region.astype(np.int64).ravel(), weight.ravel(), threshold.ravel())
+
+
+def decided(plane: NDArray[Any], side: int, config: StyleConfig) -> NDArray[np.float64]:
+    """For each position of a crop, a region's share, in [0, 1], of what decides the crop's region (eq 18).
+
+    That is the deciding window, or the whole crop under the rule ``coverage``. Taken from an integral image, so
+    that the cost does not depend on the crop's side.
+
+    Args:
+        plane: where the region is, ``(H, W)``: bool, or how much of each pixel, 0-1.
+    """
+    window = max(1, round(config.decision * side))
+    top, left, height, width = {
+        "center": ((side - window) // 2, (side - window) // 2, window, window),
+        "bottom": (side - window, 0, window, side),
+    }[config.decision_window]
+    if config.decision_rule == "coverage":
+        top, left, height, width = 0, 0, side, side
+    rows, columns = plane.shape[0] - side + 1, plane.shape[1] - side + 1
+    exact = np.int64 if plane.dtype == bool else np.float64
+    total = np.pad(plane.astype(exact), ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # (H + 1, W + 1)
+    y, x = slice(top, top + rows), slice(left, left + columns)
+    y_end, x_end = slice(top + height, top + height + rows), slice(left + width, left + width + columns)
+    count = total[y_end, x_end] - total[y, x_end] - total[y_end, x] + total[y, x]  # (rows, columns)
+    return np.asarray(count / (height * width), np.float64)
+
+
+def within_budget(
+    positions: NDArray[np.int64],
+    regions: NDArray[np.int64],
+    names: Sequence[str],
+    config: StyleConfig,
+    rng: np.random.Generator,
+    moving: np.random.Generator,
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Redraws the patches that exceed their region's share of a step (eq 17), from regions that have room.
+
+    The earliest draws are kept, so the outcome is distributed as if patches were drawn and refused one by one; but each
+    is redrawn at most once, so a photo with no background ends as soon as any other.
+
+    Args:
+        positions: of the crops, ``(steps, N)``.
+        regions: of a crop at each position.
+        names: of the regions.
+        rng: draws positions.
+        moving: chooses between several regions that have room.
+    """
+    steps, n = positions.shape
+    limits = limits_of([config.regions[name].share for name in names], n)
+    crops = np.bincount(regions, minlength=len(names))  # positions that each region has
+    drawn = regions[positions]  # (steps, N)
+    target, counts, every = drawn.copy(), np.zeros((steps, len(names)), int), np.arange(steps)
+    lots = moving.random((steps, n)) if len(names) > len(NAMES) else np.zeros((steps, n))  # with two, no choice is left
+    over = set[int]()  # regions that get more than their share, because no other crop is left
+    for place in range(n):
+        full = counts[every, drawn[:, place]] >= limits[drawn[:, place]]  # (steps,)
+        if full.any():
+            chances = np.where(counts[full] < limits, crops, 0)  # (some, R)
+            none = chances.sum(axis=1) == 0
+            over |= set(np.unique(drawn[full, place][none]).tolist())
+            chances[none, drawn[full, place][none]] = 1
+            reached = chances.cumsum(axis=1)
+            target[full, place] = (reached > lots[full, place, None] * reached[:, -1:]).argmax(axis=1)
+        counts[every, target[:, place]] += 1
+    return redrawn(positions, regions, target, rng), [
+        f"regions.{names[label]}.share of {config.regions[names[label]].share:g} could not be kept: "
+        + ("the photo has too few other crops" if np.count_nonzero(crops) > 1 else f"all crops are {names[label]}")
+        for label in sorted(over)
+    ]
+
+
+def limits_of(shares: Sequence[float], n: int) -> NDArray[np.int64]:
+    """How many of a step's ``n`` patches each region may have at most, in the order of the map's names, ``(R,)``.
+
+    What a share is of ``n`` is rounded down, the background's up; where that leaves patches without a region, the
+    largest remainders are rounded up, too.
+    """
+    room = np.array(shares) * n
+    limits = np.floor(room + 1e-9).astype(np.int64)
+    limits[BACKGROUND] = np.ceil(room[BACKGROUND])
+    for label in np.argsort(limits - room, kind="stable")[: max(0, n - int(limits.sum()))]:
+        limits[label] += 1
+    return limits
+
+
+def redrawn(
+    positions: NDArray[np.int64], regions: NDArray[np.int64], target: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The positions, ``(steps, N)``, anew where their region is not ``target``'s: any of that region."""
+    moved, positions = target != regions[positions], positions.copy()
+    wanted = target[moved]  # (some,), step by step
+    found = [np.flatnonzero(regions == label) for label in range(int(regions.max()) + 1)]
+    labels = np.unique(wanted)
+    if len(labels) == 1:
+        positions[moved] = rng.choice(found[labels[0]], size=len(wanted))
+    elif len(labels):
+        places = rng.integers(np.array([len(each) for each in found])[wanted])
+        positions[moved] = [found[label][place] for label, place in zip(wanted, places, strict=True)]
+    return positions
+
+
+def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Where a random perspective moves the corners of each patch, x and y in pixels, ``(*shape, 4, 2)``.
+
+    As torchvision's RandomPerspective draws them: each corner moves inwards by up to ``distortion`` of half the side.
+    """
+    reach = int(distortion * (side // 2))
+    inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2))
+    moved: NDArray[np.int64] = np.abs(crop_corners(side) - inwards)
+    return moved
+
+
+def crop_corners(side: int) -> NDArray[np.int64]:
+    """The corners of a crop, clockwise from the upper left, x and y in pixels, ``(4, 2)``."""
+    return np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (side - 1)
+
+
+def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to those of the crop.
+
+    (x, y) goes to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
+    """
+    moved = moved.astype(np.float64)
+    corners = np.broadcast_to(crop_corners(side), moved.shape).astype(np.float64)
+    x, y = moved[..., 0], moved[..., 1]  # (..., 4)
+    u, v = corners[..., 0], corners[..., 1]
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    first = np.stack((x, y, one, zero, zero, zero, -u * x, -u * y), axis=-1)  # (..., 4, 8)
+    second = np.stack((zero, zero, zero, x, y, one, -v * x, -v * y), axis=-1)
+    system = np.concatenate((first, second), axis=-2)  # (..., 8, 8)
+    return np.asarray(np.linalg.solve(system, np.concatenate((u, v), axis=-1)[..., None])[..., 0], np.float64)
+
+
+def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Tensor:
+    """All patches of a step, cropped and warped by one `grid_sample`.
+
+    Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: beyond a crop's
+    edge lies black, not the picture's next pixel.
+
+    Args:
+        picture: ``(1, 3, H, W)``.
+        boxes: (x, y) of the crops, ``(N, 2)``.
+        coefficients: of the homographies, ``(N, 8)``.
+
+    Returns:
+        ``(N, 3, side, side)``.
+    """
+    height, width = picture.shape[-2:]
+    centre = torch.arange(side, device=picture.device, dtype=coefficients.dtype) + 0.5  # of the pixels
+    x, y = centre[None, None, :], centre[None, :, None]
+    a, b, c, d, e, f, g, h = coefficients[:, :, None, None].unbind(1)  # each (N, 1, 1)
+    scale = 1 / (g * x + h * y + 1)  # (N, side, side)
+    place = torch.stack(((a * x + b * y + c) * scale, (d * x + e * y + f) * scale), dim=-1) - 0.5  # (N, side, side, 2)
+    inside = place.clamp(0, side - 1)
+    covered = (1 - (place - inside).abs()).clamp_min(0).prod(dim=-1)  # (N, side, side): 1 inside, 0 a pixel beyond
+    x, y = (inside + boxes[:, None, None, :] + 0.5).unbind(-1)  # each (N, side, side), in the picture
+    grid = torch.stack((x * (2 / width), y * (2 / height)), dim=-1) - 1  # in [-1, 1]
+    tall = grid.reshape(1, -1, side, 2).to(picture.dtype)  # (1, N * side, side, 2): one batch for one picture
+    patches = F.grid_sample(picture, tall, align_corners=False)  # (1, 3, N * side, side)
+    patches = patches.reshape(3, -1, side, side).transpose(0, 1)  # (N, 3, side, side)
+    # Squared: torchvision samples a picture with black around it, then blends with the fill by the coverage once more.
+    return patches * covered.square().to(patches.dtype)[:, None]

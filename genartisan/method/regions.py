@@ -1,0 +1,235 @@
+"""Which part of a photo each pixel belongs to: from FCN's segmentation or from the caller's masks."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
+
+from genartisan.errors import InputError
+from genartisan.io.images import Photo, to_image
+from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
+from genartisan.validation import BACKGROUND as BACKGROUND_NAME
+from genartisan.validation import PERSON
+from genartisan.validation import PORTRAIT as PORTRAIT_NAME
+
+NAMES = (BACKGROUND_NAME, PORTRAIT_NAME)  # of the regions that every map has; the position is the label
+BACKGROUND, PORTRAIT = range(2)
+TINT = (255, 64, 160)  # RGB of the portrait in an overlay
+GOLDEN = 0.618  # of the circle of hues, between the tints of two regions: never near each other
+
+
+@dataclass(frozen=True)
+class RegionMap:
+    """The region of each pixel.
+
+    Attributes:
+        labels: positions in ``names``, ``(H, W)``, uint8.
+        names: of the regions; the first are `NAMES`.
+        covers: how much of each pixel is each region's, ``(R, H, W)``, float32, where that is not all or nothing; the
+            sum is 1, and ``labels`` names the largest. None: all or nothing.
+    """
+
+    labels: Tensor
+    names: tuple[str, ...] = NAMES
+    covers: Tensor | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.labels.shape[1], self.labels.shape[0]
+
+    @property
+    def portrait(self) -> Tensor:
+        """True where a person is, ``(H, W)``, bool."""
+        return self.labels == PORTRAIT
+
+    def cover(self, feather: float = 0.0) -> Tensor:
+        """How much of each pixel is each region's, ``(R, H, W)``, float32; the sum is 1.
+
+        Args:
+            feather: pixels in which a region goes over into the next: a Gaussian's four deviations.
+        """
+        covers = self.covers
+        if covers is None:
+            covers = torch.stack([self.labels == label for label in range(len(self.names))]).float()  # (R, H, W)
+        return covers if feather <= 0 else _blurred(covers, feather / 4)
+
+    def weighed(self, weights: Sequence[float], feather: float = 0.0) -> Tensor:
+        """The number given for the region of each pixel, in the order of ``names``, ``(H, W)``, float32."""
+        if self.covers is None and feather <= 0:
+            return torch.tensor(weights).take(self.labels.long())
+        return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
+
+    def grouped(self, groups: Sequence[int], feather: float = 0.0) -> Tensor:
+        """How much of each pixel is each group's, ``(G, H, W)``, float32, given each region's group; the sum is 1."""
+        covers = self.cover(feather)
+        return torch.stack([covers[[own == group for own in groups]].sum(dim=0) for group in range(max(groups) + 1)])
+
+    def pixels(self) -> list[int]:
+        """How many pixels each region has."""
+        return torch.bincount(self.labels.flatten(), minlength=len(self.names)).tolist()
+
+    def resized(self, size: tuple[int, int]) -> RegionMap:
+        """The map at (width, height): labels by nearest neighbour, covers by their means."""
+        if size == self.size:
+            return self
+        labels = F.interpolate(self.labels[None, None].float(), size=size[::-1], mode="nearest-exact")  # (1, 1, H, W)
+        covers = self.covers
+        if covers is not None:
+            covers = F.interpolate(covers[None], size=size[::-1], mode="bilinear", antialias=True)[0]  # (R, H, W)
+            return RegionMap(covers.argmax(dim=0).to(torch.uint8), self.names, covers)
+        return RegionMap(labels[0, 0].to(torch.uint8), self.names)
+
+    def under(self, masks: Mapping[str, Tensor]) -> RegionMap:
+        """The map with masks laid over it, one after another: where two overlap, the later lies above.
+
+        Args:
+            masks: by the names of their regions, each ``(H, W)``: bool, or float, in [0, 1], for soft edges.
+        """
+        names = (*self.names, *(name for name in masks if name not in self.names))
+        labels, covers = self.labels, self.covers
+        if covers is None and any(mask.dtype != torch.bool for mask in masks.values()):
+            covers = self.cover()
+        if covers is not None:
+            covers = torch.cat((covers, covers.new_zeros(len(names) - len(covers), *covers.shape[1:])))  # (R, H, W)
+            for name, mask in masks.items():
+                covers = covers * (1 - mask.float())
+                covers[names.index(name)] += mask
+            return RegionMap(covers.argmax(dim=0).to(torch.uint8), names, covers)
+        for name, mask in masks.items():
+            labels = torch.where(mask, names.index(name), labels).to(torch.uint8)
+        return RegionMap(labels, names)
+
+    def as_mask(self, name: str = PORTRAIT_NAME) -> Image.Image:
+        """White where a region is, black elsewhere; what ``--mask`` reads."""
+        return Image.fromarray(np.asarray((self.labels == self.names.index(name)).cpu().numpy() * np.uint8(255)))
+
+    def overlay(self, photo: Photo) -> Image.Image:
+        """The photo with every region but the background tinted, for looking at."""
+        tints = torch.tensor([tint(number) for number in range(len(self.names))])[self.labels.cpu().long()] / 255
+        marked = self.labels.cpu() != BACKGROUND
+        return to_image(torch.where(marked, 0.45 * photo.pixels + 0.55 * tints.permute(2, 0, 1), photo.pixels))
+
+
+def tint(number: int) -> tuple[int, int, int]:
+    """The colour, RGB, of a region in an overlay."""
+    red, green, blue = (value / 255 for value in TINT)
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    colour = colorsys.hls_to_rgb((hue + GOLDEN * (number - PORTRAIT)) % 1, lightness, saturation)
+    return round(255 * colour[0]), round(255 * colour[1]), round(255 * colour[2])
+
+
+def from_mask(portrait: Tensor) -> RegionMap:
+    """The map of a mask of people, ``(H, W)``: bool, True for portrait, or float in [0, 1] for soft edges."""
+    return RegionMap(torch.zeros(portrait.shape, dtype=torch.uint8)).under({PORTRAIT_NAME: portrait})
+
+
+def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -> RegionMap:
+    """The map of a picture of classes.
+
+    Args:
+        labels: positions in ``classes``, ``(H, W)``; what is none of ``names`` counts as background.
+        names: of the regions.
+    """
+    position = torch.zeros(256, dtype=torch.uint8)
+    for label, name in enumerate(classes):
+        name = PORTRAIT_NAME if name == PERSON else name
+        if name in names:
+            position[label] = list(names).index(name)
+    return RegionMap(position[labels.long()], tuple(names))
+
+
+def random_regions(rng: np.random.Generator, size: tuple[int, int], whole: float = 0.5) -> RegionMap | None:
+    """One to three ellipses and boxes as portrait, for training; None where all is background.
+
+    Args:
+        size: (height, width) in pixels.
+        whole: how often all is to be background, 0-1.
+    """
+    if rng.random() < whole:
+        return None
+    height, width = size
+    y, x = np.mgrid[:height, :width]
+    portrait = np.zeros(size, bool)
+    for _ in range(rng.integers(1, 4)):
+        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
+        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
+        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
+    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))
+
+
+@torch.inference_mode()
+def segment(fcn: nn.Module, photo: Photo, names: Sequence[str] = NAMES, unsought: Sequence[str] = ()) -> RegionMap:
+    """The region map of a photo, at the photo's own resolution.
+
+    FCN sees the photo with its short side at the network's ``image_size``; its scores are brought back to the photo's
+    size before they are compared, so that edges are as sharp as they can be.
+
+    Args:
+        names: of the regions of the map, `NAMES` first.
+        unsought: those of them that are not looked for, because a mask will be laid there.
+
+    Raises:
+        InputError: a region is none of FCN's classes.
+    """
+    wanted = [name for name in names[1:] if name not in unsought]
+    classes = list(fcn.classes)  # type: ignore[arg-type]
+    channels = [channel_of(name, classes) for name in wanted]
+    if not wanted:
+        return RegionMap(torch.zeros(photo.size[::-1], dtype=torch.uint8), tuple(names))
+    device = next(fcn.parameters()).device
+    width, height = photo.size
+    scale = int(fcn.image_size) / min(width, height)  # type: ignore[arg-type]
+    size = (round(height * scale), round(width * scale))
+    image = F.interpolate(photo.pixels[None], size=size, mode="bilinear", antialias=True)  # (1, 3, h, w)
+    scores = fcn(standardized(image, IMAGENET_MEAN, IMAGENET_STD).to(device))["out"]  # (1, classes, h, w)
+    others = [channel for channel in range(len(classes)) if channel not in channels]
+    margins = scores[:, channels] - scores[:, others].amax(dim=1, keepdim=True)  # (1, wanted, h, w), over the others
+    margins = F.interpolate(margins.float().cpu(), size=(height, width), mode="bilinear")  # (1, wanted, H, W)
+    best, place = margins[0].max(dim=0)  # (H, W) each
+    positions = torch.tensor([list(names).index(name) for name in wanted], dtype=torch.uint8)
+    return RegionMap(torch.where(best > 0, positions[place], BACKGROUND).to(torch.uint8), tuple(names))
+
+
+def channel_of(name: str, classes: Sequence[str]) -> int:
+    """The channel of FCN's scores that is a region's.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = PERSON if name == PORTRAIT_NAME else name
+    if name not in classes[1:]:
+        known = ", ".join(PORTRAIT_NAME if other == PERSON else other for other in classes[1:])
+        raise InputError(
+            f"regions.{name} is no class that this bundle's FCN finds ({known}), and no mask of that name came with "
+            "the photo; send one.",
+            f"regions.{name}",
+        )
+    return list(classes).index(name)
+
+
+def _blurred(planes: Tensor, deviation: float) -> Tensor:
+    """Planes, ``(R, H, W)``, blurred by a Gaussian of ``deviation`` pixels; the border goes on beyond the picture.
+
+    A wide one is blurred at a smaller size, so that it costs no more than a narrow one.
+    """
+    size = planes.shape[-2:]
+    factor = max(1, min(int(deviation / 4), *size))
+    small = planes[None]
+    if factor > 1:
+        small = F.interpolate(small, size=[-(-side // factor) for side in size], mode="area")  # (1, R, h, w)
+    narrow = deviation / factor
+    reach = max(1, round(3 * narrow))
+    small = F.pad(small, (reach,) * 4, mode="replicate")
+    for kernel in ((1, 2 * reach + 1), (2 * reach + 1, 1)):  # of (width, height): torchvision would take the product
+        small = gaussian_blur(small, list(kernel), [max(narrow, 1e-3)] * 2)
+    small = small[..., reach:-reach, reach:-reach]
+    return small[0] if factor == 1 else F.interpolate(small, size=size, mode="bilinear")[0]

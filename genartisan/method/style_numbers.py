@@ -1,0 +1,80 @@
+"""Style numbers of a sentence, a picture or both: from the bundle's style head, its predictor, or a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from genartisan.config import StyleConfig
+from genartisan.io.images import Photo, read_photo, resized
+from genartisan.method.engine import Run
+from genartisan.method.patches import plan
+from genartisan.method.text import blend, nothing
+from genartisan.networks.bundle import EMBEDDED, Bundle
+from genartisan.networks.style_head import StyleHead
+
+SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; one for all searches, so that a prompt has one answer
+SEARCH = StyleConfig(
+    mode="clipstyler", size=256, steps=30, start="draft", learning_rate=0.0, numbers_rate=0.03, halve_every=20,
+    patches=12, patch_size=96, contrast=1.0,
+)  # fmt: skip
+
+
+@torch.no_grad()
+def numbers_of_picture(bundle: Bundle, picture: Photo) -> Tensor:
+    """A picture's style numbers, ``(100,)``."""
+    device = next(bundle.predictor.parameters()).device
+    numbers: Tensor = bundle.predictor(picture.pixels[None].to(device))  # (1, 100)
+    return numbers[0]
+
+
+@torch.no_grad()
+def numbers_of_text(
+    head: StyleHead, direction_of: Callable[[str], Tensor], prompt: str, negative_prompt: str | None
+) -> Tensor:
+    """The style numbers that a prompt asks for, ``(100,)``.
+
+    A blend's are the weighted mean of its texts'. Of what leads from the mean style to ``negative_prompt`` nothing is
+    left in them.
+
+    Args:
+        direction_of: gives the direction of a text that is no blend, ``(D,)``.
+    """
+
+    def numbers(text: str) -> Tensor:
+        parts = blend(text)
+        directions = torch.stack([direction_of(part.text) for part in parts])  # (P, D)
+        weights = directions.new_tensor([part.weight for part in parts])
+        return cast(Tensor, weights @ head(directions))  # (100,)
+
+    wanted = numbers(prompt)
+    if negative_prompt is None:
+        return wanted
+    mean = cast(Tensor, head.mean)
+    unwanted = numbers(negative_prompt) - mean
+    share = torch.dot(wanted - mean, unwanted) / unwanted.square().sum().clamp_min(1e-12)
+    return wanted - share.clamp_min(0) * unwanted
+
+
+def searched_numbers(
+    bundle: Bundle, direction: Tensor, device: torch.device, dtype: torch.dtype, between: Callable[[], None] = nothing
+) -> Tensor:
+    """The style numbers that the bundle's own losses find for a text direction, ``(100,)``.
+
+    Adam moves the 100 numbers alone, from those of a sample photo, at a small size (eq 1-9).
+
+    Args:
+        between: called after each step; what it raises ends this.
+    """
+    photo = resized(read_photo(SAMPLE), SEARCH.size)
+    start = numbers_of_picture(bundle, photo)
+    run = Run(
+        bundle=bundle, photo=photo, regions=None, direction=direction, plan=plan(SEARCH, photo.size, None, 0),
+        config=SEARCH, seed=0, device=device, dtype=dtype, numbers=start, photo_numbers=start,
+    )  # fmt: skip
+    for _ in run:
+        between()
+    return run.painter.get_parameter("numbers")[0].detach()

@@ -1,0 +1,121 @@
+"""Making a saved style: from a sentence, from pictures, or by an optimisation over several photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from genartisan.config import StyleConfig
+from genartisan.errors import InputError
+from genartisan.io.decode import PictureSource
+from genartisan.io.images import naming
+from genartisan.method.batching import in_turns
+from genartisan.method.engine import Step
+from genartisan.method.saved_style import About, SavedStyle
+from genartisan.method.style_numbers import SEARCH
+from genartisan.method.stylizer import Stylizer
+from genartisan.validation import shown
+
+MAX_PHOTOS = 100  # that a style is optimised over: the features of each are held meanwhile
+
+
+def of_words_and_pictures(
+    stylizer: Stylizer, prompt: str | None, pictures: Sequence[PictureSource], config: StyleConfig
+) -> SavedStyle:
+    """The style of a sentence, of pictures, or of both; several pictures count alike.
+
+    Raises:
+        InputError: there is neither, or one cannot be read.
+    """
+    if pictures:
+        each = [stylizer.style_numbers(prompt, config=config, style_image=picture) for picture in pictures]
+    else:
+        each = [stylizer.style_numbers(prompt, config=config)]
+    about = About(
+        prompt=None if prompt is None else " ".join(prompt.split()),
+        bundle=stylizer.bundle.name,
+        pictures=len(pictures),
+        config=config.model_dump(),
+    )
+    return SavedStyle(about, torch.stack(each).mean(dim=0).cpu())
+
+
+class StyleTraining(Iterator[Step]):
+    """The steps in which style numbers are optimised over several photos in turn; then ask it for its ``result()``.
+
+    Args:
+        stylizer: without graphs.
+        photos: to optimise over, up to `MAX_PHOTOS`; the more they differ, the better it does on others.
+        config: the settings, with start ``draft``. Each photo gets ``steps`` steps, in which only the numbers move, at
+            ``numbers_rate``, or, where that is 0, at a search's.
+        seed: of the crops.
+
+    Raises:
+        InputError: no photos or too many, no steps, or as `Stylizer.steps`.
+    """
+
+    def __init__(
+        self, stylizer: Stylizer, prompt: str, photos: Sequence[PictureSource], config: StyleConfig, seed: int = 0
+    ) -> None:
+        if not 1 <= len(photos) <= MAX_PHOTOS:
+            raise InputError(f"photos are {len(photos)}; give 1 to {MAX_PHOTOS}.", "photos")
+        for field, given, wrong in (
+            ("steps", config.steps, config.steps == 0),
+            ("start", config.start, config.start != "draft"),
+            ("output_size", config.output_size, config.output_size is not None),
+        ):
+            if wrong:
+                raise InputError(
+                    f"{field} is {given}; a style is optimised over photos from the draft on, as by preset fast, with "
+                    "steps and no output_size.",
+                    field,
+                )
+        rate = config.numbers_rate or SEARCH.numbers_rate
+        config = config.updated({"learning_rate": 0.0, "lambda_draft": 0.0, "numbers_rate": rate})
+        self._runs = []
+        for photo in photos:
+            with naming(photo, "photos"):
+                self._runs.append(stylizer.steps(photo, prompt, config=config, seed=seed).run)
+        if any(run.config.regions.texts or len(run.directions) > 1 for run in self._runs):
+            raise InputError(
+                f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the others with the "
+                "pictures.",
+                "prompt",
+            )
+        self._photos = photos
+        self.total = config.steps * len(photos)
+        self._steps = in_turns(self._runs)
+        self._about = About(
+            prompt=" ".join(prompt.split()),
+            bundle=stylizer.bundle.name,
+            photos=len(photos),
+            seed=seed,
+            config=config.model_dump(),
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was remarked of the prompt and the photos."""
+        told = dict[str, str | None]()  # warning -> the photo, if it is of one alone
+        for photo, run in zip(self._photos, self._runs, strict=True):
+            for warning in run.warnings:
+                told[warning] = None if warning in told or not isinstance(photo, str | Path) else str(photo)
+        return [warning if photo is None else f"{photo}: {warning}" for warning, photo in told.items()]
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+    def result(self) -> SavedStyle:
+        """The style as it is now.
+
+        Raises:
+            InputError: the optimisation diverged.
+        """
+        numbers = self._runs[0].painter.get_parameter("numbers")[0].detach().cpu().clone()
+        if not bool(torch.isfinite(numbers).all()):
+            raise self._runs[0].divergence()
+        last = [run.losses()[-1] for run in self._runs if run.history]
+        losses = {name: round(sum(one[name] for one in last) / len(last), 4) for name in (last[0] if last else {})}
+        return SavedStyle(self._about.model_copy(update={"losses": losses}), numbers)

@@ -1,0 +1,169 @@
+"""From a sentence to the direction in CLIP space that the picture has to take (eq 2, 10).
+
+A sentence may be a blend, "0.6 watercolor + 0.4 neon", or say what each region is to look like,
+"person: pencil sketch; background: The Starry Night". A backslash before a semicolon, a colon or a plus makes it an
+ordinary character: "0.5 fire \\+ 0.5 ice" is one text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from genartisan.config import MAX_TEXTS
+from genartisan.errors import InputError
+from genartisan.networks.factory import Clip
+from genartisan.validation import PERSON, PORTRAIT, shown
+
+SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight, with its point, and a text
+REGION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*:\s*(\S.*)")  # a region's name and its text
+ESCAPED = re.compile(r"\\([;:+])")
+SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
+# CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
+# over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
+TEMPLATES = (
+    "a bad photo of a {}.", "a sculpture of a {}.", "a photo of the hard to see {}.",
+    "a low resolution photo of the {}.", "a rendering of a {}.", "graffiti of a {}.", "a bad photo of the {}.",
+    "a cropped photo of the {}.", "a tattoo of a {}.", "the embroidered {}.", "a photo of a hard to see {}.",
+    "a bright photo of a {}.", "a photo of a clean {}.", "a photo of a dirty {}.", "a dark photo of the {}.",
+    "a drawing of a {}.", "a photo of my {}.", "the plastic {}.", "a photo of the cool {}.",
+    "a close-up photo of a {}.", "a black and white photo of the {}.", "a painting of the {}.", "a painting of a {}.",
+    "a pixelated photo of the {}.", "a sculpture of the {}.", "a bright photo of the {}.", "a cropped photo of a {}.",
+    "a plastic {}.", "a photo of the dirty {}.", "a jpeg corrupted photo of a {}.", "a blurry photo of the {}.",
+    "a photo of the {}.", "a good photo of the {}.", "a rendering of the {}.", "a {} in a video game.",
+    "a photo of one {}.", "a doodle of a {}.", "a close-up photo of the {}.", "a photo of a {}.", "the origami {}.",
+    "the {} in a video game.", "a sketch of a {}.", "a doodle of the {}.", "a origami {}.",
+    "a low resolution photo of a {}.", "the toy {}.", "a rendition of the {}.", "a photo of the clean {}.",
+    "a photo of a large {}.", "a rendition of a {}.", "a photo of a nice {}.", "a photo of a weird {}.",
+    "a blurry photo of a {}.", "a cartoon {}.", "art of a {}.", "a sketch of the {}.", "a embroidered {}.",
+    "a pixelated photo of a {}.", "itap of the {}.", "a jpeg corrupted photo of the {}.", "a good photo of a {}.",
+    "a plushie {}.", "a photo of the nice {}.", "a photo of the small {}.", "a photo of the weird {}.",
+    "the cartoon {}.", "art of the {}.", "a drawing of the {}.", "a photo of the large {}.",
+    "a black and white photo of a {}.", "the plushie {}.", "a dark photo of a {}.", "itap of a {}.",
+    "graffiti of the {}.", "a toy {}.", "itap of my {}.", "a photo of a cool {}.", "a photo of a small {}.",
+    "a tattoo of the {}.",
+)  # fmt: skip
+
+
+def nothing() -> None:
+    """What is done between two pieces of work where nobody wants anything done."""
+
+
+@torch.inference_mode()
+def text_embedding(clip: Clip, text: str) -> Tensor:
+    """The L2-normalised mean of the embeddings of ``text`` in all 79 templates, ``(D,)``, float32.
+
+    The embeddings are averaged as the encoder gives them and only the mean is normalised, as in CLIPstyler's code.
+    """
+    embeddings = clip.encode_text([template.format(text) for template in TEMPLATES])  # (79, D)
+    return F.normalize(embeddings.float().mean(dim=0), dim=0)
+
+
+class Part(NamedTuple):
+    """One text of a blend; the weights of all add up to 1."""
+
+    weight: float
+    text: str
+
+
+def blend(prompt: str) -> list[Part]:
+    """The texts that a prompt blends, as in "0.6 watercolor + 0.4 neon"; any other prompt is one text.
+
+    Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence. Escapes are left.
+
+    Raises:
+        InputError: some parts have a weight and others none, all weights are 0, or there are more than `MAX_TEXTS`.
+    """
+    texts = re.split(r"\s+\+\s+", prompt)
+    found = [match for match in map(SHARE.fullmatch, texts) if match is not None]
+    if len(texts) == 1 or not found:
+        return [Part(1.0, prompt)]
+    total = math.fsum(float(match[1]) for match in found)
+    if len(found) < len(texts) or not 0 < total < math.inf:
+        raise InputError(
+            f"prompt {shown(prompt)} is no blend; give each text a weight, as in '0.6 watercolor + 0.4 neon', or write "
+            "\\+ where a plus is meant.",
+            "prompt",
+        )
+    if len(found) > MAX_TEXTS:
+        raise InputError(
+            f"prompt blends {len(found)} texts; at most {MAX_TEXTS} can be. Leave some out, or write \\+ where a plus "
+            "is meant.",
+            "prompt",
+        )
+    return [Part(float(match[1]) / total, match[2]) for match in found if float(match[1]) > 0]
+
+
+def unescaped(text: str) -> str:
+    """The text without the backslashes that made a semicolon, a colon or a plus of it an ordinary character."""
+    return ESCAPED.sub(r"\1", text)
+
+
+def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
+    """The text of each region, as in "person: pencil sketch; background: The Starry Night".
+
+    None where the prompt is one text for all, as "portrait: oil painting" is: there are no two parts, or none begins
+    with one of ``names`` and a colon. Escapes are left.
+
+    Raises:
+        InputError: some parts do and others do not, or a region has two texts.
+    """
+    parts = [part.strip() for part in re.split(r"(?<!\\);", prompt) if part.strip()]
+    found = [REGION.fullmatch(part) for part in parts]
+    told = [match if match is not None and match[1].lower() in names else None for match in found]
+    if len(parts) < 2 or not any(told):
+        return None
+    texts = dict[str, str]()
+    for part, match in zip(parts, told, strict=True):
+        if match is None:
+            raise InputError(
+                f"prompt has the part {shown(part)}, which tells no region its text; write 'region: text' in each, of "
+                f"{', '.join(sorted(names))}, or \\; where a semicolon is meant.",
+                "prompt",
+            )
+        name = PORTRAIT if match[1].lower() == PERSON else match[1].lower()
+        if name in texts:
+            raise InputError(
+                f"prompt gives {name} two texts; give it one, or write \\: where a colon is meant.", "prompt"
+            )
+        texts[name] = match[2]
+    return texts
+
+
+def text_direction(
+    clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None, between: Callable[[], None] = nothing
+) -> Tensor:
+    """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same.
+
+    A blend's is the weighted mean of its texts' directions. Of what leads to ``negative_prompt`` nothing is left in it:
+    it is at a right angle to that direction, or turned away from it; zero where it led nowhere else.
+
+    Args:
+        between: called before each text is embedded; what it raises ends this.
+    """
+    between()
+    source = text_embedding(clip, source_text)
+    direction = _blended(clip, prompt, source, between)
+    if negative_prompt is None:
+        return direction
+    unwanted = _blended(clip, negative_prompt, source, between)
+    return _unit(direction - unwanted * torch.dot(direction, unwanted).clamp_min(0))
+
+
+def _blended(clip: Clip, prompt: str, source: Tensor, between: Callable[[], None]) -> Tensor:
+    """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
+    parts = list[tuple[float, Tensor]]()
+    for weight, text in blend(prompt):
+        between()
+        parts.append((weight, _unit(text_embedding(clip, unescaped(text)) - source)))
+    return parts[0][1] if len(parts) == 1 else _unit(torch.stack([weight * each for weight, each in parts]).sum(dim=0))
+
+
+def _unit(difference: Tensor) -> Tensor:
+    return F.normalize(difference, dim=0) if float(difference.norm()) > SAME else torch.zeros_like(difference)

@@ -1,0 +1,313 @@
+"""Bundle: the frozen networks, from one folder.
+
+A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg, predictor and pastiche, and
+may hold one for style_head. All bundles, the small one in this package as much as the converted official one, take the
+one path in this file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from genartisan.errors import BundleError
+from genartisan.io.atomic import replacing, write_whole
+from genartisan.networks.factory import Clip, OpenClip, build
+from genartisan.networks.mobilenet import StylePredictor
+from genartisan.networks.pastiche import PasticheNet
+from genartisan.networks.style_head import StyleHead
+from genartisan.validation import PERSON, shown
+
+MANIFEST = "bundle.json"
+FORMAT = 2
+EMBEDDED = Path(__file__).parents[1] / "embedded"
+
+
+Role = Literal["clip", "fcn", "vgg", "predictor", "pastiche", "style_head"]
+REQUIRED: tuple[Role, ...] = ("clip", "fcn", "vgg", "predictor", "pastiche")  # that every bundle has
+STYLE_HEAD: Role = "style_head"  # that a bundle may have besides
+
+
+class NetworkEntry(BaseModel):
+    """One network of a manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    sha256: str
+    architecture: dict[str, Any]
+    source: str
+    licence: str
+    figures: dict[str, Any] = {}  # what its training measured, if it was trained here
+    commit: str | None = None  # of this repository, which trained it; -dirty if the working tree differed
+    seed: int | None = None  # of that training
+
+
+class Manifest(BaseModel):
+    """The content of ``bundle.json``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[2]
+    name: str
+    description: str
+    networks: dict[Role, NetworkEntry]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Frozen networks, shared by every run, in evaluation mode and without gradients for their weights.
+
+    Attributes:
+        manifest: what ``bundle.json`` says.
+        clip, fcn, vgg: what the losses and the regions are made of.
+        predictor: tells a picture's style numbers.
+        pastiche: draws a photo with style numbers.
+        style_head: tells the style numbers of a text direction; None: they are searched for.
+    """
+
+    manifest: Manifest
+    clip: Clip
+    fcn: nn.Module
+    vgg: nn.Module
+    predictor: StylePredictor
+    pastiche: PasticheNet
+    style_head: StyleHead | None = None
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @classmethod
+    def load(cls, name: str | Path = "embedded") -> Bundle:
+        """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder, on the CPU, memory-mapped.
+
+        Raises:
+            BundleError: a file is missing, truncated or not the one that the manifest describes, or the networks do
+                not fit together; the file is named.
+        """
+        folder = resolve(name)
+        manifest = read_manifest(folder)
+        networks: dict[str, nn.Module] = {
+            role: _load_network(folder, role, entry) for role, entry in manifest.networks.items()
+        }
+        check_fit(folder, networks)
+        return cls(
+            manifest,
+            cast(Clip, networks["clip"]),
+            networks["fcn"],
+            networks["vgg"],
+            cast(StylePredictor, networks["predictor"]),
+            cast(PasticheNet, networks["pastiche"]),
+            cast("StyleHead | None", networks.get(STYLE_HEAD)),
+        )
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Bundle:
+        """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
+
+        FCN and the predictor run once a photo, and the pastiche network's weights may be optimised: they are float32.
+        So are, on a CPU, networks that do not mainly multiply matrices: depthwise convolutions crawl there in bf16.
+        """
+        head = self.style_head
+        clip, vgg = (
+            torch.float32 if device.type == "cpu" and not getattr(network, "multiplies", True) else dtype
+            for network in (self.clip, self.vgg)
+        )
+        return Bundle(
+            self.manifest,
+            cast(Clip, self._placed("clip", cast(nn.Module, self.clip), device, clip)),
+            self._placed("fcn", self.fcn, device, torch.float32),
+            self._placed("vgg", self.vgg, device, vgg).to(memory_format=torch.channels_last),
+            cast(StylePredictor, self._placed("predictor", self.predictor, device, torch.float32)),
+            cast(
+                PasticheNet,
+                self._placed("pastiche", self.pastiche, device, torch.float32).to(memory_format=torch.channels_last),
+            ),
+            None if head is None else cast(StyleHead, self._placed(STYLE_HEAD, head, device, torch.float32)),
+        )
+
+    def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """A second module of the same architecture, over converted weights; nothing is initialised or copied twice."""
+        weights = {
+            name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in network.state_dict().items()
+        }
+        entry = self.manifest.networks[cast(Role, role)]
+        return assembled(role, entry.architecture, weights).to(device)
+
+
+def check_fit(folder: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Refuses networks that are no use together.
+
+    Raises:
+        BundleError: the FCN knows no people, or the style head reads directions of another size than CLIP's.
+    """
+    classes = tuple(cast(Any, networks["fcn"]).classes)
+    if PERSON not in classes or len(classes) < 2:
+        reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
+        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
+    head, dim = networks.get(STYLE_HEAD), cast(Any, networks["clip"]).embedding_dim
+    if head is not None and head.dim != dim:
+        reason = f"style_head.architecture.dim must be that of clip's embeddings, {dim}"
+        raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(head.dim)}.", STYLE_HEAD)
+
+
+def home() -> Path:
+    """Where bundles that were made on this machine live: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``.
+
+    Raises:
+        BundleError: neither is to be had, as for a user without a home.
+    """
+    try:
+        return Path(os.environ.get("GENARTISAN_HOME") or Path.home() / ".cache" / "genartisan")
+    except RuntimeError as error:
+        raise BundleError(
+            "GENARTISAN_HOME is not set, and this user has no home directory; set it to a folder for weights.",
+            "GENARTISAN_HOME",
+        ) from error
+
+
+def resolve(name: str | Path) -> Path:
+    """The folder of a bundle's name, or the folder itself.
+
+    Raises:
+        BundleError: there is no such folder or no manifest in it.
+    """
+    folder = EMBEDDED if str(name) == "embedded" else home() / "official" if str(name) == "official" else Path(name)
+    if (folder / MANIFEST).is_file():
+        return folder
+    remedy = (
+        "run `genartisan weights fetch`"
+        if str(name) == "official"
+        else "give embedded, official or a folder that holds a bundle.json"
+    )
+    raise BundleError(f"bundle {str(name)!r} has no {MANIFEST} in {folder}: {remedy}.", "bundle")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The checked manifest of the bundle in ``folder``.
+
+    Raises:
+        BundleError: it cannot be read or lacks a network.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}.", "bundle") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise BundleError(f"{path} is no manifest of format {FORMAT}: {where}: {first['msg']}.", "bundle") from error
+    missing = [role for role in REQUIRED if role not in manifest.networks]
+    if missing:
+        raise BundleError(f"{path} lacks the networks {', '.join(missing)}.", "bundle")
+    for role, entry in manifest.networks.items():
+        if Path(entry.file).name != entry.file:
+            raise BundleError(f"{path}: {role}.file is {entry.file!r}; it must be a plain file name.", "bundle")
+    return manifest
+
+
+def write_bundle(
+    folder: Path,
+    name: str,
+    description: str,
+    networks: Mapping[str, tuple[Mapping[str, Tensor] | None, dict[str, Any]]],
+) -> Manifest:
+    """Writes a bundle: for each role its tensors (None: the file is there already) and its entry without file and hash.
+
+    The manifest is written last, so a bundle that has one is whole.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    entries = {}
+    for role, (tensors, entry) in networks.items():
+        path = folder / f"{role}.safetensors"
+        if tensors is not None:
+            with replacing(path) as temporary, as_os_errors():
+                safetensors.torch.save_file({key: t.contiguous() for key, t in tensors.items()}, temporary)
+        entries[role] = {"file": path.name, "sha256": sha256(path), **entry}
+    manifest = Manifest.model_validate(
+        {"format": FORMAT, "name": name, "description": description, "networks": entries}
+    )
+    write_whole(folder / MANIFEST, json.dumps(manifest.model_dump(), indent=2) + "\n")
+    return manifest
+
+
+@contextmanager
+def as_os_errors() -> Iterator[None]:
+    """Turns safetensors' errors of the file system into Python's; it tells their numbers in words only."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def link(source: Path, target: Path) -> None:
+    """A hard link where that works, a copy elsewhere: the official bundle has a gigabyte."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        with replacing(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
+    path = folder / entry.file
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; the bundle's manifest lists it. Make or fetch the bundle again.", role)
+    if sha256(path) != entry.sha256:
+        raise BundleError(
+            f"{path} is truncated or was changed: its SHA-256 is not the manifest's. Make or fetch the bundle again.",
+            role,
+        )
+    try:
+        weights = safetensors.torch.load_file(path)  # memory-mapped
+        return assembled(role, entry.architecture, weights)
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BundleError(
+            f"{path} does not fit its architecture {entry.architecture['kind']}: {reason}", role
+        ) from error
+
+
+def assembled(role: str, architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network of an architecture over its weights, in evaluation mode and without gradients for them.
+
+    Raises:
+        RuntimeError: weights and architecture do not fit.
+    """
+    network = build(role, architecture)
+    network.load_state_dict(weights, assign=True)
+    if isinstance(network, OpenClip):
+        network.materialize_buffers()
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        raise RuntimeError("a tensor is in no file")
+    return network.eval().requires_grad_(False)

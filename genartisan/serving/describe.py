@@ -1,0 +1,88 @@
+"""What a server tells of its model's versions and workers, asked as often as one likes.
+
+Over HTTP TorchServe would count each look as a request and write it into the access log. Over gRPC it counts nothing,
+and handlers/log4j2.xml keeps this one call out of the log. The messages are those of its ``management.proto``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from genartisan.errors import ServeError
+from genartisan.serving.access import Access
+from genartisan.serving.defaults import HOST, MODEL
+from genartisan.serving.replies import from_rpc
+from genartisan.serving.state import Server
+
+PACKAGE = "org.pytorch.serve.grpc.management"
+METHOD = f"/{PACKAGE}.ManagementAPIsService/DescribeModel"
+WITHIN = 10.0  # seconds that an answer may take
+POLL = 0.2  # seconds between two looks, of whoever waits for a change
+
+
+def _messages() -> tuple[Any, Any]:
+    file = descriptor_pb2.FileDescriptorProto(name="genartisan/management.proto", package=PACKAGE, syntax="proto3")
+    kind = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+    for message, fields in {
+        "DescribeModelRequest": ("model_name", "model_version"),
+        "ManagementResponse": ("msg",),
+    }.items():
+        added = file.message_type.add(name=message)
+        for number, name in enumerate(fields, start=1):
+            added.field.add(name=name, number=number, type=kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    names = (f"{PACKAGE}.DescribeModelRequest", f"{PACKAGE}.ManagementResponse")
+    first, second = (message_factory.GetMessageClass(pool.FindMessageTypeByName(name)) for name in names)
+    return first, second
+
+
+DescribeModelRequest, ManagementResponse = _messages()
+
+
+def access_of(server: Server) -> Access:
+    """The server's keys; none if it asks for none."""
+    return Access(file=Path(server.keys)) if Path(server.keys).is_file() else Access()
+
+
+def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
+    """What the management API says of a version, of the default one, or of ``all``; nothing if there is none.
+
+    Raises:
+        ServeError: the server does not answer.
+        AccessError: it does not take our key.
+    """
+    import grpc
+
+    address = f"{HOST}:{server.ports.grpc_management}"
+    content = DescribeModelRequest(model_name=MODEL, model_version=version).SerializeToString()
+    with (
+        access_of(server).headers("management") as key,
+        grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel,
+    ):
+        try:
+            answer = channel.unary_unary(METHOD)(content, timeout=WITHIN, metadata=list(key.items()))
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return []
+            raise from_rpc(error.code().name, error.details() or "", address, WITHIN) from None
+    described: list[dict[str, Any]] = json.loads(ManagementResponse.FromString(answer).msg)
+    return described
+
+
+def workers(server: Server) -> list[dict[str, Any]]:
+    """The workers of the default version, as the management API describes them; nothing while it is not up."""
+    try:
+        described = describe(server)
+    except ServeError:
+        return []
+    return list(described[0]["workers"]) if described else []
+
+
+def is_ready(server: Server) -> bool:
+    """Whether a worker of the default version takes requests."""
+    return any(worker["status"] == "READY" for worker in workers(server))

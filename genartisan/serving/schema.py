@@ -1,0 +1,251 @@
+"""What the endpoint takes and gives, as JSON schemas and as an OpenAPI 3.1 description, made from the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import genartisan
+from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
+from genartisan.errors import (
+    DeadlineError,
+    GenartisanError,
+    InputError,
+    TooLargeError,
+    UnsupportedEncodingError,
+    UnsupportedImageError,
+)
+from genartisan.io.decode import MAX_BYTES
+from genartisan.io.images import OUTPUTS
+from genartisan.serving.defaults import MODEL, URL
+from genartisan.serving.events import MEDIA_TYPE as EVENTS
+from genartisan.serving.request import JSON, MEDIA_TYPES
+from genartisan.validation import MAX_PROMPT, MAX_SEED, REGION_NAME
+
+Schema = dict[str, Any]
+PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has the decoder, AVIF or HEIC"
+FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
+ERRORS = (
+    InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, GenartisanError, DeadlineError,
+)  # fmt: skip
+START: Schema = {
+    "name": "X-Request-Start", "in": "header", "required": False,
+    "description": "When the request set out, in seconds since 1970: its deadline counts from then, with the queue.",
+    "schema": {"type": "string", "pattern": r"^t=[0-9]{10}(\.[0-9]{1,9})?$"},
+}  # fmt: skip
+
+
+def params_schema() -> Schema:
+    """Of ``params``: every setting, and what concerns the request alone. Definitions are under ``$defs``."""
+    settings = StyleConfig.model_json_schema()
+    extra = {
+        "preset": {
+            "enum": list(PRESETS), "default": DEFAULT_PRESET, "description": "Settings to begin with.",
+        },
+        "seed": {
+            "type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0,
+            "description": "Of the crops and of a random start.",
+        },
+        "preview_every": {
+            "type": "integer", "minimum": 0, "maximum": MAX_STEPS, "default": PREVIEW_EVERY,
+            "description": "Steps between two previews in a stream; 0 for none.",
+        },
+    }  # fmt: skip
+    properties = {name: _optional_default(entry) for name, entry in settings["properties"].items()}
+    return {**settings, "title": "Params", "properties": {**extra, **properties}}
+
+
+def _optional_default(entry: Schema) -> Schema:
+    """Without the default: a preset may change it."""
+    return {name: value for name, value in entry.items() if name != "default"}
+
+
+def request_schema() -> Schema:
+    """Of a request's body in JSON."""
+    base64 = {"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": MAX_BYTES * 4 // 3 + 4}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["photo"],
+        "properties": {
+            "photo": {**base64, "description": f"{PICTURE}."},
+            "prompt": {
+                "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
+                "description": "The style, in words; a backslash before ; : or + makes it an ordinary character. It "
+                "may be left out with a style_image, or where params name a saved style.",
+            },
+            "style_image": {
+                "description": f"{PICTURE}, whose style is wanted, beside the prompt or without one; or such pictures "
+                "by the names of their regions, where `all` is for every region without a style of its own.",
+                "anyOf": [base64, {"type": "object", "maxProperties": MAX_REGIONS, "additionalProperties": base64,
+                                   "propertyNames": {"pattern": f"^(?!classes$){REGION_NAME.pattern}$"}}],
+            },
+            "mask": {
+                "description": f"{PICTURE}, of the photo's size, white where people are, grey at soft edges; or such "
+                "masks by the names of their regions, where `classes` is a PNG of VOC's labels.",
+                "anyOf": [base64, {"type": "object", "maxProperties": MAX_REGIONS, "additionalProperties": base64,
+                                   "propertyNames": {"pattern": f"^(?!background$){REGION_NAME.pattern}$"}}],
+            },
+            "params": {"$ref": "#/components/schemas/Params"},
+        },
+    }  # fmt: skip
+
+
+def openapi() -> Schema:
+    """The whole description of the inference endpoint."""
+    params = params_schema()
+    definitions = params.pop("$defs")
+    schemas = {
+        "Params": params, **definitions, "Request": request_schema(), "Form": form_schema(), "Error": error_schema(),
+        "ServerError": server_error_schema(),
+        "Report": {"type": "object", "description": "What was done and measured."},
+        "Event": event_schema(),
+    }  # fmt: skip
+    described = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "genartisan",
+            "version": genartisan.__version__,
+            "summary": "A photo and a sentence in, a picture in that style out, the people in it recognisable.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": URL}],
+        "security": [{"token": []}],
+        "paths": {
+            f"/predictions/{MODEL}": {"post": operation("stylise", "A picture", ("photo", "report"), streams=True)},
+            f"/explanations/{MODEL}": {
+                "post": operation("explain", "The regions, and what each would get", ("overlay", "explanation"))
+            },
+        },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+    relocated: Schema = _relocated(described)
+    return relocated
+
+
+def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = False) -> Schema:
+    """One POST.
+
+    Args:
+        fields: the names of the picture and of the facts about it in an answer in JSON.
+    """
+    content: Schema = {media_type: {"schema": {}} for media_type in OUTPUTS}
+    content[JSON] = {"schema": picture_answer(*fields)}
+    if streams:
+        content[EVENTS] = {"schema": {"$ref": "#/components/schemas/Event"}}
+    statuses: dict[int, list[str]] = {}
+    for error in ERRORS:
+        statuses.setdefault(error.status, []).append((error.__doc__ or "").splitlines()[0])
+    refusals: Schema = {
+        str(status): {
+            "description": " ".join(words),
+            "content": {JSON: {"schema": _refusal_schema(status)}},
+        }
+        for status, words in sorted(statuses.items())
+    }
+    refusals["400"]["description"] += " Or there was no valid key."
+    theirs = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
+    refusals["503"] = {"description": "Busy: the queue is full, or no worker is up.", "content": theirs}
+    refusals["507"] = {"description": "The worker was killed, perhaps for its memory.", "content": theirs}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": [START],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": {"$ref": "#/components/schemas/Form"}},
+                JSON: {"schema": {"$ref": "#/components/schemas/Request"}},
+            },
+        },
+        "responses": {"200": {"description": summary, "content": content}, **refusals},
+    }
+
+
+def _refusal_schema(status: int) -> Schema:
+    """Of an error with this status, which is ours, or may be TorchServe's own, too."""
+    names = ("Error", "ServerError") if status in FROM_THE_SERVER else ("Error",)
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
+
+
+def form_schema() -> Schema:
+    """Of a request in multipart/form-data: pictures are files, ``params`` is JSON text."""
+    binary = {"type": "string", "contentMediaType": "application/octet-stream"}
+    body = request_schema()
+    properties = {**body["properties"], "photo": binary, "style_image": binary, "mask": binary}
+    more = {
+        rf"^mask\.(?!background$){REGION_NAME.pattern}$": {
+            **binary, "description": "The mask of a region by its name.",
+        },
+        rf"^style_image\.(?!classes$){REGION_NAME.pattern}$": {
+            **binary, "description": "The style picture of a region by its name.",
+        },
+    }  # fmt: skip
+    properties["params"] = {"type": "string", "contentMediaType": JSON, "description": "Params as JSON text."}
+    return {**body, "properties": properties, "patternProperties": more}
+
+
+def picture_answer(picture: str, facts: str) -> Schema:
+    """Of an answer in JSON."""
+    return {
+        "type": "object",
+        "required": ["media_type", picture, facts],
+        "properties": {
+            "media_type": {"enum": list(OUTPUTS)},
+            picture: {"type": "string", "contentEncoding": "base64"},
+            facts: {"$ref": "#/components/schemas/Report"},
+        },
+    }
+
+
+def event_schema() -> Schema:
+    """Of one line of a stream."""
+    return {
+        "type": "object",
+        "required": ["event"],
+        "properties": {"event": {"enum": ["accepted", "draft", "progress", "result", "error"]}},
+    }
+
+
+def error_schema() -> Schema:
+    """Of an error's body."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["error"],
+        "properties": {
+            "error": {
+                "type": "object",
+                "required": ["code", "message", "field"],
+                "properties": {"code": text, "message": text, "field": {"type": ["string", "null"]}},
+            }
+        },
+    }
+
+
+def server_error_schema() -> Schema:
+    """Of the body of TorchServe's own errors."""
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["code", "type", "message"],
+        "properties": {"code": {"type": "integer"}, "type": text, "message": text},
+    }
+
+
+def description() -> Schema:
+    """What a server tells of its input: ``GET /models/genartisan?customized=true`` has it under ``input``."""
+    return {"media_types": list(MEDIA_TYPES), "presets": PRESETS, "params": params_schema()}
+
+
+def _relocated(value: Any) -> Any:
+    """References into pydantic's ``$defs``, as references into OpenAPI's components."""
+    if isinstance(value, dict):
+        return {
+            name: entry.replace("#/$defs/", "#/components/schemas/") if name == "$ref" else _relocated(entry)
+            for name, entry in value.items()
+        }
+    return [_relocated(entry) for entry in value] if isinstance(value, list) else value

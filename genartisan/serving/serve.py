@@ -1,0 +1,222 @@
+"""Starting and stopping TorchServe, so that "started" means ready and "stopped" means gone.
+
+TorchServe's own commands return at once, whatever becomes of the model, and its stop leaves processes behind. Here the
+state of a server (process, keys, logs, versions) is kept in a folder, ``.serve`` by default; one folder, one server.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from genartisan.errors import EndedError, GenartisanError, ServeError
+from genartisan.serving import restore
+from genartisan.serving.archive import archive
+from genartisan.serving.archive_check import check
+from genartisan.serving.client import request
+from genartisan.serving.defaults import HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
+from genartisan.serving.describe import POLL, access_of, workers
+from genartisan.serving.launch import Java, check_ports, java_home, launch, read_settings, write_config
+from genartisan.serving.management import bring_back
+from genartisan.serving.probe import Probe
+from genartisan.serving.processes import current, end
+from genartisan.serving.server_log import failure, rotate
+from genartisan.serving.state import LOGS, MODELS, Server, forget, make_run, prepare
+from genartisan.serving.stuck_workers import StuckWorkers
+
+__all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop", "workers"]
+
+GONE_WITHIN = 20.0  # seconds that Java gets to end by itself
+LOOK = 10.0  # seconds between two looks at the workers of a server that runs in the foreground
+
+Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
+
+
+def start(store: str | Path = STORE, *, say: Say = logger.info, **options: Any) -> Server:
+    """Starts a server and returns when it is ready: its worker READY, and one small picture made over HTTP.
+
+    Versions, default and workers are those that `genartisan.serving.management` left when a server last ran with this
+    state folder and this store; without any it is ``genartisan.mar`` alone.
+
+    Args:
+        store: the folder with ``genartisan.mar``, which `archive` makes.
+        say: is told how it goes, a line at a time.
+        options: as of `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
+
+    Raises:
+        ServeError: it did not become ready, and why. No process is left behind.
+    """
+    return _start(store, say=say, **options)[0]
+
+
+def _start(
+    store: str | Path,
+    *,
+    say: Say,
+    ports: Ports | None = None,
+    host: str = HOST,
+    state: str | Path = STATE,
+    config: str | Path | None = None,
+    timeout: float = READY_WITHIN,
+    fresh: bool = False,
+    signature_key: str | Path | None = None,
+    foreground: bool = False,
+) -> tuple[Server, Java]:
+    """As `start`.
+
+    Args:
+        host: address of the two inference ports; the others stay on this machine. 0.0.0.0 only inside a container.
+        state: folder for logs and notes; made if missing.
+        config: another config.properties.
+        timeout: seconds until it has to be ready.
+        fresh: with ``genartisan.mar`` alone, whatever was in service before.
+        signature_key: file with the key with which every archive has to be signed.
+        foreground: for a caller that stays, the server's logs on stdout, a line of JSON each.
+    """
+    store, state, ports = Path(store).resolve(), Path(state).resolve(), ports or Ports()
+    key_file = Path(signature_key).resolve() if signature_key else None
+    settings = read_settings(config)
+    running = current(state)
+    if running:
+        raise ServeError(f"a server runs at {running.url} (process {running.pid}); `genartisan stop` ends it.", "state")
+    planned = [restore.ALONE] if fresh else restore.plan(state, store, say)
+    recipes = [check(store / version.archive, key_file) for version in planned]
+    check_ports(ports, host)
+    java = java_home()
+    stop(state)  # what a dead one left behind
+    prepare(state)
+    logs = state / LOGS
+    logs.mkdir(mode=0o700, exist_ok=True)
+    rotate(logs)
+    try:
+        folder = make_run(state)
+        request_bytes = max(recipe.request_bytes for recipe in recipes)
+        write_config(settings, folder, store, planned[0].archive, request_bytes, ports, host)
+        say(f"starting TorchServe on {host}:{ports.inference} (HTTP) and {host}:{ports.grpc_inference} (gRPC)")
+        process = launch(folder, java, store, state, settings.get("vmargs", "").split(), relayed=foreground)
+        server = Server(
+            state=state, pid=process.pid, created=psutil.Process(process.pid).create_time(), host=host, ports=ports,
+            store=store, signature_key=key_file,
+        )  # fmt: skip
+        server.note()
+        _await_ready(server, process, time.monotonic() + timeout, say)
+        bring_back(planned, server, timeout, say)
+        if fresh:
+            (state / MODELS).unlink(missing_ok=True)
+    except BaseException:
+        end(state, GONE_WITHIN)
+        forget(state)
+        raise
+    say(f"ready: {server.url}/predictions/{MODEL} and gRPC {server.grpc}; logs in {logs}")
+    return server, process
+
+
+def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = logger.info) -> bool:
+    """Ends the server of this state folder, and every process of it. What it is working on is cut off.
+
+    Returns:
+        Whether there was one.
+    """
+    state = Path(state).resolve()
+    running = current(state)
+    if running:
+        say(f"stopping process {running.pid}")
+    end(state, timeout)
+    forget(state)
+    return running is not None
+
+
+def run(
+    store: str | Path = STORE,
+    *,
+    state: str | Path = STATE,
+    probe: int | None = None,
+    say: Say = logger.info,
+    **options: Any,
+) -> None:
+    """As `start`, but stays until SIGTERM or Ctrl-C, and then stops the server: what a container's only process does.
+
+    Args:
+        probe: a port at which load balancers may ask whether the server is ready (`genartisan.serving.probe`).
+
+    Raises:
+        ServeError: the server did not become ready.
+        EndedError: it ended by itself later.
+    """
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in wanted if signal.getsignal(number) != signal.SIG_IGN}
+
+    def handle(how: Any) -> None:
+        for number in before:
+            signal.signal(number, how)
+
+    ports, host = options.get("ports") or Ports(), options.get("host", HOST)
+    handle(interrupt)
+    try:
+        if probe is not None:
+            check_ports(ports, host, probe)
+        with Probe(state, host, probe):
+            server, java = _start(store, state=state, say=say, foreground=True, **options)
+            try:
+                watch = StuckWorkers(server, say)
+                while not java.has_ended(within=LOOK):
+                    watch.look()
+                raise EndedError(f"TorchServe ended by itself, with {java.how()}; logs: {server.logs}", "server")
+            finally:
+                handle(signal.SIG_IGN)  # once is enough: whoever asks again while it stops would leave half of it
+                stop(state, say=say)
+    except KeyboardInterrupt:
+        return
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> None:
+    logs, told = Path(server.logs), False
+    while True:
+        if process.has_ended():
+            raise EndedError(failure(logs, f"TorchServe died while it started, with {process.how()}"), "server")
+        described = workers(server)
+        if any(worker["status"] == "READY" for worker in described):
+            break
+        reason = failure(logs, "")
+        if reason:
+            raise ServeError(f"the worker cannot load the model: {reason}", "archive")
+        if time.monotonic() > deadline:
+            raise ServeError(f"the worker was not ready in time; look into {logs}.", "timeout")
+        if described and not told:
+            say("loading the bundle")
+            told = True
+        time.sleep(POLL)
+    say("making one small picture")
+    try:
+        remaining = max(1.0, deadline - time.monotonic())
+        keys = access_of(server).file
+        request(tiny_photo(), "Warm-up", params=TINY, url=server.url, timeout=remaining, key_file=keys)
+    except GenartisanError as error:
+        raise ServeError(f"the server is up, but its first picture failed: {error.message}", "server") from error
+
+
+TINY = {"size": 64, "steps": 1, "patches": 1, "patch_size": 32}
+
+
+def tiny_photo() -> bytes:
+    """A grey 64 x 64 photo, as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "gray").save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,163 @@
+"""What a server tells of its requests: metrics for Prometheus, and one line of JSON a request for the log.
+
+TorchServe fixes a histogram's buckets at 5 ms to 10 s, too short for jobs of seconds to minutes. So how long a phase
+took is told by counters: how often it ended, how many seconds in all, and how often within so many ``seconds``, from
+which PromQL's ``histogram_quantile`` reads (docs/serving.md). Counters of ``le`` would be a histogram in disguise,
+which Prometheus' own check of names refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+from genartisan.config import StyleConfig
+from genartisan.errors import ExpiredError, GenartisanError
+from genartisan.serving.gauges import Emit, WorkerGauges
+from genartisan.serving.log_privacy import public_field
+
+BOUNDS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
+WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
+OUTCOMES = ("ok", "timeout", "expired", "refused", "failed")
+MODES: tuple[str, ...] = get_args(StyleConfig.model_fields["mode"].annotation)
+PHASES = ("queue", "decode", "segment", "text", "plan", "optimise", "render", "encode", "total")
+CACHE = ("hit", "miss")
+COUNTERS: dict[str, dict[str, tuple[str, ...]]] = {
+    "genartisan_worker_starts_total": {},
+    "genartisan_requests_total": {"outcome": OUTCOMES, "mode": (*MODES, "none")},
+    "genartisan_phases_total": {"phase": PHASES},
+    "genartisan_phase_seconds_total": {"phase": PHASES},
+    "genartisan_phases_within_total": {"phase": PHASES, "seconds": WITHIN},
+    "genartisan_steps_total": {"mode": MODES},
+    "genartisan_pixels_total": {"mode": MODES},
+    "genartisan_prompts_total": {"cache": CACHE},
+    "genartisan_results_total": {"cache": CACHE},
+}
+"""Every counter, and every value that its labels may have. All are there, at 0, as soon as a worker is."""
+GAUGES = {
+    "genartisan_in_flight": ("worker",),
+    "genartisan_steps_per_second": ("worker",),
+    "genartisan_peak_memory_bytes": ("worker",),
+    "genartisan_last_step_timestamp_seconds": ("worker",),
+    "genartisan_build_info": ("worker", "version", "bundle", "bundle_sha256", "model_version"),
+}
+LABELS = {**{name: tuple(labels) for name, labels in COUNTERS.items()}, **GAUGES}
+"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Record:
+    """One request, filled in as it goes.
+
+    Attributes:
+        outcome: ``ok``, ``timeout`` (its deadline came first), ``expired`` (it came before the work began), ``refused``
+            (the input was at fault), ``failed``.
+        mode: of the settings; ``none`` where they could not be read.
+        details: what else the log tells.
+    """
+
+    request_id: str
+    protocol: str
+    kind: str
+    outcome: str = "ok"
+    status: int = 200
+    mode: str = "none"
+    seconds: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
+
+    def refused(self, error: GenartisanError) -> None:
+        """Notes an error."""
+        self.status = error.status
+        self.outcome = "timeout" if error.status == 504 else "refused" if error.status < 500 else "failed"
+        if isinstance(error, ExpiredError):
+            self.outcome = "expired"
+        self.details |= {"code": error.code, "field": public_field(error.field)}
+
+    def made(self, report: dict[str, Any], wanted_steps: int, prompt_cached: bool) -> None:
+        """Notes a picture."""
+        if report["steps"] < wanted_steps:
+            self.outcome = "timeout"
+        self.seconds |= {phase: value for phase, value in report["seconds"].items() if phase != "total"}
+        self.details |= {name: report[name] for name in ("preset", "seed", "steps", "size")}
+        self.details["prompt_cached"] = prompt_cached
+
+
+class Telemetry:
+    """Counts requests and writes the log.
+
+    Args:
+        emit: takes a metric's name, what to add to it or set it to, and the values of its labels.
+        folder: which all workers of a server share, for `WorkerGauges`.
+        build: the values of the labels of ``genartisan_build_info`` after the worker.
+    """
+
+    def __init__(self, emit: Emit, folder: Path, build: Sequence[str]) -> None:
+        self._emit = emit
+        self._gauges = WorkerGauges(emit, folder, tuple(GAUGES), {"genartisan_build_info": build})
+        self._last_step, self._told_step = 0.0, 0.0
+        for name, labels in COUNTERS.items():
+            for values in product(*labels.values()):
+                emit(name, 0, list(values))
+        emit("genartisan_worker_starts_total", 1, [])
+        self._gauge("build_info", 1)
+
+    def begin(self, record: Record) -> None:
+        """A request has come."""
+        self._gauge("in_flight", 1)
+        self.step()
+
+    def step(self) -> None:
+        """A step is done, or another piece of a request's work."""
+        self._last_step = time.time()
+
+    def beat(self) -> None:
+        """Now and then, in any thread: tells of the last step, and that the gauges of dead workers are 0."""
+        if self._told_step != self._last_step:
+            self._told_step = self._last_step
+            self._gauge("last_step_timestamp_seconds", self._told_step)
+        self._gauges.bury_the_dead()
+
+    def end(self, record: Record, peak_memory: int) -> None:
+        """It has been answered.
+
+        Args:
+            peak_memory: bytes, the most that its device held meanwhile.
+        """
+        record.seconds["total"] = time.perf_counter() - record.began
+        emit, details = self._emit, record.details
+        emit("genartisan_requests_total", 1, [record.outcome, record.mode])
+        for phase, seconds in record.seconds.items():
+            self._observe(phase, seconds)
+        if "cache" in details:
+            emit("genartisan_results_total", 1, [details["cache"]])
+        if "steps" in details:
+            width, height = details["size"]
+            emit("genartisan_steps_total", details["steps"], [record.mode])
+            emit("genartisan_pixels_total", width * height, [record.mode])
+            emit("genartisan_prompts_total", 1, ["hit" if details["prompt_cached"] else "miss"])
+            if details["steps"]:  # a draft has none, and says nothing of the pace
+                self._gauge("steps_per_second", details["steps"] / max(record.seconds["optimise"], 1e-3))
+        self._gauge("peak_memory_bytes", peak_memory)
+        self._gauge("in_flight", 0)
+        told = {name: getattr(record, name) for name in ("request_id", "protocol", "kind", "outcome", "status", "mode")}
+        seconds_told = {phase: round(value, 3) for phase, value in record.seconds.items()}
+        logger.info("%s", json.dumps({**told, "seconds": seconds_told, "peak_memory": peak_memory, **details}))
+
+    def _observe(self, phase: str, seconds: float) -> None:
+        for bound, within in zip((*BOUNDS, float("inf")), WITHIN, strict=True):
+            if seconds <= bound:
+                self._emit("genartisan_phases_within_total", 1, [phase, within])
+        self._emit("genartisan_phase_seconds_total", round(seconds, 4), [phase])
+        self._emit("genartisan_phases_total", 1, [phase])
+
+    def _gauge(self, name: str, value: float) -> None:
+        self._gauges.set(f"genartisan_{name}", value)

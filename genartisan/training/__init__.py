@@ -1,0 +1,1 @@
+"""What makes a bundle: conversion and training of its networks."""

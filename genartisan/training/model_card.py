@@ -1,0 +1,61 @@
+"""The figures in the model card, from the manifest: ``python -m genartisan.training.model_card docs/model-card.md``.
+
+Run it whenever the bundle changes; a test compares the card with the manifest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genartisan.io.atomic import write_whole
+from genartisan.networks.bundle import EMBEDDED, Manifest, read_manifest
+
+BEGIN, END = "<!-- figures: written by genartisan.training.model_card -->", "<!-- end of figures -->"
+
+
+def updated(card: str, manifest: Manifest) -> str:
+    """The card with the figures of ``manifest`` between its markers.
+
+    Raises:
+        ValueError: the card has not exactly one pair of markers.
+    """
+    if card.count(BEGIN) != 1 or card.count(END) != 1 or card.index(BEGIN) > card.index(END):
+        raise ValueError(f"the model card needs one line {BEGIN!r} and, below it, one line {END!r}")
+    before, rest = card.split(BEGIN)
+    return f"{before}{BEGIN}\n{figures_table(manifest)}\n{END}{rest.split(END)[1]}"
+
+
+def figures_table(manifest: Manifest) -> str:
+    """A Markdown table: a row a figure; what was measured per class stays in the manifest."""
+    rows = ["| Network | Figure | Value |", "|---|---|---|"]
+    for role, entry in manifest.networks.items():
+        kind = f"{role} ({entry.architecture['kind']})"
+        rows += [f"| {kind} | {name} | {value} |" for name, value in _flat(entry.figures)]
+    return "\n".join(rows)
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """(name, value) of every plain figure, those one level down with their group's name before them."""
+    found = []
+    for name, value in figures.items():
+        label = f"{prefix}{name.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            if not prefix and name != "classes":
+                found += _flat(value, f"{label}: ")
+        elif isinstance(value, (int, float, str)):
+            found.append((label, f"{value:g}" if isinstance(value, float) else str(value)))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the embedded bundle's figures into the model card.")
+    parser.add_argument("card", type=Path)
+    path = parser.parse_args().card
+    write_whole(path, updated(path.read_text(encoding="utf-8"), read_manifest(EMBEDDED)))
+
+
+if __name__ == "__main__":
+    main()

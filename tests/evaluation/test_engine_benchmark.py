@@ -1,0 +1,69 @@
+"""The benchmark of the engine runs as its README line says, on tiny networks, and tells what it measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("matplotlib")
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import engine
+
+SMALL = ["--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2", "--together", "1", "3"]
+
+
+@pytest.fixture(scope="module")
+def result(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    out = tmp_path_factory.mktemp("results") / "engine.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["engine.py", "--bundle", str(tiny_folder), "--out", str(out), *SMALL])
+        engine.main()
+    with Image.open(out.with_suffix(".png")) as plot:
+        assert plot.width > 400
+    return dict(json.loads(out.read_text(encoding="utf-8")))
+
+
+def test_steps_are_timed_in_turns_and_a_median_stands_for_them(result: dict[str, Any]) -> None:
+    assert set(result["contestants"]) == {"genartisan fp32", "genartisan bf16"}
+    for name, own in result["contestants"].items():
+        turns = result["turns"][name]
+        warm = sorted(s for turn in turns for s in turn["seconds_of_each_step"][1:])
+        assert [len(turn["seconds_of_each_step"]) for turn in turns] == [3, 3]
+        assert warm[0] == own["fastest_step"] <= own["seconds_a_step"] <= warm[-1]
+        assert all(0 < sum(turn["seconds_of_each_step"]) < turn["seconds"] for turn in turns)
+        assert own["seconds_of_first_run"] == turns[0]["seconds"]
+
+
+def test_both_precisions_optimise_the_same(result: dict[str, Any]) -> None:
+    full, half = (result["contestants"][f"genartisan {name}"]["total_losses"] for name in ("fp32", "bf16"))
+    assert len(full) == 4
+    assert full == pytest.approx(half, rel=0.02)
+
+
+def test_work_is_counted_and_spread_over_the_phases(result: dict[str, Any]) -> None:
+    own = result["contestants"]["genartisan fp32"]
+    assert own["gflop_a_step"] > 0.1
+    assert 0 < own["share_of_matmul_rate"] < 1
+    assert set(own["phases"]) == set(engine.PHASES)
+    assert all(seconds > 0 for seconds in own["phases"].values())
+    assert result["hardware"]["threads"] >= 1
+    assert "--turns 2" in result["command"]
+
+
+def test_several_photos_in_one_step_are_timed(result: dict[str, Any]) -> None:
+    for together in result["seconds_a_step_of_so_many_photos"].values():
+        assert set(together) == {"1", "3"}
+        assert min(together.values()) > 0
+
+
+def test_without_steps_to_time_it_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["engine.py", "--steps", "2", "--warm-up", "1"])
+    with pytest.raises(SystemExit):
+        engine.main()
+    assert "warm-up is 1" in capsys.readouterr().err

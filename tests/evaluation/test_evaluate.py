@@ -1,0 +1,336 @@
+"""`genartisan evaluate --judge`: what it measures and writes, what it keeps, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+pytest.importorskip("cv2")
+pytest.importorskip("skimage")
+
+from genartisan.cli.main import build_parser, main
+from genartisan.config import StyleConfig
+from genartisan.drawing.styles import STYLES
+from genartisan.errors import InputError
+from genartisan.evaluation import evaluate as evaluation
+from genartisan.evaluation import measures, report
+from genartisan.evaluation.evaluate import Row, Settings
+from genartisan.evaluation.jobs import Machine
+from genartisan.evaluation.judge import KIND, new_network
+from genartisan.evaluation.preservation import edge_share
+from genartisan.evaluation.report import Target
+from genartisan.io.images import Photo, read_photo
+from genartisan.method.regions import RegionMap, from_mask
+from genartisan.networks.bundle import EMBEDDED, read_manifest
+from genartisan.training import model_card
+from genartisan.training.trainer import save_network
+
+QUICK = StyleConfig(size=48, steps=2, patches=2, patch_size=16)
+SOME = ("fire", "mosaic tiles")
+
+
+class FakeVgg(nn.Conv2d):
+    """One map, of random filters."""
+
+    def forward(self, picture: Tensor) -> list[Tensor]:  # type: ignore[override]
+        return [super().forward(picture)]
+
+
+class FakeStylizer:
+    """Finds a person in the left half of every photo; its pictures are noisy photos, noisier in clipstyler mode."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+    manifest = SimpleNamespace(networks={"clip": SimpleNamespace(figures={"texts": 1.0})})
+
+    def __init__(self) -> None:
+        self.bundle = SimpleNamespace(name="fake", manifest=self.manifest, vgg=FakeVgg(3, 8, 7, stride=4))
+
+    def regions(self, photo: Photo) -> RegionMap:
+        width, height = photo.size
+        return from_mask(torch.arange(width).expand(height, width) < width // 2)
+
+    def __call__(self, photo: Path, prompt: str, *, config: StyleConfig, mask: None, seed: int) -> SimpleNamespace:
+        image = Image.open(photo).convert("RGB").resize((config.size, config.size * 3 // 4))
+        noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*image.size[::-1], 3), np.uint8))
+        report = {"device": "cpu", "precision": "fp32", "seconds": {"total": 2.0, "optimise": 1.5, "text": 0.25}}
+        picture = Image.blend(image, noise, 0.2 if config.mode == "artisan" else 0.8)
+        return SimpleNamespace(image=picture, report=report)
+
+
+@pytest.fixture(scope="module")
+def untrained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, classes = tmp_path_factory.mktemp("judge"), ["photo", *STYLES]
+    torch.manual_seed(0)
+    architecture = {"kind": KIND, "classes": classes, "size": 32}
+    network = new_network(len(classes))
+    save_network(folder, "judge", network, architecture, {"held_out_accuracy": 0.04}, {"commit": None, "seed": 0})
+    return folder
+
+
+@pytest.fixture
+def real(tmp_path: Path, untrained_judge: Path) -> Settings:
+    """One photo, one style, two steps, with the bundle that ships with the package."""
+    photo = tmp_path / "photo.png"
+    tiny.picture().save(photo)
+    return Settings(
+        machine=Machine("embedded", "cpu", "fp32"),
+        judge=untrained_judge,
+        output=tmp_path / "docs" / "evaluation.md",
+        work=tmp_path / "work",
+        rows={"paper": Row(QUICK, SOME[:1])},
+        photos=(photo,),
+        processes=1,
+    )
+
+
+@pytest.fixture
+def settings(real: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """All rows, two styles in three of them, by a fake of a bundle."""
+    monkeypatch.setattr(Machine, "stylizer", lambda _: FakeStylizer())
+    monkeypatch.setattr(measures, "megabytes", lambda _: 9.0)
+    rows = {
+        "draft": Row(QUICK.updated({"size": 64}), SOME),
+        "fast": Row(QUICK, SOME),
+        "paper": Row(QUICK, SOME),
+        "clipstyler": Row(QUICK.updated({"mode": "clipstyler"}), SOME[:1]),
+    }
+    return replace(real, rows=rows)
+
+
+def cells_of(text: str, words: str) -> list[str]:
+    """Those of the one line of a table that has these words."""
+    (line,) = (line for line in text.splitlines() if line.startswith("|") and words in line)
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_documents_tell_what_was_measured(settings: Settings) -> None:
+    results = evaluation.evaluate(settings)
+    text = settings.output.read_text(encoding="utf-8")
+    assert json.loads(settings.output.with_suffix(".json").read_text(encoding="utf-8")) == results
+    assert list(results["rows"]) == ["draft", "fast", "paper", "clipstyler"]
+    for name, row in results["rows"].items():
+        styles = 1 if name == "clipstyler" else 2
+        of_row = [picture for picture in results["pictures"] if picture["row"] == name]
+        assert len(of_row) == row["pictures"] == styles
+        assert row["top1"] == sum(picture["place"] == 1 for picture in of_row) / styles
+        assert 0 < row["edge_share_p10"] <= row["edge_share"] < 1
+        assert row["portrait_vgg"] > 0
+        assert row["seconds"] == {"total": 2.0, "optimise": 1.5, "text": 0.25}
+        header, cells = (cells_of(text, words) for words in ("Photos × styles", f"| `{name}` | {row['size']} px"))
+        of_table = dict(zip(header, cells, strict=True))
+        assert (of_table["Steps"], of_table["Patches"], of_table["Photos × styles"]) == ("2", "2", f"1 × {styles}")
+        with Image.open(settings.output.parent / "pictures" / f"evaluation-{name}.jpg") as sheet:
+            assert sheet.width > styles * report.SHEET_SIDE
+    ratio = results["rows"]["fast"]["portrait_vgg"] / results["rows"]["clipstyler"]["portrait_vgg"]
+    assert cells_of(text, "`fast`: portrait")[1:] == [f"{ratio:.2f}", "≤ 0.50", "yes" if ratio <= 0.5 else "**no**"]
+    assert cells_of(text, "Bundle on disk")[1:] == ["9.0 MB", "≤ 12.0 MB", "yes"]
+    assert cells_of(text, "on a photo without one")[-1] == "not measured"  # nobody knows of this photo
+    assert "styles 1 instead of 2" in text
+
+
+def test_the_shipped_bundle_is_judged(real: Settings) -> None:
+    results = evaluation.evaluate(real)
+    (picture,) = results["pictures"]
+    assert 1 <= picture["place"] <= len(STYLES) + 1
+    assert 0 < picture["edge_share"] < 1
+    assert results["rows"]["paper"]["seconds"]["total"] > 0
+    assert 1 < results["bundle"]["megabytes"] < 15
+    assert results["reductions"]["paper"]["size"] == [48, 512]
+
+
+def test_all_that_is_written_of_all_photos_and_styles_is_small() -> None:
+    picture = {
+        "row": "clipstyler", "photo": "astronaut.png", "style": max(STYLES, key=len), "place": 10,
+        "taken_for": max(STYLES, key=len), "probability": 0.1234, "edge_share": 0.1234, "seconds": 600.12,
+    }  # fmt: skip
+    assert len(report.as_json({"pictures": [picture] * 4 * 6 * len(STYLES)})) < 170_000
+    noise = np.random.default_rng(0).integers(0, 256, (144, 144, 3), np.uint8)
+    cells = [("fire\ntaken for lava", Image.fromarray(noise))] * 12
+    sheet = report.contact_sheet([cells] * 14, report.SHEET_SIDE)
+    assert len(report.as_jpeg(sheet, report.SHEET_BYTES)) <= 900_000
+
+
+def test_pictures_that_are_made_are_kept(settings: Settings) -> None:
+    assert evaluation.evaluate(settings)["made"] == 7
+    picture = settings.jobs("fast")[0].picture(settings.work)
+    before = picture.stat().st_mtime_ns
+    again = replace(settings, resume=True)
+    assert evaluation.evaluate(again)["made"] == 0
+    assert picture.stat().st_mtime_ns == before
+    picture.unlink()
+    assert evaluation.evaluate(again)["made"] == 1
+    assert evaluation.evaluate(replace(again, seed=1))["made"] == 7  # other pictures under the same names
+
+
+def test_a_process_makes_the_same_picture(real: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs, pictures = real.jobs("paper"), []
+    monkeypatch.setattr("os.cpu_count", lambda: 2 * torch.get_num_threads())  # as many threads for each of two
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        assert evaluation.make_all(jobs, folder, real.machine, processes=processes) == 1
+        pictures.append(np.asarray(Image.open(jobs[0].picture(folder)), np.float32))
+    np.testing.assert_array_equal(*pictures)
+
+
+def settings_of(*flags: str) -> Settings:
+    options = build_parser().parse_args(["evaluate", "--judge", *flags])
+    return evaluation.settings_from(options, ["genartisan", *flags])
+
+
+def test_rows_are_presets_of_all_styles_over_six_photos() -> None:
+    settings = settings_of()
+    assert list(settings.rows) == ["draft", "fast", "paper", "clipstyler"]
+    assert [row.config.mode for row in settings.rows.values()] == ["artisan"] * 3 + ["clipstyler"]
+    names = {job.name for row in settings.rows for job in settings.jobs(row)}
+    assert len(names) == 4 * 6 * len(STYLES)
+    assert evaluation.reductions(settings) == {}
+    assert list(settings_of("--rows", "fast", "draft").rows) == ["draft", "fast"]
+
+
+def test_the_papers_rows_can_be_reduced() -> None:
+    flags = ["--paper-size", "128", "--paper-steps", "9", "--paper-patches", "4", "--paper-styles", "fire"]
+    settings = settings_of(*flags)
+    less = {"size": [128, 512], "steps": [9, 400], "patches": [4, 64], "styles": [1, len(STYLES)]}
+    assert evaluation.reductions(settings) == {"paper": less, "clipstyler": less}
+    assert settings.rows["draft"] == settings_of().rows["draft"]
+
+
+def test_people_are_told_apart_where_it_is_known() -> None:
+    photos, fake = evaluation.default_photos(), FakeStylizer()
+    references = [evaluation.reference(photo, fake) for photo in photos]  # type: ignore[arg-type]
+    assert [each.people for each in references] == [photo.stem == "astronaut" for photo in photos]
+    assert references[0].called_person == 0.5
+    eyes = evaluation.Eyes(fake.bundle, torch.float32)  # type: ignore[arg-type]
+    one, other = (each.preserved(each.photo, eyes) for each in references[:2])
+    assert one["portrait_vgg"] == pytest.approx(0, abs=1e-6)
+    assert one["portrait_ssim"] == pytest.approx(1)
+    assert set(other) == {"edge_share"}  # what is taken for people on a photo without any is no portrait
+
+
+def noise(seed: int) -> Tensor:
+    return torch.rand(3, 96, 144, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_photo_has_its_own_edges_and_noise_has_none_of_them() -> None:
+    skimage = pytest.importorskip("skimage.data")
+    photo = measures.at_size(read_photo(Image.fromarray(skimage.coffee())).pixels, (144, 96))
+    part = torch.ones(96, 144, dtype=torch.bool)
+    assert 0.6 < edge_share(photo, photo, part) < 0.8
+    assert edge_share(photo, 0.2 + 0.3 * photo, part) == pytest.approx(edge_share(photo, photo, part), abs=1e-3)
+    assert edge_share(noise(0), noise(1), part) == pytest.approx(0.25, abs=0.03)
+
+
+def ramps(left: float, right: float) -> Tensor:
+    """Brightness that rises along the rows: with one slope in the left quarter, with another in the rest."""
+    slopes = torch.tensor([left] * 96 + [right] * 288) / 384  # (384,)
+    return slopes.cumsum(0).expand(3, 96, 384)
+
+
+def test_the_edge_share_of_ramps_is_known() -> None:
+    photo, everywhere = ramps(2, 0.5), torch.ones(96, 384, dtype=torch.bool)
+    for left, right in ((2, 0.5), (1, 1), (0, 1), (1, 0), (0.5, 1)):
+        share = edge_share(photo, ramps(left, right), everywhere)
+        assert share == pytest.approx(left / (left + 3 * right), abs=0.02)
+    right_half = torch.arange(384).expand(96, 384) >= 192
+    assert edge_share(photo, ramps(1, 0.5), right_half) == pytest.approx(0.25, abs=0.02)
+    assert edge_share(photo, torch.zeros(3, 96, 384), everywhere) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "relation", "limit", "reached"),
+    [
+        (0.7, "≥", 0.7, True), (0.69, "≥", 0.7, False), (0.8, "≤", 0.8, True), (0.81, "≤", 0.8, False),
+        (1.0, "<", 1, False), (0.99, "<", 1, True), (None, "≥", 0.7, None),
+    ],
+)  # fmt: skip
+def test_a_target_is_reached_or_not(value: float | None, relation: str, limit: float, reached: bool | None) -> None:
+    assert Target("it", value, relation, limit).reached is reached
+
+
+def picture_of(row: str, photo: str, vgg: float) -> dict[str, Any]:
+    return {"row": row, "photo": photo, "style": "fire", "portrait_vgg": vgg}
+
+
+def test_portraits_are_compared_on_the_same_photos_and_styles() -> None:
+    pictures = [picture_of("fast", "a", 0.1), picture_of("fast", "b", 9.0), picture_of("clipstyler", "a", 0.4)]
+    assert report.portrait_ratio(pictures, "fast") == 0.25
+    assert report.portrait_ratio(pictures[:2], "fast") is None
+
+
+def test_it_is_said_where_a_row_is_worse() -> None:
+    row = dict.fromkeys(report.COLUMNS, 0.5)
+    assert report.worse_columns(row, row) == []
+    worse = report.worse_columns({**row, "top3": 0.4, "portrait_vgg": 0.6, "edge_share": 0.6}, row)
+    assert worse == ["judge's first three", "portrait, VGG distance"]
+    assert report.worse_columns({**row, "portrait_vgg": None}, row) == []
+    assert report.worse_columns(None, row) is None
+
+
+def test_a_style_that_was_taken_for_others_says_for_which() -> None:
+    def picture(place: int, taken_for: str) -> dict[str, Any]:
+        return {"style": "fire", "prompt": "fire", "place": place, "taken_for": taken_for, "probability": 0.5}
+
+    pictures = [picture(1, "fire"), picture(2, "lava"), picture(3, "lava"), picture(9, "photo")]
+    assert report.style_rows(pictures, {"fire": "fire"}) == ["| fire | 1 | 3 | 0.50 | lava (2), photo (1) |"]
+
+
+@pytest.mark.parametrize(("flags", "words"), [
+    ([], ["--judge"]),
+    (["--judge", "nowhere"], ["nowhere", "train_judge"]),
+    (["--judge", "--styles", "lava lamp"], ["lava lamp", "stained glass"]),
+    (["--judge", "--processes", "0"], ["processes", "at least 1"]),
+    (["--judge", "--preset", "paper"], ["preset", "--rows"]),
+    (["--judge", "--size", "96"], ["size", "--rows"]),
+    (["--judge", "--rows", "best"], ["rows", "best", "clipstyler"]),
+    (["--judge", "--seed", "-1"], ["seed"]),
+    (["--judge", "--paper-steps", "0"], ["steps"]),
+    (["--judge", "--paper-size", "9"], ["size", "32"]),
+    (["--judge", "--rows", "fast", "--paper-size", "96"], ["paper_size", "clipstyler"]),
+    (["--judge", "--styles", "fire", "--paper-styles", "golden"], ["paper_styles", "golden"]),
+    (["--compare", "--rows", "fast"], ["rows", "--judge"]),
+    (["--judge", "-o", "a.html"], ["output", ".md"]),
+])  # fmt: skip
+def test_bad_flags_are_one_line(capsys: pytest.CaptureFixture[str], flags: list[str], words: list[str]) -> None:
+    assert main(["evaluate", *flags]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert all(word in error for word in words)
+
+
+def test_the_model_card_has_the_figures_of_the_bundle() -> None:
+    card = (Path(__file__).parents[2] / "docs" / "model-card.md").read_text(encoding="utf-8")
+    assert model_card.updated(card, read_manifest(EMBEDDED)) == card, "run python -m genartisan.training.model_card"
+
+
+def test_a_model_card_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="end of figures"):
+        model_card.updated("# Card", read_manifest(EMBEDDED))
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(evaluation.importlib.util, "find_spec", lambda name: None)
+    assert main(["evaluate", "--judge"]) == 2
+    assert "scikit-image" in (error := capsys.readouterr().err)
+    assert "genartisan[train]" in error
+
+
+def test_a_judge_that_does_not_know_a_style_is_refused(settings: Settings) -> None:
+    with pytest.raises(InputError, match="moss"):
+        evaluation.evaluate(replace(settings, rows={"fast": Row(QUICK, ("moss",))}))
+
+
+def test_a_photo_of_nothing_but_a_person_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeStylizer, "regions", lambda *_: from_mask(torch.ones(48, 64, dtype=torch.bool)))
+    with pytest.raises(InputError, match="nothing but people"):
+        evaluation.evaluate(settings)
+    assert not settings.work.exists()

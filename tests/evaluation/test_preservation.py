@@ -1,0 +1,154 @@
+"""How much of a part a picture keeps: analytic cases; and distances that are never downloaded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+pytest.importorskip("skimage")
+
+from genartisan.evaluation import perceptual
+from genartisan.evaluation.preservation import edges, preservation, ssim, vgg_distance
+from genartisan.io.images import read_photo
+from genartisan.method.targets import Eyes
+from genartisan.networks.bundle import Bundle
+
+PART = torch.zeros(48, 64, dtype=torch.bool)
+PART[10:40, 12:40] = True
+
+
+@pytest.fixture
+def eyes(tiny_bundle: Bundle) -> Eyes:
+    return Eyes(tiny_bundle.to(torch.device("cpu"), torch.float32), torch.float32)
+
+
+def photo() -> Tensor:
+    return read_photo(tiny.picture()).pixels
+
+
+def noisy(strength: float) -> Tensor:
+    noise = torch.randn(3, 48, 64, generator=torch.Generator().manual_seed(0))
+    return (photo() + strength * noise).clamp(0, 1)
+
+
+def test_the_same_picture_is_kept_whole(eyes: Eyes) -> None:
+    assert preservation(eyes, photo(), photo(), PART) == {
+        "vgg": pytest.approx(0, abs=1e-9), "ssim": pytest.approx(1), "edges": 1.0,
+    }  # fmt: skip
+
+
+def test_another_background_leaves_the_numbers_of_a_part_alone(eyes: Eyes) -> None:
+    picture = noisy(0.1)
+    elsewhere = torch.where(PART, picture, 1 - picture)
+    own = preservation(eyes, photo(), picture, PART)
+    assert own == preservation(eyes, photo(), elsewhere, PART)
+    assert own != preservation(eyes, photo(), elsewhere, ~PART)
+    unharmed = preservation(eyes, photo(), torch.where(PART, photo(), 1 - photo()), PART)
+    assert unharmed == preservation(eyes, photo(), photo(), PART)
+
+
+def test_more_noise_keeps_less(eyes: Eyes) -> None:
+    some, more = (preservation(eyes, photo(), noisy(strength), PART) for strength in (0.05, 0.3))
+    assert some is not None
+    assert more is not None
+    assert 0 < some["vgg"] < more["vgg"]
+    assert 1 > some["ssim"] > more["ssim"]
+    assert 1 > some["edges"] > more["edges"]
+
+
+def test_a_part_of_nothing_has_no_numbers(eyes: Eyes) -> None:
+    assert preservation(eyes, photo(), noisy(0.1), torch.zeros_like(PART)) is None
+
+
+def test_vgg_distance_is_the_squared_distance_of_unit_features() -> None:
+    class Maps:
+        """Two maps of two channels: in the upper half of a bright picture they are turned by a right angle."""
+
+        bundle = SimpleNamespace(vgg=nn.Linear(1, 1))
+
+        def features(self, picture: Tensor) -> list[Tensor]:
+            turned = float(picture.mean()) > 0.5
+            first = torch.zeros(1, 2, 4, 4)
+            first[:, 0] = 3.0  # length counts for nothing
+            if turned:
+                first[:, :, :2] = torch.tensor([0.0, 5.0])[None, :, None, None]
+            return [first, first[..., ::2, ::2]]
+
+    eyes: Any = Maps()
+    dark, bright = torch.zeros(3, 16, 16), torch.ones(3, 16, 16)
+    upper, all_ = torch.zeros(16, 16, dtype=torch.bool), torch.ones(16, 16, dtype=torch.bool)
+    upper[:8] = True
+    assert vgg_distance(eyes, dark, bright, upper) == pytest.approx(2)
+    assert vgg_distance(eyes, dark, bright, all_) == pytest.approx(1)
+    assert vgg_distance(eyes, dark, bright, ~upper) == pytest.approx(0)
+    assert vgg_distance(eyes, dark, dark, all_) == 0
+
+
+def test_edges_are_those_of_any_strength() -> None:
+    flat, steps = torch.full((3, 32, 32), 0.5), torch.zeros(3, 32, 32)
+    steps[..., 16:] = 1
+    everywhere = torch.ones(32, 32, dtype=torch.bool)
+    assert edges(steps, 0.3 * steps + 0.2, everywhere) == pytest.approx(1, abs=1e-5)
+    assert edges(steps, flat, everywhere) == 0
+    assert edges(flat, flat, everywhere) == 1
+    assert abs(edges(steps, steps.transpose(1, 2), everywhere)) < 0.2
+
+
+def test_ssim_of_two_levels_is_that_of_their_means() -> None:
+    one, other = torch.full((3, 32, 32), 0.2), torch.full((3, 32, 32), 0.6)
+    c1 = 0.01**2
+    expected = (2 * 0.2 * 0.6 + c1) / (0.2**2 + 0.6**2 + c1)
+    assert ssim(one, other, torch.ones(32, 32, dtype=torch.bool)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_library_or_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: None)
+    found, reasons = perceptual.distances()
+    assert not found
+    assert "torchmetrics is not installed" in reasons[0]
+
+    monkeypatch.setattr(
+        perceptual.importlib.util, "find_spec", lambda name: object() if name == "torchmetrics" else None
+    )
+    monkeypatch.setattr(perceptual, "version", lambda _: "1.2.0")
+    found, reasons = perceptual.distances()
+    assert not found
+    assert "torchmetrics 1.2.0" in reasons[0]
+
+    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    found, reasons = perceptual.distances()  # imports nothing of the library, so nothing can be fetched
+    assert not found
+    assert "alexnet" in reasons[0]
+    assert "vgg16" in reasons[1]
+
+
+def test_weights_that_are_there_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lpips:
+        def __init__(self, net_type: str, normalize: bool) -> None:
+            assert (net_type, normalize) == ("alex", True)
+
+        def __call__(self, one: Tensor, other: Tensor) -> Tensor:
+            return (one - other).abs().mean()
+
+    module = ModuleType("torchmetrics.image.lpip")
+    module.LearnedPerceptualImagePatchSimilarity = Lpips  # type: ignore[attr-defined]
+    for name in ("torchmetrics", "torchmetrics.image"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    file = perceptual.weight_files()["lpips"]
+    file.parent.mkdir()
+    file.write_bytes(b"weights")
+    found, reasons = perceptual.distances()
+    assert list(found) == ["lpips"]
+    assert "DISTS" in reasons[0]
+    assert found["lpips"](torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.25)) == pytest.approx(0.25)

@@ -1,0 +1,301 @@
+"""The nginx of docs/hardening.md, as it stands there, before a real TorchServe: who passes, with what, how often."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import servers
+import tiny
+from pages import ROOT, blocks
+from servers import TINY
+
+from genartisan.io.images import encode
+from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, encode_request
+from genartisan.serving.limits import Limits
+from genartisan.serving.serve import Server
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
+CALLER = {"Authorization": "Bearer a caller's own"}
+ORIGIN = "https://app.example.org"
+FIELDS = {"photo": encode(tiny.picture()), "prompt": b"Watercolor painting", "params": json.dumps(TINY).encode()}
+FORM = [(name, (name, content, "application/octet-stream")) for name, content in FIELDS.items()]
+
+(CONFIGURATION,) = blocks(ROOT / "docs" / "hardening.md", "nginx")
+
+
+class Callers(BaseHTTPRequestHandler):
+    """Knows one caller."""
+
+    def do_GET(self) -> None:
+        self.send_response(204 if self.headers["Authorization"] == CALLER["Authorization"] else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+class Full(BaseHTTPRequestHandler):
+    """What TorchServe says when its queue is full."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = b'{"code": 503, "type": "ServiceUnavailableException", "message": "no worker"}'
+        self.send_response(503)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a small server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost, signed by itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    made, key = folder / "pictures.pem", folder / "pictures.key"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made, key
+
+
+class Gate:
+    """A running nginx: its address, and the ways to talk to it."""
+
+    def __init__(self, port: int, certificate: Path) -> None:
+        self.port, self.certificate = port, certificate
+        self.url = f"https://localhost:{port}"
+        self.http = httpx.Client(
+            base_url=self.url, verify=ssl.create_default_context(cafile=str(certificate)), timeout=120, trust_env=False
+        )
+
+    def post(self, headers: dict[str, str] | None = None, path: str = "/predictions/genartisan", **body: Any) -> Any:
+        body = body or {"files": FORM}
+        return self.http.post(path, headers=CALLER if headers is None else headers, **body)
+
+    def rpc(self, method: str, message: bytes, caller: str | None = CALLER["Authorization"]) -> bytes | grpc.StatusCode:
+        """The answer to one call over gRPC, or its status."""
+        trusted = grpc.ssl_channel_credentials(self.certificate.read_bytes())
+        metadata = [] if caller is None else [("authorization", caller)]
+        options = [("grpc.enable_http_proxy", 0)]
+        with grpc.secure_channel(f"localhost:{self.port}", trusted, options) as channel:
+            try:
+                answer: bytes = channel.unary_unary(method)(message, metadata=metadata, timeout=60)
+            except grpc.RpcError as error:
+                return error.code()
+        return answer
+
+
+Start = Callable[..., Gate]
+
+
+@pytest.fixture
+def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
+    """Starts nginx with the page's configuration: other names, ports and files, and nothing else."""
+    with ExitStack() as stack:
+        callers = stack.enter_context(answering(Callers))
+
+        def started(http: str | None = None, origin: bool = False, callers_have_keys: bool = False) -> Gate:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            instead = {
+                "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
+                "server_name pictures.example.org": "server_name localhost",
+                "/etc/ssl/pictures.pem": str(certificate[0]),
+                "/etc/ssl/pictures.key": str(certificate[1]),
+                "Bearer INFERENCE_KEY": servers.key(server)["Authorization"],
+                "127.0.0.1:8080": http or server.url.removeprefix("http://"),
+                "127.0.0.1:7070": server.grpc,
+                "127.0.0.1:9000": callers,
+            }
+            if callers_have_keys:
+                del instead["Bearer INFERENCE_KEY"]
+                instead |= {'"Bearer INFERENCE_KEY"': "$http_authorization", "auth_request /callers;": ""}
+            if origin:  # the page's own example, no longer a comment
+                instead[f"# {ORIGIN}"] = ORIGIN
+            text = CONFIGURATION
+            for shown, here in instead.items():
+                assert text.count(shown) == 1, shown
+                text = text.replace(shown, here)
+            (tmp_path / "genartisan.conf").write_text(text)
+            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            folders = "\n".join(f"{kind}_temp_path {tmp_path / kind};" for kind in kinds)
+            (tmp_path / "nginx.conf").write_text(
+                f"daemon off; master_process off; pid {tmp_path}/pid; error_log stderr;\n"
+                f"events {{}}\nhttp {{ access_log off; {folders}\ninclude {tmp_path}/genartisan.conf; }}\n"
+            )
+            log = stack.enter_context((tmp_path / "error.log").open("w+"))
+            command = ["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", "stderr"]
+            process = stack.enter_context(subprocess.Popen(command, stderr=log))
+            stack.callback(process.terminate)
+
+            def listens() -> bool:
+                assert process.poll() is None, (tmp_path / "error.log").read_text()
+                with socket.socket() as probe:
+                    return probe.connect_ex(("127.0.0.1", port)) == 0
+
+            servers.eventually(listens, "nginx listens")
+            gate = Gate(port, certificate[0])
+            stack.callback(gate.http.close)
+            return gate
+
+        yield started
+
+
+def test_pictures_streams_and_calls_pass_with_the_servers_key(start: Start, server: Server) -> None:
+    gate = start()
+    expected = servers.post(server, FIELDS).content
+    reply = gate.post({**CALLER, "X-Request-Start": "t=1000000000"})  # its deadline long over, by its own word
+    assert (reply.status_code, reply.content) == (200, expected)
+    assert "retry-after" not in reply.headers
+    assert gate.post(path="/explanations/genartisan?x=y").status_code == 200
+    events = [json.loads(line) for line in gate.post({**CALLER, "Accept": "application/x-ndjson"}).iter_lines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["accepted", "result"]
+    over_grpc = gate.rpc(METHOD, encode_request("genartisan", FIELDS))
+    assert isinstance(over_grpc, bytes), over_grpc
+    assert decode_response(over_grpc) == expected
+    assert b"Healthy" in bytes(gate.rpc(f"/{PACKAGE}.InferenceAPIsService/Ping", b""))  # type: ignore[arg-type]
+
+
+def test_nobody_else_passes_and_the_key_of_the_server_is_no_callers(start: Start, server: Server) -> None:
+    gate = start()
+    for headers in ({}, servers.key(server), servers.key(server, "management")):
+        assert gate.post(headers).status_code == 401
+    assert gate.rpc(METHOD, encode_request("genartisan", FIELDS), None) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_without_callers_of_your_own_the_servers_key_decides(start: Start, server: Server) -> None:
+    gate, known = start(callers_have_keys=True), servers.key(server)
+    assert gate.post(known).status_code == 200
+    refused = gate.post()
+    assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
+    message = encode_request("genartisan", FIELDS)
+    assert isinstance(gate.rpc(METHOD, message, known["Authorization"]), bytes)
+    assert gate.rpc(METHOD, message) is grpc.StatusCode.PERMISSION_DENIED
+
+
+def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Authorization"], length: int = 0) -> int:
+    """The status of a request whose target is sent as it is, and of whose body nothing is sent."""
+    context = ssl.create_default_context(cafile=str(gate.certificate))
+    with (
+        socket.create_connection(("127.0.0.1", gate.port), 60) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Authorization: {caller}"]
+        secure.sendall("\r\n".join([*lines, f"Content-Length: {length}", "Connection: close", "", ""]).encode())
+        return int(secure.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/", "/ping", "/models", "/models/genartisan", "/models/genartisan?customized=true", "/metrics", "/workflows",
+        "/api-description", "/token?type=inference", "/wfpredict/genartisan", "/callers", "/predictions/other",
+        "/predictions/genartisan/1.0", "/predictions/genartisan%0a", "/predictions/genartisan/../../models",
+        "/predictions/genartisan%2f..%2f..%2fmodels", "/v1/models/genartisan:predict",
+    ],
+)  # fmt: skip
+def test_nothing_else_is_to_be_reached(target: str, start: Start) -> None:
+    gate = start(http="127.0.0.1:1")  # what passes gets 502
+    assert [raw(gate, target, method) for method in ("GET", "POST", "PUT", "DELETE")] == [404] * 4
+
+
+def test_one_method_a_path_that_the_gate_writes_itself_and_two_calls(start: Start) -> None:
+    gate = start()
+    assert [raw(gate, "/predictions/genartisan", method) for method in ("GET", "PUT", "OPTIONS")] == [405] * 3
+    assert raw(gate, "/models/../predictions/genartisan") == 400  # TorchServe: no photo; it saw no dots
+    for method in (
+        f"{PACKAGE}.InferenceAPIsService/StreamPredictions",
+        f"{PACKAGE}.InferenceAPIsService/StreamPredictions2",
+        "org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ):
+        assert gate.rpc(f"/{method}", encode_request("genartisan", FIELDS)) is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_who_asks_too_often_gets_429_and_is_told_when_to_ask_again(start: Start) -> None:
+    gate = start(http="127.0.0.1:1")
+    replies = [gate.post({}, content=b"") for _ in range(12)]
+    assert [reply.status_code for reply in replies] == [401] * 11 + [429]
+    assert [reply.headers.get("retry-after") for reply in replies] == [None] * 11 + ["2"]
+    assert gate.rpc(METHOD, b"") is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_full_queue_is_told_with_a_time_to_wait(start: Start) -> None:
+    with answering(Full) as full:
+        reply = start(http=full).post()
+    assert (reply.status_code, reply.headers["retry-after"], reply.json()["message"]) == (503, "10", "no worker")
+
+
+def test_a_request_has_as_many_bytes_as_the_server_takes(start: Start) -> None:
+    """Judged by its length, before its bytes have come and before anybody is asked about the caller."""
+    gate, limit = start(http="127.0.0.1:1"), Limits().request_bytes
+    lengths = {
+        bytes_: raw(gate, "/predictions/genartisan", caller="nobody", length=bytes_) for bytes_ in (limit, limit + 1)
+    }
+    assert lengths == {limit: 401, limit + 1: 413}
+
+
+PREFLIGHT = {
+    "Origin": ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization",
+}  # fmt: skip
+
+
+def allowed(reply: httpx.Response) -> dict[str, str]:
+    """What a reply allows a browser."""
+    names = ("origin", "methods", "headers")
+    return {name: reply.headers[full] for name in names if (full := f"access-control-allow-{name}") in reply.headers}
+
+
+def test_no_page_of_another_site_may_ask_unless_it_is_named(start: Start) -> None:
+    gate = start(http="127.0.0.1:1")
+    reply = gate.http.options("/predictions/genartisan", headers=PREFLIGHT)
+    assert (reply.status_code, allowed(reply)) == (405, {})
+    assert allowed(gate.post({**CALLER, "Origin": ORIGIN})) == {}
+
+
+def test_a_page_that_is_named_may_ask_and_read_every_answer(start: Start) -> None:
+    with answering(Full) as full:
+        gate = start(http=full, origin=True)
+        reply = gate.http.options("/predictions/genartisan", headers=PREFLIGHT)  # by the gate: without a caller
+        headers = "Authorization, Cache-Control, Content-Type"
+        assert (reply.status_code, reply.content) == (204, b"")
+        assert allowed(reply) == {"origin": ORIGIN, "methods": "POST", "headers": headers}
+        assert reply.headers.get_list("access-control-allow-origin") == [ORIGIN]
+        other = {**PREFLIGHT, "Origin": f"{ORIGIN}.evil.example"}
+        assert (gate.http.options("/predictions/genartisan", headers=other).status_code) == 405
+        for key, status in ((CALLER, 503), ({}, 401)):
+            reply = gate.post({**key, "Origin": ORIGIN})
+            assert (reply.status_code, allowed(reply), reply.headers["vary"]) == (status, {"origin": ORIGIN}, "Origin")
+            assert "Retry-After" in reply.headers["access-control-expose-headers"]
+            assert allowed(gate.post({**key, "Origin": other["Origin"]})) == {}

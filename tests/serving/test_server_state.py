@@ -1,0 +1,300 @@
+"""A state folder: a note that may be a lie, logs, versions to bring back; and what is ours there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import servers
+
+from genartisan.cli.main import main
+from genartisan.errors import ServeError
+from genartisan.serving import describe, management, restore, serve, stuck_workers
+from genartisan.serving.access import Access
+from genartisan.serving.processes import MARK, members
+from genartisan.serving.server_log import relay, rotate
+from genartisan.serving.state import KEY_FILE, LOGS, NOTE, RUN, Server, forget, make_run, noted, prepare
+from genartisan.serving.versions import Version, Worker
+
+Start = Callable[..., psutil.Process]
+
+
+@pytest.fixture
+def process() -> Iterator[Start]:
+    """Starts processes that do nothing, marked as a server's of a state folder if one is given."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, of: Path | None = None) -> psutil.Process:
+        environment = {**os.environ, **({} if of is None else {MARK: str(of)})}
+        code = "print(flush=True); import time; time.sleep(600)"
+        started.append(
+            subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.PIPE)
+        )
+        assert started[-1].stdout is not None
+        started[-1].stdout.readline()
+        return psutil.Process(started[-1].pid)
+
+    yield start
+    for each in started:
+        each.kill()
+        each.communicate()
+
+
+def server_of(state: Path, process: psutil.Process) -> Server:
+    """A server whose Java is this process, as it would be noted."""
+    state.mkdir(exist_ok=True)
+    server = Server(
+        state=state, pid=process.pid, created=process.create_time(), host="127.0.0.1", ports=servers.free_ports(),
+        store=state,
+    )  # fmt: skip
+    server.note()
+    return server
+
+
+def test_a_note_names_nothing_that_is_ended_or_removed(tmp_path: Path, process: Start) -> None:
+    """Not a process with that number and start, nor one that names the folder, nor one of another server; no folder."""
+    state, precious = tmp_path / "state", tmp_path / "precious"
+    precious.mkdir()
+    bystander, other = process(f"{state}/run/config.properties"), process(of=tmp_path / "other")
+    for victim in (bystander, other):
+        server_of(state, victim)
+        text = (state / NOTE).read_text()
+        for more in ({}, {"temporary": str(precious)}, {"state": str(precious)}, {"logs": str(precious)}):
+            (state / NOTE).write_text(json.dumps({**json.loads(text), **more}))
+            assert serve.current(state) is None
+            assert serve.stop(state) is False
+    for lie in ("", "[]", "null", '{"pid": -1}', '{"temporary": "/"}'):
+        (state / NOTE).write_text(lie)
+        assert serve.stop(state) is False
+    assert servers.alive(bystander)
+    assert servers.alive(other)
+    assert precious.is_dir()
+
+
+def test_what_carries_the_mark_is_ended_and_a_number_used_again_is_not_the_server(
+    tmp_path: Path, process: Start
+) -> None:
+    state = tmp_path / "state"
+    java, worker = process(of=state), process(of=state)
+    server = server_of(state, java)
+    assert serve.current(state) == server
+    assert set(members(state)) == {java, worker}
+    server.model_copy(update={"created": server.created - 3600}).note()
+    assert serve.current(state) is None
+    server.note()
+    (state / KEY_FILE).write_text("{}")
+    assert serve.stop(state, timeout=0.5) is True
+    assert not servers.alive(java)
+    assert not servers.alive(worker)
+    assert not (state / NOTE).exists()
+    assert not (state / KEY_FILE).exists()
+
+
+def test_only_the_folder_that_we_made_is_removed(tmp_path: Path) -> None:
+    state, precious = tmp_path / "state", tmp_path / "precious"
+    for folder in (state / RUN, precious):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    forget(state)
+    assert (state / RUN / "file").exists()  # without our mark
+    (state / KEY_FILE).touch()
+    forget(state)
+    assert (state / KEY_FILE).exists()  # without a note of ours
+    (state / RUN / "file").unlink()
+    (state / RUN).rmdir()
+    make_run(precious)
+    (state / RUN).symlink_to(precious / RUN)
+    forget(state)
+    assert (precious / RUN).is_dir()  # elsewhere
+    (state / RUN).unlink()
+    assert make_run(state) == state / RUN
+    forget(state)
+    assert not (state / RUN).exists()
+
+
+def test_a_long_path_gets_a_short_name_that_goes_with_it(tmp_path: Path) -> None:
+    state = tmp_path / ("x" * 100)
+    state.mkdir()
+    short = make_run(state)
+    assert len(str(short)) < 90
+    assert short.resolve() == (state / RUN).resolve()
+    forget(state)
+    assert not short.parent.exists()
+    assert not (state / RUN).exists()
+
+
+def test_a_state_folder_is_the_servers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Start) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "thesis.tex").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "project")
+    for name in ("project", "link"):
+        with pytest.raises(ServeError, match=r"other things in it \('thesis\.tex'\)"):
+            prepare(tmp_path / name)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ServeError, match="others than you may write"):
+        prepare(tmp_path / "open")
+    prepare(tmp_path / "new")
+    (tmp_path / "new" / "mine").touch()
+    prepare(tmp_path / "new")  # it is ours already
+    server_of(tmp_path / "new", process())
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(ServeError, match="and you are 12345"):
+        noted(tmp_path / "new")
+
+
+def test_a_key_is_of_the_folder_whatever_its_note_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Start
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GENARTISAN_TOKEN", raising=False)
+    monkeypatch.delenv("GENARTISAN_KEY_FILE", raising=False)
+    server = server_of(tmp_path / ".serve", process())
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"inference": {"key": "secret"}}')
+    note = tmp_path / ".serve" / NOTE
+    assert Access.to(server.url).key() is None
+    note.write_text(json.dumps({**json.loads(note.read_text()), "keys": str(secret)}))
+    assert Access.to(server.url).key() is None
+    server.note()
+    Path(server.keys).write_text('{"inference": {"key": "own"}}')
+    assert Access.to(server.url).key() == Access.to(server.grpc).key() == "own"
+    assert Access.to("http://127.0.0.1:1").key() is None
+
+
+def test_logs_of_earlier_starts_are_kept(tmp_path: Path) -> None:
+    for start in range(8):
+        rotate(tmp_path)
+        (tmp_path / "worker.log").write_text(f"start {start}")
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"worker.log": "start 7", **{f"worker.log.{n}": f"start {7 - n}" for n in range(1, 6)}}
+
+
+def test_what_java_prints_is_passed_on_as_json() -> None:
+    class Kept(io.StringIO):
+        def close(self) -> None:
+            """Leaves its text to be read."""
+
+    request = '{"request_id": "7", "status": 200}'
+    lines = [
+        "no JSON\n",
+        "[1]\n",
+        json.dumps({"source": "worker", "level": "INFO", "message": request}) + "\n",
+        json.dumps({"source": "server", "level": "WARN", "message": 'a "word" é '}) + "\n",
+    ]
+    console, out = Kept(), io.StringIO()
+    relay(lines, console, out)
+    assert console.getvalue() == "no JSON\n[1]\n"
+    first, second, third, fourth = map(json.loads, out.getvalue().splitlines())
+    assert (first["source"], first["message"], second["message"]) == ("console", "no JSON", "[1]")
+    assert third == {"source": "worker", "level": "INFO", "request_id": "7", "status": 200}
+    assert fourth == {"source": "server", "level": "WARN", "message": 'a "word" é'}
+
+
+def test_what_was_in_service_is_planned_again(tmp_path: Path) -> None:
+    store, told = tmp_path / "store", list[str]()
+    store.mkdir()
+    assert restore.plan(tmp_path, store, told.append) == [restore.ALONE]
+    workers = (Worker(1, "READY"), Worker(2, "READY"))
+    old, new = Version("1.0", "genartisan.mar", False, workers[:1], 0), Version("2.0", "new.mar", True, workers, 0)
+    restore.remember(tmp_path, store, [old, new])
+    with pytest.raises(ServeError, match=r"new\.mar was in service and is not in .*--fresh"):
+        restore.plan(tmp_path, store, told.append)
+    for name in ("genartisan.mar", "new.mar"):
+        (store / name).touch()
+    expected = [restore.Planned("new.mar", 2), restore.Planned("genartisan.mar", 1)]
+    assert restore.plan(tmp_path, store, told.append) == expected
+    assert "new.mar (2 workers), genartisan.mar (1 workers)" in told[-1]
+    assert restore.plan(tmp_path, tmp_path / "other", told.append) == [restore.ALONE]
+    assert str(store) in told[-1]
+    (tmp_path / "models.json").write_text('{"versions": [{"archive": 1}]}')
+    with pytest.raises(ServeError, match="cannot be read"):
+        restore.plan(tmp_path, store, told.append)
+
+
+def test_versions_come_back_with_their_workers_and_a_failure_says_how_to_go_on(
+    tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Any] = []
+
+    class Models:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def register(self, archive: str, workers: int) -> None:
+            if archive == "bad.mar":
+                raise ServeError("it cannot be loaded.", "archive")
+            done.append((archive, workers))
+
+        def scale(self, workers: int) -> None:
+            done.append(workers)
+
+    monkeypatch.setattr(management, "Models", Models)
+    server, planned = (
+        server_of(tmp_path / "state", process()),
+        [restore.Planned("b.mar", 3), restore.Planned("a.mar", 2)],
+    )
+    management.bring_back([restore.ALONE], server, 1, done.append)
+    assert done == []  # as many workers as its settings say
+    management.bring_back(planned, server, 1, done.append)
+    assert done == [("a.mar", 2), 3]
+    with pytest.raises(ServeError, match=r"cannot be loaded\. Or start with .*--fresh"):
+        management.bring_back([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
+
+
+def test_a_worker_that_is_waited_for_in_vain_is_ended(
+    tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    server, worker, stranger = server_of(state, process(of=state)), process(of=state), process()
+    waiting = 0
+
+    def described(*_: object) -> list[dict[str, Any]]:
+        workers = [{"pid": each.pid, "status": "READY"} for each in (worker, stranger)]
+        return [{"workers": workers, "jobQueueStatus": {"pendingRequests": waiting}}]
+
+    monkeypatch.setattr(stuck_workers, "describe", described)
+    clock = [0.0]
+    monkeypatch.setattr(stuck_workers.time, "monotonic", lambda: clock[0])
+    told: list[str] = []
+    watch = stuck_workers.StuckWorkers(server, told.append, after=30)
+
+    def look(seconds: float) -> None:
+        clock[0] += seconds
+        watch.look()
+
+    look(0)
+    look(100)  # idle, and nothing waits for it
+    waiting = 1
+    look(20)
+    look(20)
+    assert told == []
+    look(20)
+    assert str(worker.pid) in told[0]
+    worker.wait(10)
+    assert servers.alive(stranger)
+
+
+def test_the_status_of_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--state", str(tmp_path), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out) == {"status": "stopped", "versions": []}
+
+
+def test_a_server_that_does_not_answer_is_not_ready(
+    tmp_path: Path, process: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state"
+    server = server_of(state, process(of=state))
+    assert main(["status", "--state", str(state), "--json"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["status"] == "not_ready"
+    assert "no server answers" in told.err
+    assert not describe.is_ready(server)
+    assert (state / LOGS).exists() is False

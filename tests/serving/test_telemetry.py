@@ -1,0 +1,102 @@
+"""Metrics without a server: what is there from the start, and what becomes of the gauges of workers that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from servers import ROOT
+
+from genartisan.errors import DeadlineError, ExpiredError, GenartisanError, InputError
+from genartisan.serving.gauges import WorkerGauges
+from genartisan.serving.telemetry import Record, Telemetry
+
+BUILD = ("0.1", "tiny", "hash", "1.0")
+
+
+class Registry:
+    """Adds up what is emitted, as a server does; a gauge is set."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, ...], float] = {}
+
+    def emit(self, name: str, value: float, labels: list[str]) -> None:
+        key = (name, *labels)
+        self.values[key] = value + (self.values.get(key, 0) if name.endswith("_total") else 0)
+
+
+def died(folder: Path, registry: Registry) -> None:
+    """A worker that was killed at a request: what it emitted is in the registry."""
+    script = (
+        "import json, os, sys\nfrom pathlib import Path\nfrom genartisan.serving.gauges import WorkerGauges\n"
+        "names = 'genartisan_in_flight', 'genartisan_build_info'\n"
+        "labels = {'genartisan_build_info': ['0.0', 'old', 'h', '0.9']}\n"
+        "gauges = WorkerGauges(lambda *emitted: print(json.dumps(emitted)), Path(sys.argv[1]), names, labels)\n"
+        "for name in names:\n    gauges.set(name, 1)\n"
+        "sys.stdout.flush()\nos.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == -9
+    for line in done.stdout.splitlines():
+        registry.emit(*json.loads(line))
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_the_gauges_of_a_dead_worker_become_0(replaced: bool, tmp_path: Path) -> None:
+    registry = Registry()
+    other = None if replaced else Telemetry(registry.emit, tmp_path, BUILD)  # it has number 0
+    died(tmp_path, registry)
+    number = "0" if replaced else "1"
+    dead = ("genartisan_build_info", number, "0.0", "old", "h", "0.9")
+    assert registry.values["genartisan_in_flight", number] == registry.values[dead] == 1
+    if other is None:
+        Telemetry(registry.emit, tmp_path, BUILD)
+    else:
+        other.beat()
+    assert registry.values["genartisan_in_flight", number] == registry.values[dead] == 0
+    assert registry.values[("genartisan_build_info", "0", *BUILD)] == 1
+    assert registry.values[("genartisan_worker_starts_total",)] == 1
+
+
+def test_living_workers_have_numbers_of_their_own(tmp_path: Path) -> None:
+    registry = Registry()
+    first, second = (WorkerGauges(registry.emit, tmp_path, ["busy"]) for _ in range(2))
+    first.set("busy", 1)
+    second.set("busy", 2)
+    second.bury_the_dead()
+    assert registry.values == {("busy", "0"): 1, ("busy", "1"): 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (InputError("steps is -1"), "refused"),
+        (DeadlineError("over"), "timeout"),
+        (ExpiredError("over before"), "expired"),
+        (GenartisanError("failed"), "failed"),
+    ],
+)
+def test_a_request_is_counted_by_its_outcome(error: GenartisanError, outcome: str, tmp_path: Path) -> None:
+    registry = Registry()
+    telemetry, record = Telemetry(registry.emit, tmp_path, BUILD), Record("some-id", "http", "prediction")
+    before = dict(registry.values)
+    telemetry.begin(record)
+    assert registry.values["genartisan_in_flight", "0"] == 1
+    record.refused(error)
+    record.seconds["queue"] = 30.0
+    telemetry.end(record, 1000)
+    gained = {key: value - before[key] for key, value in registry.values.items() if value != before[key]}
+    assert gained[("genartisan_requests_total", outcome, "none")] == 1
+    assert [key for key in gained if key[0] == "genartisan_requests_total"] == [
+        ("genartisan_requests_total", outcome, "none")
+    ]
+    within = {key[2] for key in gained if key[:2] == ("genartisan_phases_within_total", "queue")}
+    assert within == {"40", "80", "160", "320", "640", "1280", "2560", "+Inf"}
+    assert gained["genartisan_phase_seconds_total", "queue"] == 30
+    assert registry.values["genartisan_in_flight", "0"] == 0

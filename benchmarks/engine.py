@@ -40,7 +40,7 @@ from genartisan.config import StyleConfig
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.method.batching import step_together
 from genartisan.method.engine import PHASES
-from genartisan.method.graphs import WORTH
+from genartisan.method.graphs import MIN_CAPTURE_STEPS
 from genartisan.method.patches import plan
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
@@ -92,8 +92,8 @@ def parse() -> argparse.Namespace:
         parser.error(f"warm-up is {arguments.warm_up}; it must leave at least two of the {arguments.steps} steps.")
     if arguments.graphs and not arguments.device.startswith("cuda"):
         parser.error(f"device is {arguments.device}; graphs need cuda.")
-    if arguments.graphs and arguments.steps < WORTH:
-        parser.error(f"steps is {arguments.steps}; runs of fewer than {WORTH} steps are not captured.")
+    if arguments.graphs and arguments.steps < MIN_CAPTURE_STEPS:
+        parser.error(f"steps is {arguments.steps}; runs of fewer than {MIN_CAPTURE_STEPS} steps are not captured.")
     name = f"engine_{arguments.device.replace(':', '')}_{arguments.size}_{arguments.patches}.json"
     arguments.out = arguments.out or HERE / "results" / name
     return arguments

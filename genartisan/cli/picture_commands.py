@@ -39,7 +39,7 @@ def stylize(options: argparse.Namespace) -> None:
     check_outputs(files_read(options), [("output", options.output), *report], options.overwrite)
     stylizer = load_stylizer(options)
     if not options.quiet:  # a search of style numbers takes a minute with full-size networks
-        logging.getLogger("genartisan.method.looks").setLevel(logging.INFO)
+        logging.getLogger("genartisan.method.style_encoder").setLevel(logging.INFO)
     steps = stylizer.steps(
         photo_of(options),
         options.text,

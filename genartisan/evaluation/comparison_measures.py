@@ -71,7 +71,7 @@ class Measures:
         numbers: Row = {**losses(picture), **losses.shares(picture)}
         with_people = pair.subject.kind != "no people"
         for part, where in zip(PARTS, (losses.portrait, ~losses.portrait), strict=True):
-            measured = preservation(losses.eyes, losses.photo, picture, where) if with_people else None
+            measured = preservation(losses.extractor, losses.photo, picture, where) if with_people else None
             numbers |= {f"{part}_{name}": None if measured is None else measured[name] for name in PRESERVATION}
         for name, distance in self.distances.items():
             laid = losses.photo.where(~losses.portrait, picture)  # the picture's people in the photo

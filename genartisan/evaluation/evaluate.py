@@ -26,7 +26,7 @@ from genartisan.evaluation.report import as_json, contact_sheet_of, markdown, ta
 from genartisan.io.atomic import write_whole
 from genartisan.io.images import read_photo
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Eyes
+from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import sha256
 from genartisan.validation import check_seed, shown
 
@@ -179,11 +179,11 @@ def evaluate(settings: Settings) -> dict[str, Any]:
         processes=settings.processes,
         resume=settings.resume,
     )
-    eyes = Eyes(stylizer.bundle, stylizer.dtype)
+    extractor = FeatureExtractor(stylizer.bundle, stylizer.dtype)
     pictures, rows = list[dict[str, Any]](), {}
     for name, row in settings.rows.items():
         bar = tqdm(jobs[name], unit="picture", desc=f"measures of {name}")
-        of_row = [{"row": name, **measure(job, settings.work, references[job.photo], judge, eyes)} for job in bar]
+        of_row = [{"row": name, **measure(job, settings.work, references[job.photo], judge, extractor)} for job in bar]
         rows[name] = summary(row.config, of_row, [job.report(settings.work) for job in jobs[name]])
         pictures += of_row
     results = {

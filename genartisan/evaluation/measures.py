@@ -19,7 +19,7 @@ from genartisan.evaluation.preservation import edge_share, preservation
 from genartisan.io.images import Photo, fitted, read_photo
 from genartisan.method.regions import RegionMap
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Eyes
+from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import MANIFEST, read_manifest, resolve
 
 SIDE = 384  # pixels, the long side at which edges and people are compared, whatever the size of the picture
@@ -44,13 +44,13 @@ class Reference:
         """The share of its pixels that the bundle calls a person."""
         return float(self.regions.portrait.float().mean())
 
-    def preserved(self, picture: Photo, eyes: Eyes) -> dict[str, float]:
+    def preserved(self, picture: Photo, extractor: FeatureExtractor) -> dict[str, float]:
         """The edge share of a picture's background and, where there are people, how well they are preserved."""
         size = fitted(self.photo.size, SIDE)
         photo, stylised = (at_size(each.pixels, size) for each in (self.photo, picture))  # (3, h, w)
         portrait = self.regions.resized(size).portrait  # (h, w)
         measures = {"edge_share": edge_share(photo, stylised, ~portrait)}
-        people = None if self.people is False else preservation(eyes, photo, stylised, portrait)
+        people = None if self.people is False else preservation(extractor, photo, stylised, portrait)
         if people is not None:
             measures |= {"portrait_vgg": people["vgg"], "portrait_ssim": people["ssim"]}
         return measures
@@ -61,11 +61,11 @@ def at_size(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(pixels[None], size=size[::-1], mode="bicubic", antialias=True)[0].clamp(0, 1)  # (3, h, w)
 
 
-def measure(job: Job, work: Path, reference: Reference, judge: Judge, eyes: Eyes) -> dict[str, Any]:
+def measure(job: Job, work: Path, reference: Reference, judge: Judge, extractor: FeatureExtractor) -> dict[str, Any]:
     """All that is measured of one picture, which lies in the folder ``work``."""
     picture = read_photo(job.picture(work))
     background = ~reference.regions.resized(picture.size).portrait
-    preserved = {name: round(value, 4) for name, value in reference.preserved(picture, eyes).items()}
+    preserved = {name: round(value, 4) for name, value in reference.preserved(picture, extractor).items()}
     seconds = job.report(work)["seconds"]["total"]
     return {**verdict(judge, job, picture.pixels, background), **preserved, "seconds": round(seconds, 2)}
 

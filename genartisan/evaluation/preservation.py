@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from genartisan.method.targets import Eyes
+from genartisan.method.targets import FeatureExtractor
 
 PRESERVATION = {"vgg": "VGG distance", "ssim": "SSIM", "edges": "edges"}  # the first is less, the others more if alike
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
@@ -17,7 +17,7 @@ EDGE_SIGMA, EDGE_KERNEL = 1.5, 13  # pixels; finer than that is texture, not an 
 EDGE_PIXELS = 0.25  # of a part, 0-1: those on the photo's strongest edges
 
 
-def preservation(eyes: Eyes, photo: Tensor, picture: Tensor, part: Tensor) -> dict[str, float] | None:
+def preservation(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, part: Tensor) -> dict[str, float] | None:
     """What `PRESERVATION` names, of a part of the photo; None where the part is nothing.
 
     The part is cut from the picture and laid into the photo first, so that what the picture has elsewhere counts for
@@ -32,14 +32,14 @@ def preservation(eyes: Eyes, photo: Tensor, picture: Tensor, part: Tensor) -> di
         return None
     laid = torch.where(part, picture, photo)  # (3, H, W)
     return {
-        "vgg": vgg_distance(eyes, photo, laid, part),
+        "vgg": vgg_distance(extractor, photo, laid, part),
         "ssim": ssim(photo, laid, part),
         "edges": edges(photo, laid, part),
     }
 
 
 @torch.no_grad()
-def vgg_distance(eyes: Eyes, photo: Tensor, picture: Tensor, part: Tensor) -> float:
+def vgg_distance(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, part: Tensor) -> float:
     """The mean over the part of the squared distance of VGG's normalised maps, in [0, 4]; 0 for the same picture.
 
     Each pixel's features have length 1, as in LPIPS (Zhang et al., arXiv 1801.03924). It is not LPIPS: it has two maps
@@ -47,9 +47,9 @@ def vgg_distance(eyes: Eyes, photo: Tensor, picture: Tensor, part: Tensor) -> fl
     from what people see. So it tells which of two pictures of a photo is nearer, and is no number to compare with
     others' papers.
     """
-    device = next(eyes.bundle.vgg.parameters()).device
+    device = next(extractor.bundle.vgg.parameters()).device
     distances = []
-    maps = zip(eyes.features(photo[None].to(device)), eyes.features(picture[None].to(device)), strict=True)
+    maps = zip(extractor.features(photo[None].to(device)), extractor.features(picture[None].to(device)), strict=True)
     for pair in maps:
         one, other = (F.normalize(each.float(), dim=1) for each in pair)  # (1, C, h, w)
         share = F.interpolate(part[None, None].float(), size=one.shape[-2:], mode="area").to(device)  # (1, 1, h, w)

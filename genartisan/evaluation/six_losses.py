@@ -13,7 +13,7 @@ from genartisan.method.engine import Run
 from genartisan.method.losses import directional_distances, patch_loss
 from genartisan.method.objective import LOSSES
 from genartisan.method.patches import warp
-from genartisan.method.regions import PORTRAIT
+from genartisan.method.regions import PORTRAIT_LABEL
 from genartisan.method.stylizer import Stylizer
 
 MODES = ("clipstyler", "artisan")
@@ -65,7 +65,7 @@ class SixLosses:
 
     def __init__(self, stylizer: Stylizer, subject: Subject, prompt: str, size: int) -> None:
         self._runs = {mode: begun(stylizer, subject, prompt, size, mode) for mode in MODES}
-        self.eyes = self._runs["artisan"].eyes
+        self.extractor = self._runs["artisan"].extractor
         self.photo = self._runs["artisan"].photo.pixels  # (3, H, W)
         regions = self._runs["artisan"].regions
         assert regions is not None  # in artisan mode there is always one
@@ -87,8 +87,10 @@ class SixLosses:
         for number in range(SETS):
             batch = run.full.patches.at(number)
             crops = warp(picture[None].to(run.device), batch.boxes, batch.homographies, run.full.plan.side)
-            distances = directional_distances(run.eyes.embed(run.eyes.crops(crops)), run.full.source, run.direction)
-            on_people = (batch.regions == PORTRAIT).float()  # (N,)
+            distances = directional_distances(
+                run.extractor.embed(run.extractor.crops(crops)), run.full.source, run.direction
+            )
+            on_people = (batch.regions == PORTRAIT_LABEL).float()  # (N,)
             for name, own in zip(SHARES, (on_people, 1 - on_people), strict=True):
                 told[name] += float(patch_loss(distances, batch.weights * own, batch.thresholds)) / SETS
         return told

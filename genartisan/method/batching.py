@@ -18,7 +18,7 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
     Raises:
         ValueError: the runs' networks or precisions differ, or their steps are captured.
     """
-    if any(run.eyes != runs[0].eyes for run in runs) or any(run.graphs is not None for run in runs):
+    if any(run.extractor != runs[0].extractor for run in runs) or any(run.graphs is not None for run in runs):
         raise ValueError("runs that take steps together come from one Stylizer, without graphs")
     indices = [len(run.history) for run in runs]
     scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]

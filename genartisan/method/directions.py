@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from genartisan.method.regions import BACKGROUND, NAMES, RegionMap
+from genartisan.method.regions import BACKGROUND_LABEL, NAMES, RegionMap
 
 LEAST = 1e-3  # of a picture's pixels: what has fewer is not seen when the picture is squeezed to CLIP's square
 
@@ -39,7 +39,7 @@ class Directions:
             known = [number for number, row in enumerate(rows) if row is wanted or torch.equal(row, wanted)]
             rows += [] if known else [wanted]
             rows_of.append(known[0] if known else len(rows) - 1)
-        whole = tuple(label == BACKGROUND or name in own for label, name in enumerate(names))
+        whole = tuple(label == BACKGROUND_LABEL or name in own for label, name in enumerate(names))
         return cls(torch.stack(rows), tuple(rows_of), whole)
 
     def __len__(self) -> int:

@@ -18,15 +18,15 @@ from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError, InputError
 from genartisan.io.images import Photo
 from genartisan.method.directions import Directions
-from genartisan.method.graphs import WORTH, Graphs, Outputs, Take
+from genartisan.method.graphs import MIN_CAPTURE_STEPS, Graphs, Outputs, Take
 from genartisan.method.objective import LOSSES, Objective
 from genartisan.method.pace import Pace
 from genartisan.method.painters import Layers, Painter, PastichePainter, StyleNets, adam, composed, drawn, layers_of
 from genartisan.method.patches import PatchPlan, Records, plan
-from genartisan.method.postprocess import finished
-from genartisan.method.regions import BACKGROUND, NAMES, RegionMap
-from genartisan.method.targets import Eyes, Scale, halved, prepared, strengths_in
-from genartisan.method.tiling import Large, rendered
+from genartisan.method.postprocess import postprocess
+from genartisan.method.regions import BACKGROUND_LABEL, NAMES, RegionMap
+from genartisan.method.targets import FeatureExtractor, Scale, halved, prepared, region_weights
+from genartisan.method.tiling import RenderTarget, rendered
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.stylenet import StyleNet, random_stylenet
 
@@ -118,9 +118,9 @@ class Run:
         self.directions = Directions.of(self.direction, {} if self.regions is None else own, names)
         self.layers = self._planned_layers(names)
         self.painter = self._fresh_painter(names)
-        self.eyes = Eyes(self.bundle, self.dtype)
+        self.extractor = FeatureExtractor(self.bundle, self.dtype)
         width, height = self.photo.size
-        self.objective = Objective(self.config, self.eyes, self.directions, self.layers, width * height)
+        self.objective = Objective(self.config, self.extractor, self.directions, self.layers, width * height)
         self.coarse_steps = round(self.config.coarse_share * self.config.steps)
         self.coarse_plan = self._planned_coarsely() if self.coarse_steps else self.plan
         self.optimizer = adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
@@ -173,7 +173,7 @@ class Run:
         """Ends the run here; the picture so far stays."""
         self._steps.close()  # type: ignore[attr-defined]
 
-    def picture(self, large: Large | None = None) -> Image.Image:
+    def picture(self, large: RenderTarget | None = None) -> Image.Image:
         """The picture that the painter gives now, of the photo or of a larger one.
 
         Raises:
@@ -197,7 +197,7 @@ class Run:
             and any(self.config.regions[name].strength < 1 for name in regions.names)
         ):
             strength = self._weighed([self.config.regions[name].strength for name in regions.names], regions)
-        return finished(picture, photo, self.config.contrast, self.config.keep_colors, strength)
+        return postprocess(picture, photo, self.config.contrast, self.config.keep_colors, strength)
 
     def divergence(self) -> InputError:
         """What to say of a network whose weights are no numbers."""
@@ -285,7 +285,7 @@ class Run:
     def _takes(self) -> Iterator[Take]:
         """What takes a step; where it is replayed, the weights are meanwhile where the captured steps have theirs."""
         own = self.painter
-        if self.graphs is None or self.config.steps < WORTH or not isinstance(own, StyleNet):
+        if self.graphs is None or self.config.steps < MIN_CAPTURE_STEPS or not isinstance(own, StyleNet):
             yield self._take
             return
         with self.graphs.home_of(own) as home:
@@ -327,7 +327,7 @@ class Run:
         strengths = [self.config.regions[name].strength for name in names]
         for label, pixels in enumerate(self.regions.pixels()):
             if not pixels and not self.every_layer:
-                texts[label], strengths[label] = texts[BACKGROUND], strengths[BACKGROUND]
+                texts[label], strengths[label] = texts[BACKGROUND_LABEL], strengths[BACKGROUND_LABEL]
         return Layers.of(texts, strengths)
 
     def _fresh_painter(self, names: Sequence[str]) -> Painter:
@@ -373,7 +373,7 @@ class Run:
         """The picture that the painter makes of its input now, ``(1, 3, H, W)``."""
         return drawn(self.painter, content, self.dtype)
 
-    def _rendered(self, large: Large) -> Tensor:
+    def _rendered(self, large: RenderTarget) -> Tensor:
         """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return rendered(self.painter, self.content, self.seen(large.photo, large.regions))
@@ -383,7 +383,7 @@ class Run:
     ) -> Scale:
         masks, rows = self.directions.masks(regions)
         strengths = self._strengths(photo, regions)
-        return prepared(photo, masks, rows, patches, self.eyes, self.device, content, strengths, draft)
+        return prepared(photo, masks, rows, patches, self.extractor, self.device, content, strengths, draft)
 
     def seen(self, photo: Photo, regions: RegionMap | None) -> Tensor:
         """What the painter sees of a photo: its pixels, and how much of each is on which layer; on the CPU."""
@@ -397,7 +397,7 @@ class Run:
         """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
         if regions is None:
             return torch.ones_like(photo.pixels[None, :1])
-        return self._weighed(strengths_in(self.config, regions.names), regions)
+        return self._weighed(region_weights(self.config, regions.names), regions)
 
     def _weighed(self, weights: Sequence[float], regions: RegionMap) -> Tensor:
         """The number given for the region of each pixel, ``(1, 1, H, W)``, with soft edges if they are asked for."""

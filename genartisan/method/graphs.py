@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 WARM_UPS = 3  # steps before a capture, in which libraries choose their kernels and get their workspaces
 MOST = 6  # graphs that are kept
-WORTH = 40  # steps of a run that is worth a capture, which takes as long as some
+MIN_CAPTURE_STEPS = 40  # steps of a run that is worth a capture, which takes as long as some
 
 Outputs = tuple[Tensor, Tensor]  # the picture, (1, 3, H, W), and the losses, (7,)
 Body = Callable[[], Outputs]

@@ -24,7 +24,7 @@ from genartisan.method.losses import (
 )
 from genartisan.method.painters import Layers, composed
 from genartisan.method.patches import PatchBatch, warp
-from genartisan.method.targets import Eyes, Scale
+from genartisan.method.targets import FeatureExtractor, Scale
 
 LOSSES = ("total", "direction", "patch", "content", "tv", "pixel", "draft")
 VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
@@ -48,7 +48,7 @@ class Objective:
     """
 
     config: StyleConfig
-    eyes: Eyes
+    extractor: FeatureExtractor
     directions: Directions
     layers: Layers
     pixels: int
@@ -125,13 +125,13 @@ class Objective:
                 terms = {}
         picture = composed(layers, scale.content)  # (1, 3, H, W)
         with record_function("vgg"):
-            features = self.eyes.features(picture)
+            features = self.extractor.features(picture)
         yield self._weighted({**terms, **self._of_pixels(picture, features, scale)})
 
     def _seen_by_clip(self, views: Tensor) -> Tensor:
         """Embeddings ``(N, D)``."""
         with record_function("clip"):
-            return self.eyes.embed(views)
+            return self.extractor.embed(views)
 
     def _views(self, layers: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
         """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them what the global losses see of it.
@@ -140,11 +140,11 @@ class Objective:
         for each text what follows it.
         """
         with record_function("warp"):
-            views = self.eyes.crops(self._cut(layers, patches, scale.plan.side))
+            views = self.extractor.crops(self._cut(layers, patches, scale.plan.side))
             if not with_whole or not scale.rows:
                 return views
             picture = composed(layers, scale.content)
-            whole = self.eyes.whole(picture if scale.masks is None else picture * scale.masks)
+            whole = self.extractor.whole(picture if scale.masks is None else picture * scale.masks)
             return torch.cat((views, whole))
 
     def _cut(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
@@ -212,11 +212,11 @@ def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> li
         own._views(each, scale, batch, with_whole=True)
         for (own, _, scale, _), each, batch in zip(jobs, layers, batches, strict=True)
     ]
-    eyes = jobs[0][0].eyes
+    extractor = jobs[0][0].extractor
     with record_function("clip"):
-        embeddings = torch.split(eyes.embed(torch.cat(views)), [len(each) for each in views])
+        embeddings = torch.split(extractor.embed(torch.cat(views)), [len(each) for each in views])
     with record_function("vgg"):
-        features = features_together(eyes, pictures)
+        features = features_together(extractor, pictures)
     losses = [
         own._weighted({**own._of_clip(seen, scale, batch, len(batch.weights)), **own._of_pixels(picture, maps, scale)})
         for (own, _, scale, _), picture, batch, seen, maps in zip(
@@ -229,11 +229,11 @@ def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> li
     return [each.detach() for each in losses]
 
 
-def features_together(eyes: Eyes, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
+def features_together(extractor: FeatureExtractor, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
     """VGG's maps of each picture, ``(1, 3, H, W)``; those of the same size go through it at once."""
     found: dict[int, list[Tensor]] = {}
     for size in dict.fromkeys(picture.shape for picture in pictures):
         alike = [place for place, picture in enumerate(pictures) if picture.shape == size]
-        maps = eyes.features(torch.cat([pictures[place] for place in alike]))
+        maps = extractor.features(torch.cat([pictures[place] for place in alike]))
         found.update(zip(alike, map(list, zip(*(torch.split(each, 1) for each in maps), strict=True)), strict=True))
     return [found[place] for place in range(len(pictures))]

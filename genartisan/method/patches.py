@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from genartisan.config import StyleConfig
-from genartisan.method.regions import BACKGROUND, NAMES, PORTRAIT, RegionMap
+from genartisan.method.regions import BACKGROUND_LABEL, NAMES, PORTRAIT_LABEL, RegionMap
 
 PATCH = np.dtype([
     ("x", np.int32),  # left edge, pixels
@@ -133,21 +133,21 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
     labels = regions.labels.cpu().numpy()
     controls = [config.regions[name] for name in regions.names]
     shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
-    region, most = np.full(shape, BACKGROUND), np.zeros(shape)
+    region, most = np.full(shape, BACKGROUND_LABEL), np.zeros(shape)
     left, weight, threshold = np.ones(shape), np.zeros(shape), np.zeros(shape)  # of the crop; of the regions so far
     for label, pixels in enumerate(regions.pixels()):
-        if label == BACKGROUND or (pixels == 0 and covers is None):
+        if label == BACKGROUND_LABEL or (pixels == 0 and covers is None):
             continue
         plane = labels == label if covers is None else covers[label].numpy()
         share = decided(plane, side, config)  # (rows, columns)
-        rank = 2.0 * (share > 0) if label == PORTRAIT and not soft else share
+        rank = 2.0 * (share > 0) if label == PORTRAIT_LABEL and not soft else share
         region, most = np.where(rank > most, label, region), np.maximum(rank, most)
         left = left - share
         weight, threshold = weight + share * controls[label].weight, threshold + share * controls[label].threshold
     if soft:
-        region = np.where(left > most, BACKGROUND, region)
-        weight = weight + left * controls[BACKGROUND].weight
-        threshold = threshold + left * controls[BACKGROUND].threshold
+        region = np.where(left > most, BACKGROUND_LABEL, region)
+        weight = weight + left * controls[BACKGROUND_LABEL].weight
+        threshold = threshold + left * controls[BACKGROUND_LABEL].threshold
     else:
         weight, threshold = (np.array([getattr(each, name) for each in controls])[region] for name in CONTROLS)
     return Crops(region.astype(np.int64).ravel(), weight.ravel(), threshold.ravel())
@@ -230,7 +230,7 @@ def limits_of(shares: Sequence[float], n: int) -> NDArray[np.int64]:
     """
     room = np.array(shares) * n
     limits = np.floor(room + 1e-9).astype(np.int64)
-    limits[BACKGROUND] = np.ceil(room[BACKGROUND])
+    limits[BACKGROUND_LABEL] = np.ceil(room[BACKGROUND_LABEL])
     for label in np.argsort(limits - room, kind="stable")[: max(0, n - int(limits.sum()))]:
         limits[label] += 1
     return limits

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import adjust_contrast, rgb_to_grayscale
 from genartisan.io.images import Photo, to_image
 
 
-def finished(
+def postprocess(
     picture: Tensor, photo: Photo, contrast: float, keep_colors: bool = False, strength: Tensor | None = None
 ) -> Image.Image:
     """``picture``, ``(1, 3, H, W)``, at the photo's size, with its contrast raised and the photo's alpha put back.

@@ -58,7 +58,9 @@ def pictures_by_region(
     return pictures
 
 
-def told_by_region(prompt: str | None, config: StyleConfig, masks: Collection[str]) -> tuple[str | None, StyleConfig]:
+def apply_region_prompts(
+    prompt: str | None, config: StyleConfig, masks: Collection[str]
+) -> tuple[str | None, StyleConfig]:
     """The text for all regions without one of their own; and settings that have a region for each mask and text.
 
     People that the prompt gives a text are to be seen in it: of their share, weight, threshold and strength, those that

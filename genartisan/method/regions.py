@@ -16,12 +16,10 @@ from torchvision.transforms.functional import gaussian_blur
 from genartisan.errors import InputError
 from genartisan.io.images import Photo, to_image
 from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
-from genartisan.validation import BACKGROUND as BACKGROUND_NAME
-from genartisan.validation import PERSON
-from genartisan.validation import PORTRAIT as PORTRAIT_NAME
+from genartisan.validation import BACKGROUND, PERSON, PORTRAIT
 
-NAMES = (BACKGROUND_NAME, PORTRAIT_NAME)  # of the regions that every map has; the position is the label
-BACKGROUND, PORTRAIT = range(2)
+NAMES = (BACKGROUND, PORTRAIT)  # of the regions that every map has; the position is the label
+BACKGROUND_LABEL, PORTRAIT_LABEL = range(2)
 TINT = (255, 64, 160)  # RGB of the portrait in an overlay
 GOLDEN = 0.618  # of the circle of hues, between the tints of two regions: never near each other
 
@@ -49,7 +47,7 @@ class RegionMap:
     @property
     def portrait(self) -> Tensor:
         """True where a person is, ``(H, W)``, bool."""
-        return self.labels == PORTRAIT
+        return self.labels == PORTRAIT_LABEL
 
     def cover(self, feather: float = 0.0) -> Tensor:
         """How much of each pixel is each region's, ``(R, H, W)``, float32; the sum is 1.
@@ -108,14 +106,14 @@ class RegionMap:
             labels = torch.where(mask, names.index(name), labels).to(torch.uint8)
         return RegionMap(labels, names)
 
-    def as_mask(self, name: str = PORTRAIT_NAME) -> Image.Image:
+    def as_mask(self, name: str = PORTRAIT) -> Image.Image:
         """White where a region is, black elsewhere; what ``--mask`` reads."""
         return Image.fromarray(np.asarray((self.labels == self.names.index(name)).cpu().numpy() * np.uint8(255)))
 
     def overlay(self, photo: Photo) -> Image.Image:
         """The photo with every region but the background tinted, for looking at."""
         tints = torch.tensor([tint(number) for number in range(len(self.names))])[self.labels.cpu().long()] / 255
-        marked = self.labels.cpu() != BACKGROUND
+        marked = self.labels.cpu() != BACKGROUND_LABEL
         return to_image(torch.where(marked, 0.45 * photo.pixels + 0.55 * tints.permute(2, 0, 1), photo.pixels))
 
 
@@ -123,13 +121,13 @@ def tint(number: int) -> tuple[int, int, int]:
     """The colour, RGB, of a region in an overlay."""
     red, green, blue = (value / 255 for value in TINT)
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
-    colour = colorsys.hls_to_rgb((hue + GOLDEN * (number - PORTRAIT)) % 1, lightness, saturation)
+    colour = colorsys.hls_to_rgb((hue + GOLDEN * (number - PORTRAIT_LABEL)) % 1, lightness, saturation)
     return round(255 * colour[0]), round(255 * colour[1]), round(255 * colour[2])
 
 
 def from_mask(portrait: Tensor) -> RegionMap:
     """The map of a mask of people, ``(H, W)``: bool, True for portrait, or float in [0, 1] for soft edges."""
-    return RegionMap(torch.zeros(portrait.shape, dtype=torch.uint8)).under({PORTRAIT_NAME: portrait})
+    return RegionMap(torch.zeros(portrait.shape, dtype=torch.uint8)).under({PORTRAIT: portrait})
 
 
 def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -> RegionMap:
@@ -141,7 +139,7 @@ def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -
     """
     position = torch.zeros(256, dtype=torch.uint8)
     for label, name in enumerate(classes):
-        name = PORTRAIT_NAME if name == PERSON else name
+        name = PORTRAIT if name == PERSON else name
         if name in names:
             position[label] = list(names).index(name)
     return RegionMap(position[labels.long()], tuple(names))
@@ -196,7 +194,7 @@ def segment(fcn: nn.Module, photo: Photo, names: Sequence[str] = NAMES, unsought
     margins = F.interpolate(margins.float().cpu(), size=(height, width), mode="bilinear")  # (1, wanted, H, W)
     best, place = margins[0].max(dim=0)  # (H, W) each
     positions = torch.tensor([list(names).index(name) for name in wanted], dtype=torch.uint8)
-    return RegionMap(torch.where(best > 0, positions[place], BACKGROUND).to(torch.uint8), tuple(names))
+    return RegionMap(torch.where(best > 0, positions[place], BACKGROUND_LABEL).to(torch.uint8), tuple(names))
 
 
 def channel_of(name: str, classes: Sequence[str]) -> int:
@@ -205,9 +203,9 @@ def channel_of(name: str, classes: Sequence[str]) -> int:
     Raises:
         InputError: there is none.
     """
-    name = PERSON if name == PORTRAIT_NAME else name
+    name = PERSON if name == PORTRAIT else name
     if name not in classes[1:]:
-        known = ", ".join(PORTRAIT_NAME if other == PERSON else other for other in classes[1:])
+        known = ", ".join(PORTRAIT if other == PERSON else other for other in classes[1:])
         raise InputError(
             f"regions.{name} is no class that this bundle's FCN finds ({known}), and no mask of that name came with "
             "the photo; send one.",

@@ -16,7 +16,7 @@ from genartisan.config import preset_name
 from genartisan.io.images import fitted, to_image
 from genartisan.method.engine import Run, Step
 from genartisan.method.region_report import Explanation, region_plan, region_report
-from genartisan.method.tiling import Large
+from genartisan.method.tiling import RenderTarget
 from genartisan.networks.device import hardware
 from genartisan.networks.memory import out_of_memory
 
@@ -53,7 +53,7 @@ class Begun:
 
     run: Run
     prompt_cached: bool
-    large: Callable[[], Large | None]
+    large: Callable[[], RenderTarget | None]
 
 
 class Stylization(Iterator[Step]):

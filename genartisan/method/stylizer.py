@@ -19,18 +19,18 @@ from genartisan.io.decode import PictureSource
 from genartisan.io.images import Photo, read_photo, resized
 from genartisan.method.engine import Run
 from genartisan.method.graphs import Graphs, cuda_capture
-from genartisan.method.looks import LookReader
 from genartisan.method.patches import plan
 from genartisan.method.region_inputs import (
     MaskSource,
+    apply_region_prompts,
     check_findable,
     check_texts,
     named_masks,
     read_masks,
-    told_by_region,
 )
 from genartisan.method.regions import NAMES, RegionMap, from_classes, segment
 from genartisan.method.saved_style import SavedStyle, StyleFolder, find
+from genartisan.method.style_encoder import StyleEncoder
 from genartisan.method.style_images import (
     ALL,
     StyleImageSource,
@@ -42,7 +42,7 @@ from genartisan.method.style_images import (
 from genartisan.method.style_numbers import numbers_of_picture
 from genartisan.method.stylization import Begun, Result, Stylization, timed
 from genartisan.method.text import blend, nothing, unescaped
-from genartisan.method.tiling import Large
+from genartisan.method.tiling import RenderTarget
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS, find_device, find_precision
 from genartisan.networks.factory import VOC_CLASSES
@@ -156,7 +156,7 @@ class Stylizer:
             prompt = check_prompt(prompt)
         prompt = of_style if prompt is None else prompt
         masks = named_masks(mask)
-        main, config = told_by_region(prompt, config, masks)
+        main, config = apply_region_prompts(prompt, config, masks)
         config = with_their_regions(config, images)
         check_texts(main, config)
         now, seconds = time.perf_counter(), dict[str, float]()
@@ -234,11 +234,11 @@ class Stylizer:
                     for name in lost
                 ]
 
-            def large() -> Large | None:
+            def large() -> RenderTarget | None:
                 if config.long_side == config.size:
                     return None
                 photo = resized(original, config.long_side)
-                return Large(photo, None if found is None else found.resized(photo.size))
+                return RenderTarget(photo, None if found is None else found.resized(photo.size))
 
             return Begun(run, reader.all_cached, large)
 
@@ -282,9 +282,9 @@ class Stylizer:
             found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
         return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
 
-    def _reader(self, config: StyleConfig, draws: bool, between: Callable[[], None] = nothing) -> LookReader:
+    def _reader(self, config: StyleConfig, draws: bool, between: Callable[[], None] = nothing) -> StyleEncoder:
         """What reads the looks of one request."""
-        return LookReader(self.bundle, self.device, self.dtype, self._texts, config, draws, between)
+        return StyleEncoder(self.bundle, self.device, self.dtype, self._texts, config, draws, between)
 
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
         """What CLIP cannot read of texts by their fields, each part of a blend for itself."""

@@ -19,7 +19,7 @@ from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, stand
 
 
 @dataclass(frozen=True)
-class Eyes:
+class FeatureExtractor:
     """Pictures, RGB in [0, 1], as the frozen networks take them: CLIP's squares and VGG's maps, in ``dtype``."""
 
     bundle: Bundle
@@ -124,7 +124,7 @@ def prepared(
     masks: Tensor | None,
     rows: tuple[int, ...],
     plan: PatchPlan,
-    eyes: Eyes,
+    extractor: FeatureExtractor,
     device: torch.device,
     content: Tensor,
     strengths: Tensor,
@@ -140,9 +140,9 @@ def prepared(
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     masks = None if masks is None else masks.to(device)
-    features = eyes.features(pixels)
-    source = F.normalize(eyes.embed(eyes.whole(pixels)), dim=-1)  # (1, D)
-    masked = source if masks is None else eyes.embed(eyes.whole(pixels * masks))  # (G, D)
+    features = extractor.features(pixels)
+    source = F.normalize(extractor.embed(extractor.whole(pixels)), dim=-1)  # (1, D)
+    masked = source if masks is None else extractor.embed(extractor.whole(pixels * masks))  # (G, D)
     return Scale(
         photo=pixels,
         kept=(1 - strengths).to(device) if bool((strengths < 1).any()) else None,
@@ -158,7 +158,7 @@ def prepared(
     )
 
 
-def strengths_in(config: StyleConfig, names: Sequence[str] = NAMES) -> list[float]:
+def region_weights(config: StyleConfig, names: Sequence[str] = NAMES) -> list[float]:
     """How strongly each region is to be styled, 0-1: the weight of its patches."""
     return [min(1.0, config.regions[name].weight) for name in names]
 

@@ -27,7 +27,7 @@ MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
 
 
 @dataclass(frozen=True)
-class Large:
+class RenderTarget:
     """What a picture larger than the optimised one is drawn from: the photo, and its region map in artisan mode."""
 
     photo: Photo

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from genartisan.config import MAX_OUTPUT, MAX_TEXTS, StyleConfig
 from genartisan.errors import ExpiredError, InputError, TooLargeError
 from genartisan.io.decode import MAX_BYTES, MAX_PIXELS, size_of
-from genartisan.method.region_inputs import told_by_region
+from genartisan.method.region_inputs import apply_region_prompts
 from genartisan.method.style_images import ALL, style_image_field, with_their_regions
 from genartisan.serving.request_headers import REQUEST_START
 from genartisan.validation import MAX_PROMPT, mask_field
@@ -121,7 +121,7 @@ class Limits(BaseModel):
             self._check_pixels(size_of(picture, field), field)
         size = size_of(photo, "photo")
         self._check_pixels(size, "photo")
-        told = with_their_regions(told_by_region(prompt, config, masks)[1], style_images)
+        told = with_their_regions(apply_region_prompts(prompt, config, masks)[1], style_images)
         styles = styles_of(told, style_images)
         if style_images and styles > 1 + MAX_TEXTS:
             raise InputError(

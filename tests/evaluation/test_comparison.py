@@ -36,7 +36,7 @@ from genartisan.io.documents import Text, as_markdown
 from genartisan.io.images import read_photo
 from genartisan.method.objective import Objective
 from genartisan.method.patches import plan
-from genartisan.method.regions import PORTRAIT, RegionMap, from_mask
+from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_mask
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import Scale
 from genartisan.training.train_fcn import FIRST_SEED
@@ -240,7 +240,7 @@ def test_the_photo_itself_has_no_content_loss(losses: SixLosses) -> None:
 def test_the_papers_thresholds_measure(losses: SixLosses) -> None:
     """The semantic patch loss: every patch above its region's threshold counts, by its region's weight."""
     batch = losses._runs["artisan"].full.patches.at(0)
-    people = batch.regions == PORTRAIT
+    people = batch.regions == PORTRAIT_LABEL
     assert 0 < int(people.sum()) <= 0.2 * 64
     assert torch.equal(batch.thresholds, torch.where(people, 0.8, 0.7))
     assert torch.equal(batch.weights, torch.where(people, 0.3, 1.0))
@@ -306,15 +306,17 @@ def test_the_neutral_point_has_no_control_and_a_control_acts_alone(monkeypatch: 
     for column in ("x", "y", "weight", "threshold", "corners"):
         assert np.array_equal(records[NONE][column], baseline[column])
         assert np.array_equal(records["deciding window alone"][column], baseline[column])  # as the report says
-    inside = records[NONE]["region"] == PORTRAIT
+    inside = records[NONE]["region"] == PORTRAIT_LABEL
     penalised, patient = records["weight penalty alone"], records["threshold alone"]
     assert np.array_equal(penalised["weight"] < 1, inside)
     assert set(penalised["threshold"].ravel()) == {np.float32(0.7)}
     assert np.array_equal(patient["threshold"] > 0.75, inside)
     assert set(patient["weight"].ravel()) == {1}
-    few = records["patch budget alone"]["region"] == PORTRAIT
+    few = records["patch budget alone"]["region"] == PORTRAIT_LABEL
     assert inside.mean() > 0.2 >= few.mean() > 0
-    assert (records[ALL]["region"] == PORTRAIT).mean() < (records["all but patch budget"]["region"] == PORTRAIT).mean()
+    assert (records[ALL]["region"] == PORTRAIT_LABEL).mean() < (
+        records["all but patch budget"]["region"] == PORTRAIT_LABEL
+    ).mean()
     assert named["clipstyler, no global loss"].lambda_direction == 0
     assert {config.lambda_pixel for config in named.values()} == {0}
 

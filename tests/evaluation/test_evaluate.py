@@ -210,8 +210,8 @@ def test_people_are_told_apart_where_it_is_known() -> None:
     references = [evaluation.reference(photo, fake) for photo in photos]  # type: ignore[arg-type]
     assert [each.people for each in references] == [photo.stem == "astronaut" for photo in photos]
     assert references[0].called_person == 0.5
-    eyes = evaluation.Eyes(fake.bundle, torch.float32)  # type: ignore[arg-type]
-    one, other = (each.preserved(each.photo, eyes) for each in references[:2])
+    extractor = evaluation.FeatureExtractor(fake.bundle, torch.float32)  # type: ignore[arg-type]
+    one, other = (each.preserved(each.photo, extractor) for each in references[:2])
     assert one["portrait_vgg"] == pytest.approx(0, abs=1e-6)
     assert one["portrait_ssim"] == pytest.approx(1)
     assert set(other) == {"edge_share"}  # what is taken for people on a photo without any is no portrait

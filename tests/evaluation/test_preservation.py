@@ -17,7 +17,7 @@ pytest.importorskip("skimage")
 from genartisan.evaluation import perceptual
 from genartisan.evaluation.preservation import edges, preservation, ssim, vgg_distance
 from genartisan.io.images import read_photo
-from genartisan.method.targets import Eyes
+from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import Bundle
 
 PART = torch.zeros(48, 64, dtype=torch.bool)
@@ -25,8 +25,8 @@ PART[10:40, 12:40] = True
 
 
 @pytest.fixture
-def eyes(tiny_bundle: Bundle) -> Eyes:
-    return Eyes(tiny_bundle.to(torch.device("cpu"), torch.float32), torch.float32)
+def extractor(tiny_bundle: Bundle) -> FeatureExtractor:
+    return FeatureExtractor(tiny_bundle.to(torch.device("cpu"), torch.float32), torch.float32)
 
 
 def photo() -> Tensor:
@@ -38,24 +38,24 @@ def noisy(strength: float) -> Tensor:
     return (photo() + strength * noise).clamp(0, 1)
 
 
-def test_the_same_picture_is_kept_whole(eyes: Eyes) -> None:
-    assert preservation(eyes, photo(), photo(), PART) == {
+def test_the_same_picture_is_kept_whole(extractor: FeatureExtractor) -> None:
+    assert preservation(extractor, photo(), photo(), PART) == {
         "vgg": pytest.approx(0, abs=1e-9), "ssim": pytest.approx(1), "edges": 1.0,
     }  # fmt: skip
 
 
-def test_another_background_leaves_the_numbers_of_a_part_alone(eyes: Eyes) -> None:
+def test_another_background_leaves_the_numbers_of_a_part_alone(extractor: FeatureExtractor) -> None:
     picture = noisy(0.1)
     elsewhere = torch.where(PART, picture, 1 - picture)
-    own = preservation(eyes, photo(), picture, PART)
-    assert own == preservation(eyes, photo(), elsewhere, PART)
-    assert own != preservation(eyes, photo(), elsewhere, ~PART)
-    unharmed = preservation(eyes, photo(), torch.where(PART, photo(), 1 - photo()), PART)
-    assert unharmed == preservation(eyes, photo(), photo(), PART)
+    own = preservation(extractor, photo(), picture, PART)
+    assert own == preservation(extractor, photo(), elsewhere, PART)
+    assert own != preservation(extractor, photo(), elsewhere, ~PART)
+    unharmed = preservation(extractor, photo(), torch.where(PART, photo(), 1 - photo()), PART)
+    assert unharmed == preservation(extractor, photo(), photo(), PART)
 
 
-def test_more_noise_keeps_less(eyes: Eyes) -> None:
-    some, more = (preservation(eyes, photo(), noisy(strength), PART) for strength in (0.05, 0.3))
+def test_more_noise_keeps_less(extractor: FeatureExtractor) -> None:
+    some, more = (preservation(extractor, photo(), noisy(strength), PART) for strength in (0.05, 0.3))
     assert some is not None
     assert more is not None
     assert 0 < some["vgg"] < more["vgg"]
@@ -63,8 +63,8 @@ def test_more_noise_keeps_less(eyes: Eyes) -> None:
     assert 1 > some["edges"] > more["edges"]
 
 
-def test_a_part_of_nothing_has_no_numbers(eyes: Eyes) -> None:
-    assert preservation(eyes, photo(), noisy(0.1), torch.zeros_like(PART)) is None
+def test_a_part_of_nothing_has_no_numbers(extractor: FeatureExtractor) -> None:
+    assert preservation(extractor, photo(), noisy(0.1), torch.zeros_like(PART)) is None
 
 
 def test_vgg_distance_is_the_squared_distance_of_unit_features() -> None:
@@ -81,14 +81,14 @@ def test_vgg_distance_is_the_squared_distance_of_unit_features() -> None:
                 first[:, :, :2] = torch.tensor([0.0, 5.0])[None, :, None, None]
             return [first, first[..., ::2, ::2]]
 
-    eyes: Any = Maps()
+    extractor: Any = Maps()
     dark, bright = torch.zeros(3, 16, 16), torch.ones(3, 16, 16)
     upper, all_ = torch.zeros(16, 16, dtype=torch.bool), torch.ones(16, 16, dtype=torch.bool)
     upper[:8] = True
-    assert vgg_distance(eyes, dark, bright, upper) == pytest.approx(2)
-    assert vgg_distance(eyes, dark, bright, all_) == pytest.approx(1)
-    assert vgg_distance(eyes, dark, bright, ~upper) == pytest.approx(0)
-    assert vgg_distance(eyes, dark, dark, all_) == 0
+    assert vgg_distance(extractor, dark, bright, upper) == pytest.approx(2)
+    assert vgg_distance(extractor, dark, bright, all_) == pytest.approx(1)
+    assert vgg_distance(extractor, dark, bright, ~upper) == pytest.approx(0)
+    assert vgg_distance(extractor, dark, dark, all_) == 0
 
 
 def test_edges_are_those_of_any_strength() -> None:

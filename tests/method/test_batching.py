@@ -69,8 +69,8 @@ def test_clip_and_vgg_see_all_at_once(tiny_stylizer: Stylizer, monkeypatch: pyte
     joined, views, pictures = runs(tiny_stylizer), list[int](), list[tuple[int, ...]]()
     for run in joined:
         run.scale_of(0)  # is prepared, for which CLIP and VGG look at the photo
-    eyes = type(joined[0].eyes)
-    embed, features = eyes.embed, eyes.features
+    extractor = type(joined[0].extractor)
+    embed, features = extractor.embed, extractor.features
 
     def embedding(self: Any, squares: Tensor) -> Tensor:
         views.append(len(squares))
@@ -80,8 +80,8 @@ def test_clip_and_vgg_see_all_at_once(tiny_stylizer: Stylizer, monkeypatch: pyte
         pictures.append(tuple(picture.shape))
         return features(self, picture)
 
-    monkeypatch.setattr(eyes, "embed", embedding)
-    monkeypatch.setattr(eyes, "features", looking)
+    monkeypatch.setattr(extractor, "embed", embedding)
+    monkeypatch.setattr(extractor, "features", looking)
     step_together(joined)
     assert views == [5 + 8 + 5 + 5]
     assert pictures == [(2, 3, 48, 64), (1, 3, 64, 48), (1, 3, 24, 32)]  # the last run's first step is a coarse one

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genartisan.config import PORTRAIT_STRENGTH, StyleConfig, preset
 from genartisan.io.images import read_photo
-from genartisan.method import looks, style_numbers
+from genartisan.method import style_encoder, style_numbers
 from genartisan.method.engine import Run
 from genartisan.method.painters import Layers, PastichePainter
 from genartisan.method.region_inputs import MaskSource
@@ -116,7 +116,9 @@ def test_the_first_picture_of_a_run_is_its_draft(tiny_stylizer: Stylizer) -> Non
 
 def test_a_draft_takes_no_look_at_clip_s_or_vgg_s_pictures(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("embed", "features"):
-        monkeypatch.setattr(f"genartisan.method.targets.Eyes.{name}", lambda *_: pytest.fail("it is looked at"))
+        monkeypatch.setattr(
+            f"genartisan.method.targets.FeatureExtractor.{name}", lambda *_: pytest.fail("it is looked at")
+        )
     draw()
 
 
@@ -302,7 +304,7 @@ def test_without_a_head_the_numbers_are_searched_and_are_the_same_whatever_photo
         searches.append(searched(*arguments))
         return searches[-1]
 
-    monkeypatch.setattr(looks, "searched_numbers", counted)
+    monkeypatch.setattr(style_encoder, "searched_numbers", counted)
     found = []
     for seeds in ((1, 2), (2, 1)):
         own = Stylizer(headless, "cpu", "fp32")

@@ -18,7 +18,7 @@ from genartisan.errors import InputError
 from genartisan.io.images import read_photo
 from genartisan.method.frames import Film, flicker, shifted
 from genartisan.method.motion import shift_between
-from genartisan.method.regions import PORTRAIT
+from genartisan.method.regions import PORTRAIT_LABEL
 from genartisan.method.saved_style import About, SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
@@ -166,7 +166,7 @@ def test_people_s_outline_is_eased(tiny_stylizer: Stylizer, monkeypatch: pytest.
         film.draw(frame)
         monkeypatch.undo()
         assert film._covers is not None
-        seen.append(film._covers[0, PORTRAIT, 10, [16, 40, 60]].tolist())
+        seen.append(film._covers[0, PORTRAIT_LABEL, 10, [16, 40, 60]].tolist())
     assert seen == [[1, 0, 0], [1, 0.5, 0], [1, 0.75, 0]]
 
 
@@ -183,7 +183,7 @@ def test_people_s_outline_goes_along_with_the_camera(tiny_stylizer: Stylizer, mo
         monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, names, found=found: found)
         film.draw(frame)
     assert film._covers is not None
-    assert film._covers[0, PORTRAIT, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
+    assert film._covers[0, PORTRAIT_LABEL, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
 
 
 def test_a_saved_style_draws_frames(tiny_stylizer: Stylizer) -> None:

@@ -37,7 +37,7 @@ class Captures:
 
 @pytest.fixture(autouse=True)
 def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genartisan.method.engine.WORTH", 0)
+    monkeypatch.setattr("genartisan.method.engine.MIN_CAPTURE_STEPS", 0)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_so_many_graphs_are_kept_the_latest_used(
 
 
 def test_a_short_run_is_not_captured(capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genartisan.method.engine.WORTH", 7)
+    monkeypatch.setattr("genartisan.method.engine.MIN_CAPTURE_STEPS", 7)
     made(capturing)
     assert captures.count == 0
 

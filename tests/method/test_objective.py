@@ -56,12 +56,12 @@ def test_clip_sees_so_many_views_at_a_time(
 ) -> None:
     run, seen = run_of(tiny_stylizer, "artisan"), list[int]()
     run.scale_of(0)  # is prepared, for which CLIP looks at the photo
-    embed = type(run.eyes).embed
+    embed = type(run.extractor).embed
 
-    def watched(eyes: Any, squares: torch.Tensor) -> torch.Tensor:
+    def watched(extractor: Any, squares: torch.Tensor) -> torch.Tensor:
         seen.append(len(squares))
-        return embed(eyes, squares)
+        return embed(extractor, squares)
 
-    monkeypatch.setattr(type(run.eyes), "embed", watched)
+    monkeypatch.setattr(type(run.extractor), "embed", watched)
     gradient(run, most, monkeypatch)
     assert seen == views

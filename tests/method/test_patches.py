@@ -10,7 +10,7 @@ from torchvision.transforms.functional import perspective
 
 from genartisan.config import StyleConfig
 from genartisan.method.patches import crop_corners, decided, homographies, plan, warp
-from genartisan.method.regions import BACKGROUND, PORTRAIT, RegionMap, from_mask
+from genartisan.method.regions import BACKGROUND_LABEL, PORTRAIT_LABEL, RegionMap, from_mask
 
 WIDTH, HEIGHT, SIDE = 96, 64, 24
 
@@ -42,19 +42,21 @@ def test_each_record_has_the_region_weight_and_threshold_of_its_own_box(window: 
     portrait = regions.portrait.numpy()
     seen = set()
     for record in records.ravel():
-        expected = PORTRAIT if window_has_portrait(portrait, record["x"], record["y"], config) else BACKGROUND
-        control = config.regions.portrait if expected == PORTRAIT else config.regions.background
+        expected = (
+            PORTRAIT_LABEL if window_has_portrait(portrait, record["x"], record["y"], config) else BACKGROUND_LABEL
+        )
+        control = config.regions.portrait if expected == PORTRAIT_LABEL else config.regions.background
         assert record["region"] == expected
         assert (record["weight"], record["threshold"]) == (np.float32(control.weight), np.float32(control.threshold))
         seen.add(expected)
-    assert seen == {PORTRAIT, BACKGROUND}
+    assert seen == {PORTRAIT_LABEL, BACKGROUND_LABEL}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.35, 1.0])
 def test_portrait_patches_stay_within_their_budget_in_every_step(share: float) -> None:
     config = settings(regions={"portrait": {"share": share}})
     records = plan(config, (WIDTH, HEIGHT), half_portrait(), seed=0).records
-    counts = (records["region"] == PORTRAIT).sum(axis=1)
+    counts = (records["region"] == PORTRAIT_LABEL).sum(axis=1)
     assert counts.max() <= int(share * config.patches)
     if share:
         assert counts.max() > 0
@@ -67,13 +69,13 @@ def test_portrait_patches_stay_within_their_budget_in_every_step(share: float) -
 def test_background_share_moves_patches_to_the_portrait() -> None:
     config = settings(regions={"portrait": {"share": 1.0}, "background": {"share": 0.3}})
     records = plan(config, (WIDTH, HEIGHT), half_portrait(), seed=0).records
-    assert (records["region"] == BACKGROUND).sum(axis=1).max() <= 3
+    assert (records["region"] == BACKGROUND_LABEL).sum(axis=1).max() <= 3
 
 
 def test_a_photo_of_nothing_but_a_person_ends_and_says_so() -> None:
     everywhere = from_mask(torch.ones(HEIGHT, WIDTH, dtype=torch.bool))
     result = plan(settings(), (WIDTH, HEIGHT), everywhere, seed=0)
-    assert (result.records["region"] == PORTRAIT).all()
+    assert (result.records["region"] == PORTRAIT_LABEL).all()
     assert (result.records["weight"] == np.float32(0.3)).all()
     assert any("regions.portrait.share" in warning for warning in result.warnings)
 

@@ -22,7 +22,7 @@ from genartisan.method.directions import Directions
 from genartisan.method.engine import Run
 from genartisan.method.losses import directional_distances
 from genartisan.method.patches import controls_of_crops, limits_of, plan
-from genartisan.method.regions import PORTRAIT, RegionMap, from_classes, from_mask, segment
+from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_classes, from_mask, segment
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.text import text_direction
@@ -172,7 +172,7 @@ def test_each_of_three_regions_keeps_its_share_weight_and_threshold() -> None:
     assert (sky["x"] + 16 > 40).all()
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("any", PORTRAIT), ("coverage", 2)])
+@pytest.mark.parametrize(("rule", "expected"), [("any", PORTRAIT_LABEL), ("coverage", 2)])
 def test_one_portrait_pixel_makes_a_patch_portrait_whatever_else_it_has_more_of(rule: str, expected: int) -> None:
     person = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
     person[HEIGHT // 2, WIDTH // 2] = True
@@ -184,7 +184,7 @@ def test_one_portrait_pixel_makes_a_patch_portrait_whatever_else_it_has_more_of(
     crops = controls_of_crops(regions, 16, config).regions.reshape(HEIGHT - 15, WIDTH - 15)
     assert crops[HEIGHT // 2 - 8, WIDTH // 2 - 8] == expected
     assert crops[0, 0] == 2
-    assert (crops == PORTRAIT).sum() == (64 if rule == "any" else 0)  # a window of 8 pixels
+    assert (crops == PORTRAIT_LABEL).sum() == (64 if rule == "any" else 0)  # a window of 8 pixels
 
 
 def test_a_share_that_cannot_be_kept_is_said() -> None:
@@ -217,7 +217,7 @@ def test_patches_and_global_losses_follow_the_text_of_their_own_region(tiny_styl
     assert set(batch.regions.tolist()) >= {0, 2}
     with torch.no_grad():
         views = objective._views(picture, scale, batch, with_whole=True)
-        seen = run.eyes.embed(views)
+        seen = run.extractor.embed(views)
         told = dict(zip(("total", "direction", "patch"), objective.losses_of(picture, scale, 0).tolist(), strict=False))
         each = [
             directional_distances(seen[[n]], scale.source, paint if region == 2 else fire)[0]
@@ -232,7 +232,7 @@ def test_patches_and_global_losses_follow_the_text_of_their_own_region(tiny_styl
         for columns, direction in ((MIDDLE, fire), (RIGHT, paint)):
             mask = torch.zeros(1, 1, HEIGHT, WIDTH)
             mask[..., columns] = 1
-            after, before = (run.eyes.embed(run.eyes.whole(image * mask)) for image in (picture, scale.photo))
+            after, before = (run.extractor.embed(run.extractor.whole(image * mask)) for image in (picture, scale.photo))
             before = nn.functional.normalize(before, dim=-1)
             whole += float(directional_distances(after, before, direction)[0])
         assert told["direction"] == pytest.approx(whole, rel=1e-3)

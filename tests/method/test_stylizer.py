@@ -19,7 +19,7 @@ from genartisan.io.images import Photo, read_photo
 from genartisan.method import engine
 from genartisan.method.objective import LOSSES
 from genartisan.method.painters import Painter
-from genartisan.method.regions import BACKGROUND, RegionMap, from_mask
+from genartisan.method.regions import BACKGROUND_LABEL, RegionMap, from_mask
 from genartisan.method.stylization import Result
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import Scale, halved
@@ -400,7 +400,7 @@ def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_styl
     person = tiny.mask(side, side, box=(side // 4, side // 8, side * 3 // 4, side))
     steps = tiny_stylizer.steps(tiny.picture(side, side), "fire", config=config, mask=person)
     records = steps.run.coarse.plan.records
-    assert (records["region"] == BACKGROUND).mean() >= 1 - config.regions.portrait.share
+    assert (records["region"] == BACKGROUND_LABEL).mean() >= 1 - config.regions.portrait.share
     assert not any("share" in warning for warning in steps.run.warnings)
 
 

@@ -1,4 +1,4 @@
-"""Large pictures: tiles without seams, and statistics that are those of the optimisation."""
+"""RenderTarget pictures: tiles without seams, and statistics that are those of the optimisation."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from genartisan.method.objective import Objective
 from genartisan.method.painters import Layers
 from genartisan.method.patches import PatchBatch, plan
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Eyes, Scale
+from genartisan.method.targets import FeatureExtractor, Scale
 from genartisan.networks.factory import build
 from genartisan.networks.stylenet import StyleNet
 
@@ -77,16 +77,16 @@ def official() -> tuple[Objective, StyleNet, Scale]:
     vgg = build("vgg", {"kind": "vgg19"})
     for network in (clip, vgg):
         network.eval().requires_grad_(False)
-    eyes = Eyes(cast(Any, SimpleNamespace(clip=clip, vgg=vgg)), torch.float32)
+    extractor = FeatureExtractor(cast(Any, SimpleNamespace(clip=clip, vgg=vgg)), torch.float32)
     patches = plan(config.updated({"steps": 1}), (512, 512), None, 0)
     photo, direction = torch.empty(1, 3, 512, 512, device=device), torch.empty(512, device=device)
     scale = Scale(
         photo=photo, kept=photo[:, :1], content=photo, masks=photo[:, :1], rows=(0,),
-        features=eyes.features(photo), draft_tones=None, source=direction[None], global_source=direction[None],
+        features=extractor.features(photo), draft_tones=None, source=direction[None], global_source=direction[None],
         plan=patches, patches=PatchBatch(*(column.to(device) for column in patches.to(torch.device("cpu")))),
     )  # fmt: skip
     layers = Layers.of([0], [1.0])
-    return Objective(config, eyes, Directions.of(direction), layers, scale.pixels), StyleNet().to(device), scale
+    return Objective(config, extractor, Directions.of(direction), layers, scale.pixels), StyleNet().to(device), scale
 
 
 def test_a_step_of_the_papers_settings_computes_no_more_than_it_has_to(

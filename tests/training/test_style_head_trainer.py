@@ -20,7 +20,7 @@ from genartisan.cli.main import main
 from genartisan.config import preset
 from genartisan.errors import InputError
 from genartisan.io.images import Photo
-from genartisan.method import looks
+from genartisan.method import style_encoder
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import STYLE_HEAD, Bundle, write_bundle
 from genartisan.networks.mobilenet import NUMBERS
@@ -93,7 +93,7 @@ def test_a_bundle_without_a_head_gets_one_and_searches_no_more(
     entry = bundle.manifest.networks["style_head"]
     assert entry.figures["curve"] == curve
     assert r"on photos\udcff and texts.txt" in entry.source
-    monkeypatch.setattr(looks, "searched_numbers", lambda *_: pytest.fail("it searched"))
+    monkeypatch.setattr(style_encoder, "searched_numbers", lambda *_: pytest.fail("it searched"))
     picture = Stylizer(bundle, "cpu")(tiny.picture(), "fire", config=preset("draft", {"size": 64})).image
     assert picture.size == (64, 48)
 

@@ -19,7 +19,7 @@ from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL
 from genartisan.method.style_numbers import SEARCH, numbers_of_picture, numbers_of_text, searched_numbers
-from genartisan.method.targets import Eyes
+from genartisan.method.targets import FeatureExtractor
 from genartisan.method.text import nothing, text_direction
 from genartisan.networks.bundle import Bundle
 from genartisan.validation import shown
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Look:
+class EncodedStyle:
     """A direction in CLIP's space, ``(D,)``, and style numbers, ``(100,)``; None where nothing is drawn with them."""
 
     direction: Tensor
@@ -36,7 +36,7 @@ class Look:
 
 
 @dataclass
-class LookReader:
+class StyleEncoder:
     """Reads the texts and style pictures of one request.
 
     Args:
@@ -65,7 +65,7 @@ class LookReader:
         saved: SavedStyle | None,
         pictures: Mapping[str, Photo],
         regions: RegionMap | None,
-    ) -> dict[str, Look]:
+    ) -> dict[str, EncodedStyle]:
         """The look of every region that has one of its own, by name, and under `ALL` that of the others.
 
         Raises:
@@ -78,7 +78,7 @@ class LookReader:
             if (text or picture is not None) and sizes.get(name):
                 place = f"regions.{name}.prompt"
                 numbers = self.numbers(text, picture, place) if self.draws else None
-                looks[name] = Look(self.direction(text, picture, photo, place), numbers)
+                looks[name] = EncodedStyle(self.direction(text, picture, photo, place), numbers)
         return looks
 
     def direction(self, text: str | None, picture: Photo | None, photo: Photo, place: str) -> Tensor:
@@ -104,11 +104,13 @@ class LookReader:
             parts.append(self._share(text, picture) * numbers_of_picture(self.bundle, picture))
         return sum(parts[1:], parts[0])
 
-    def _of_all(self, prompt: str | None, photo: Photo, saved: SavedStyle | None, picture: Photo | None) -> Look:
+    def _of_all(
+        self, prompt: str | None, photo: Photo, saved: SavedStyle | None, picture: Photo | None
+    ) -> EncodedStyle:
         """The look of regions without one of their own: a saved style's, or that of the prompt and the picture."""
         if saved is None:
             direction = self.direction(prompt, picture, photo, "prompt")
-            return Look(direction, self.numbers(prompt, picture, "prompt") if self.draws else None)
+            return EncodedStyle(direction, self.numbers(prompt, picture, "prompt") if self.draws else None)
         if self.config.steps == 0:  # no loss asks for a direction
             direction = torch.zeros(self.bundle.clip.embedding_dim, device=self.device)
         elif prompt is None and picture is None:
@@ -118,7 +120,7 @@ class LookReader:
             )
         else:
             direction = self.direction(prompt, picture, photo, "prompt")
-        return Look(direction, saved.numbers.to(self.device))
+        return EncodedStyle(direction, saved.numbers.to(self.device))
 
     def _share(self, text: str | None, picture: Photo | None) -> float:
         """How much a picture counts beside a text, 0-1."""
@@ -129,9 +131,9 @@ class LookReader:
     @torch.no_grad()
     def _of_picture(self, picture: Photo, photo: Photo) -> Tensor:
         """Where the picture lies from the photo in CLIP's space, ``(D,)``, of length 1; zero if they are the same."""
-        eyes = Eyes(self.bundle, self.dtype)
-        both = torch.cat([eyes.whole(each.pixels[None].to(self.device)) for each in (picture, photo)])
-        there, here = F.normalize(eyes.embed(both), dim=-1)
+        extractor = FeatureExtractor(self.bundle, self.dtype)
+        both = torch.cat([extractor.whole(each.pixels[None].to(self.device)) for each in (picture, photo)])
+        there, here = F.normalize(extractor.embed(both), dim=-1)
         return F.normalize(there - here, dim=0)
 
     def _of_prompt(self, prompt: str, place: str) -> Tensor:

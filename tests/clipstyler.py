@@ -19,7 +19,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import transforms
 
-from genartisan.method.patches import Records, crop_corners
+from genartisan.method.patches import Records
+from genartisan.method.perspective import crop_corners
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.stylenet import random_stylenet
 

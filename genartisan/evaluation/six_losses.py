@@ -12,7 +12,7 @@ from genartisan.evaluation.comparison_subjects import Subject
 from genartisan.method.engine import Run
 from genartisan.method.losses import directional_distances, patch_loss
 from genartisan.method.objective import LOSSES
-from genartisan.method.patches import warp
+from genartisan.method.perspective import warp
 from genartisan.method.regions import PORTRAIT_LABEL
 from genartisan.method.stylizer import Stylizer
 
@@ -96,7 +96,7 @@ class SixLosses:
         return told
 
     def _mean(self, run: Run, picture: Tensor) -> dict[str, float]:
-        sets = [run.objective.losses_of(picture, run.full, number) for number in range(SETS)]
+        sets = [run.objective.losses(picture, run.full, number) for number in range(SETS)]
         return dict(zip(LOSSES, torch.stack(sets).mean(dim=0).tolist(), strict=True))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from genartisan.method.engine import Run, Step
-from genartisan.method.objective import descend_together
+from genartisan.method.objective import backward_together
 from genartisan.method.painters import composed
 
 
@@ -21,15 +21,15 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
     if any(run.extractor != runs[0].extractor for run in runs) or any(run.graphs is not None for run in runs):
         raise ValueError("runs that take steps together come from one Stylizer, without graphs")
     indices = [len(run.history) for run in runs]
-    scales = [run.scale_of(index) for run, index in zip(runs, indices, strict=True)]
-    layers = [run._stylised(scale) for run, scale in zip(runs, scales, strict=True)]
+    targets = [run.targets_at(index) for run, index in zip(runs, indices, strict=True)]
+    layers = [run.draw(each) for run, each in zip(runs, targets, strict=True)]
     for run in runs:
         run.optimizer.zero_grad(set_to_none=True)
-    losses = descend_together(list(zip([run.objective for run in runs], layers, scales, indices, strict=True)))
+    losses = backward_together(list(zip([run.objective for run in runs], layers, targets, indices, strict=True)))
     for run, index in zip(runs, indices, strict=True):
         run.update(index)
-    pictures = [composed(each.detach(), scale.content) for each, scale in zip(layers, scales, strict=True)]
-    return [run.done(picture, own) for run, picture, own in zip(runs, pictures, losses, strict=True)]
+    pictures = [composed(each.detach(), at.net_input) for each, at in zip(layers, targets, strict=True)]
+    return [run.record(picture, each) for run, picture, each in zip(runs, pictures, losses, strict=True)]
 
 
 def in_turns(runs: Sequence[Run]) -> Iterator[Step]:

@@ -18,21 +18,30 @@ from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError, InputError
 from genartisan.io.images import Photo
 from genartisan.method.directions import Directions
-from genartisan.method.graphs import MIN_CAPTURE_STEPS, Graphs, Outputs, Take
+from genartisan.method.graphs import MIN_CAPTURE_STEPS, Graphs, Outputs, TakeStep
+from genartisan.method.net_input import net_input, region_values
 from genartisan.method.objective import LOSSES, Objective
 from genartisan.method.pace import Pace
-from genartisan.method.painters import Layers, Painter, PastichePainter, StyleNets, adam, composed, drawn, layers_of
-from genartisan.method.patches import PatchPlan, Records, plan
-from genartisan.method.postprocess import postprocess
-from genartisan.method.regions import BACKGROUND_LABEL, NAMES, RegionMap
-from genartisan.method.targets import FeatureExtractor, Scale, halved, prepared, region_weights
+from genartisan.method.painters import (
+    Painter,
+    PastichePainter,
+    adam,
+    composed,
+    drawn,
+    layers_of,
+    new_stylenets,
+    plan_layers,
+)
+from genartisan.method.patches import PatchPlan, Records, plan_coarse
+from genartisan.method.postprocess import postprocess, region_strength
+from genartisan.method.regions import NAMES, RegionMap
+from genartisan.method.schedule import Schedule
+from genartisan.method.targets import FeatureExtractor, ScaleTargets, halved, region_weights, scale_targets
 from genartisan.method.tiling import RenderTarget, rendered
 from genartisan.networks.bundle import Bundle
-from genartisan.networks.stylenet import StyleNet, random_stylenet
+from genartisan.networks.stylenet import StyleNet
 
-PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler is told them
-COARSE_WORK = 1 / 3  # of a step at the photo's size
-COARSE_PATCHES = (0.75, 0.625, 0.5)  # of a patch's side in pixels, in the coarse steps: the first that will do
+PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler names them
 
 
 @dataclass(frozen=True)
@@ -40,53 +49,55 @@ class Step:
     """One step of a run.
 
     Attributes:
-        index: of the step, from 1 to ``total``.
-        total: steps that the run will take.
+        index: from 1 to ``total``.
+        total: steps of the run.
         seconds: since the run began.
-        eta: seconds until the last step ends, going by those done.
+        eta: estimated seconds until the last step ends.
     """
 
     index: int
     total: int
     seconds: float
     eta: float
-    _losses: Tensor  # (7,), still on the device: reading it waits for the device
+    _losses: Tensor  # (7,), on the device: reading it waits for the device
     _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
-    _finish: Callable[[Tensor], Image.Image]
+    _postprocess: Callable[[Tensor], Image.Image]
 
     @property
     def losses(self) -> dict[str, float]:
-        """The loss before this step's update: the weighted ``total``, and each term without its weight."""
+        """The losses before this step's update: the weighted ``total``, and each term without its weight."""
         return dict(zip(LOSSES, self._losses.tolist(), strict=True))
 
     def preview(self) -> Image.Image:
-        """The picture as this step saw it, at the size of the photo: a coarse step's is enlarged."""
-        return self._finish(self._picture)
+        """The picture before this step's update, at the size of the photo."""
+        return self._postprocess(self._picture)
 
 
 @dataclass
 class Run:
-    """The state of one request, and an iterator of its steps; nothing of it is in any other request.
+    """The state of one request, and an iterator of its steps. It shares nothing with other requests but the bundle.
 
-    Closing it, or a deadline, ends it early; the picture so far can be had at any time.
+    Closing it, or a deadline, ends it early; the picture so far is available at any time.
 
     Args:
-        bundle: the frozen networks, on their device and in the precision to compute in.
-        photo: the photo at the size of the optimisation.
+        bundle: the frozen networks, on their device, in the precision to compute in.
+        photo: at the size of the optimisation.
         regions: its region map in artisan mode; None in clipstyler mode.
         direction: ΔT of the prompt, ``(D,)``.
-        own: ΔT of the regions that have a text of their own, by name, each ``(D,)``.
-        plan: the patches of all steps at the photo's size.
-        numbers: style numbers of the prompt, ``(100,)``, of a run from the draft on; None: from random weights.
-        own_numbers: of the regions that have a style of their own, by name, each ``(100,)``.
-        photo_numbers: the photo's own, ``(100,)``; wanted where there are ``numbers``.
-        every_layer: draw layers for regions, too, that this photo has not: other photos will be drawn.
-        graphs: where steps are captured and replayed, on a GPU; None takes each step anew.
+        region_directions: ΔT of regions with a text of their own, by name, each ``(D,)``.
+        plan: the patches of all steps at full size.
+        numbers: style numbers of the prompt, ``(100,)``, for a run from the draft on; None: from random weights.
+        region_numbers: of regions with a style of their own, by name, each ``(100,)``.
+        photo_numbers: the photo's own, ``(100,)``; required with ``numbers``.
+        every_layer: keep layers for regions that this photo lacks, for other photos that will be drawn.
+        graphs: captured steps on a GPU; None runs each step anew.
         began: when the request came in, by `time.perf_counter`; the deadline counts from here.
+        original: the photo and its region map at their own size, for a larger picture.
+        prompt_cached: whether the prompt's direction was cached.
 
     Attributes:
         history: the losses of each step so far, ``(7,)``.
-        warnings: what could not be done as asked, in sentences.
+        warnings: requests that could not be met, in sentences.
         failed: whether an error has ended the steps.
         pace: keeps the host from running ahead of the device.
     """
@@ -102,62 +113,40 @@ class Run:
     dtype: torch.dtype
     numbers: Tensor | None = None
     photo_numbers: Tensor | None = None
-    own_numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    region_numbers: Mapping[str, Tensor] = field(default_factory=dict)
     every_layer: bool = False
-    own: Mapping[str, Tensor] = field(default_factory=dict)
+    region_directions: Mapping[str, Tensor] = field(default_factory=dict)
     graphs: Graphs | None = None
     began: float = field(default_factory=time.perf_counter)
+    original: RenderTarget | None = None
+    prompt_cached: bool = False
     history: list[Tensor] = field(default_factory=list, init=False)
     warnings: list[str] = field(default_factory=list, init=False)
     failed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.direction = self.direction.to(self.device)
-        own = {name: direction.to(self.device) for name, direction in self.own.items()}
         names = NAMES if self.regions is None else self.regions.names
-        self.directions = Directions.of(self.direction, {} if self.regions is None else own, names)
-        self.layers = self._planned_layers(names)
-        self.painter = self._fresh_painter(names)
+        self.direction = self.direction.to(self.device)
+        of_regions = {} if self.regions is None else self.region_directions
+        self.directions = Directions.of(
+            self.direction, {name: direction.to(self.device) for name, direction in of_regions.items()}, names
+        )
+        self.layers = plan_layers(self.directions, self.regions, self.config, self.begins_styled, self.every_layer)
+        self.painter = self._new_painter(names).to(self.device)
         self.extractor = FeatureExtractor(self.bundle, self.dtype)
         width, height = self.photo.size
         self.objective = Objective(self.config, self.extractor, self.directions, self.layers, width * height)
-        self.coarse_steps = round(self.config.coarse_share * self.config.steps)
-        self.coarse_plan = self._planned_coarsely() if self.coarse_steps else self.plan
         self.optimizer = adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
+        self.schedule = Schedule.of(self.config)
+        coarse_steps = self.schedule.coarse_steps
+        self.coarse_plan = (
+            plan_coarse(self.config, self.plan, *self._halved(), self.seed) if coarse_steps else self.plan
+        )
         if self.config.steps:
             self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse_plan.warnings))
-        self._first, self._out_of_time = time.perf_counter(), False
         self.pace = Pace.of(self.device)
+        self._optimising_since, self._out_of_time = time.perf_counter(), False
         self._steps = self._optimise()
-
-    @cached_property
-    def content(self) -> Tensor:
-        """What the painter sees of the photo, ``(1, 3, H, W)`` or ``(1, 3 + L, H, W)``, on the device."""
-        return self.seen(self.photo, self.regions).to(self.device)
-
-    @cached_property
-    def draft(self) -> Tensor:
-        """The picture before the first step, ``(1, 3, H, W)``; to be asked for before it."""
-        return self._drawn(self.content)
-
-    @cached_property
-    def full(self) -> Scale:
-        """The photo at its size, as the last steps see it."""
-        return self._prepared(self.photo, self.regions, self.plan, self.content, self.draft if self._pulled else None)
-
-    @cached_property
-    def coarse(self) -> Scale:
-        """The photo at half its size, as the first steps see it; the same as `full` where all steps are alike."""
-        if not self.coarse_steps:
-            return self.full
-        photo, regions = self._halved()
-        content = self.seen(photo, regions).to(self.device)
-        return self._prepared(photo, regions, self.coarse_plan, content, self._drawn(content) if self._pulled else None)
-
-    @property
-    def _pulled(self) -> bool:
-        """Whether the picture is held to its draft."""
-        return self.numbers is not None and self.config.lambda_draft > 0
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -170,71 +159,53 @@ class Run:
             raise
 
     def close(self) -> None:
-        """Ends the run here; the picture so far stays."""
+        """Ends the run; the picture so far stays available."""
         self._steps.close()  # type: ignore[attr-defined]
-
-    def picture(self, large: RenderTarget | None = None) -> Image.Image:
-        """The picture that the painter gives now, of the photo or of a larger one.
-
-        Raises:
-            InputError: the optimisation diverged.
-        """
-        if large is not None:
-            picture = self._rendered(large)
-        else:
-            picture = self._drawn(self.content) if self.history else self.draft
-        if not bool(torch.isfinite(picture).all()):
-            raise self.divergence()
-        photo, regions = (self.photo, self.regions) if large is None else (large.photo, large.regions)
-        return self.finish(picture, photo, regions)
-
-    def finish(self, picture: Tensor, photo: Photo, regions: RegionMap | None) -> Image.Image:
-        """What `finished` makes of a picture, ``(1, 3, H, W)``, of that photo, by the run's settings."""
-        strength = None  # the pastiche network's layers have it already
-        if (
-            self.numbers is None
-            and regions is not None
-            and any(self.config.regions[name].strength < 1 for name in regions.names)
-        ):
-            strength = self._weighed([self.config.regions[name].strength for name in regions.names], regions)
-        return postprocess(picture, photo, self.config.contrast, self.config.keep_colors, strength)
-
-    def divergence(self) -> InputError:
-        """What to say of a network whose weights are no numbers."""
-        return InputError(
-            f"learning_rate is {self.config.learning_rate:g} and numbers_rate {self.config.numbers_rate:g}, with which "
-            f"the optimisation diverged within {len(self.history)} steps; lower them.",
-            "learning_rate",
-        )
-
-    def patches(self, steps: int) -> Records:
-        """The records of the patches of the first steps, `PATCH` rows, ``(steps, N)``."""
-        coarse, fine = self.coarse_plan.records[: self.coarse_steps], self.plan.records[self.coarse_steps :]
-        return np.concatenate((coarse, fine))[:steps]
-
-    def losses(self) -> list[dict[str, float]]:
-        """The losses of every step so far, read back at once."""
-        if not self.history:
-            return []
-        rows: list[list[float]] = torch.stack(self.history).tolist()
-        return [dict(zip(LOSSES, row, strict=True)) for row in rows]
 
     def _optimise(self) -> Iterator[Step]:
         if self.config.steps:
             if self._pulled:
-                self.draft  # noqa: B018 - is drawn now, before anything moves
-            self.scale_of(0)  # is prepared now, or the first step would seem to take that long
-        self._first = time.perf_counter()
-        with self._takes() as take:
+                self.draft  # noqa: B018 - drawn before anything moves
+            self.targets_at(0)  # prepared outside the time of the first step
+        self._optimising_since = time.perf_counter()
+        with self._capturing() as take_step:
             while not self.is_over():
                 index = len(self.history)
-                yield self.done(*take(self.scale_of(index), index))
+                yield self.record(*take_step(self.targets_at(index), index))
+
+    def take_step(self, targets: ScaleTargets, index: int) -> Outputs:
+        """One step of the method: the picture before its update, ``(1, 3, H, W)``, and its losses, ``(7,)``."""
+        layers = self.draw(targets)  # (L, 3, H, W)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.objective.backward(layers, targets, index)  # cut, embed, losses, gradient
+        self.update(index)
+        return composed(layers.detach(), targets.net_input), losses
+
+    def draw(self, targets: ScaleTargets) -> Tensor:
+        """The painter's layers of the photo, ``(L, 3, H, W)``."""
+        return layers_of(self.painter, targets.net_input, self.dtype)
+
+    def update(self, index: int) -> None:
+        """Adam's update of step ``index``, counted from 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.schedule.rate_factor(index)
+        with record_function("adam"):
+            self.optimizer.step()
+
+    def record(self, picture: Tensor, losses: Tensor) -> Step:
+        """Records the outputs of a step."""
+        self.history.append(losses)
+        self.pace.launched()
+        index, now = len(self.history), time.perf_counter()
+        eta = self.schedule.eta(index, now - self._optimising_since)
+        finish = partial(self.postprocess, photo=self.photo, regions=self.regions)
+        return Step(index, self.config.steps, now - self.began, eta, losses, picture, finish)
 
     def is_over(self) -> bool:
-        """Whether no step is left, or no time.
+        """Whether no step or no time is left.
 
         Raises:
-            DeadlineError: no time is left, and that is to be an error.
+            DeadlineError: no time is left, and ``on_timeout`` is ``error``.
         """
         config, index = self.config, len(self.history)
         if index == config.steps:
@@ -250,159 +221,150 @@ class Run:
         self.warnings.append(ended)
         return True
 
-    def scale_of(self, index: int) -> Scale:
-        """The photo as step ``index``, counted from 0, sees it."""
-        return self.coarse if index < self.coarse_steps else self.full
-
-    def done(self, picture: Tensor, losses: Tensor) -> Step:
-        """Notes the losses of a step, which saw ``picture``."""
-        self.history.append(losses)
-        self.pace.launched()
-        index, now = len(self.history), time.perf_counter()
-        eta = (now - self._first) * (self._work(self.config.steps) / self._work(index) - 1)
-        finish = partial(self.finish, photo=self.photo, regions=self.regions)
-        return Step(index, self.config.steps, now - self.began, eta, losses, picture, finish)
-
-    def update(self, index: int) -> None:
-        """Moves the weights along the gradient, at the rate of step ``index``, counted from 0."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * self._halving(index)
-        with record_function("adam"):
-            self.optimizer.step()
-
-    def _take(self, scale: Scale, index: int) -> Outputs:
-        layers = self._stylised(scale)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses = self.objective.descend(layers, scale, index)
-        self.update(index)
-        return composed(layers.detach(), scale.content), losses
-
-    def _halving(self, index: int) -> float:
-        """The factor on the learning rates of step ``index``, counted from 0."""
-        return float(0.5 ** (index // self.config.halve_every))
-
     @contextmanager
-    def _takes(self) -> Iterator[Take]:
-        """What takes a step; where it is replayed, the weights are meanwhile where the captured steps have theirs."""
-        own = self.painter
-        if self.graphs is None or self.config.steps < MIN_CAPTURE_STEPS or not isinstance(own, StyleNet):
-            yield self._take
+    def _capturing(self) -> Iterator[TakeStep]:
+        """Yields `take_step`, or its captured form, for which the weights move to the capture's buffers and back."""
+        stylenet = self.painter
+        if self.graphs is None or self.config.steps < MIN_CAPTURE_STEPS or not isinstance(stylenet, StyleNet):
+            yield self.take_step
             return
-        with self.graphs.home_of(own) as home:
-            if home is None:
-                yield self._take
+        with self.graphs.buffers_for(stylenet) as buffers:
+            if buffers is None:
+                yield self.take_step
                 return
-            take = self.graphs.steps_in(home, self.objective)
+            replay = self.graphs.steps_in(buffers, self.objective)
 
-            def replayed(scale: Scale, index: int) -> Outputs:
-                home.rate.fill_(self.config.learning_rate * self._halving(index))
-                return take(scale, index)
+            def take_captured_step(targets: ScaleTargets, index: int) -> Outputs:
+                buffers.rate.fill_(self.config.learning_rate * self.schedule.rate_factor(index))
+                return replay(targets, index)
 
-            self.painter = home.stylenet
+            self.painter = buffers.stylenet
             try:
-                yield replayed
+                yield take_captured_step
             finally:
-                self.painter = own
-                own.load_state_dict(home.stylenet.state_dict())
+                self.painter = stylenet
+                stylenet.load_state_dict(buffers.stylenet.state_dict())
 
-    def _work(self, steps: int) -> float:
-        """How much work the first steps are, in steps at the photo's size."""
-        coarse = min(steps, self.coarse_steps)
-        return coarse * COARSE_WORK + steps - coarse
+    def targets_at(self, index: int) -> ScaleTargets:
+        """The photo at the size of step ``index``, counted from 0."""
+        return self.coarse if index < self.schedule.coarse_steps else self.full
 
-    def _stylised(self, scale: Scale) -> Tensor:
-        """The painter's layers as they are now, ``(L, 3, H, W)``."""
-        return layers_of(self.painter, scale.content, self.dtype)
+    @cached_property
+    def full(self) -> ScaleTargets:
+        """The photo at full size, with all that the losses compare a picture with."""
+        return self._targets(self.photo, self.regions, self.plan, self.net_input, self.draft if self._pulled else None)
+
+    @cached_property
+    def coarse(self) -> ScaleTargets:
+        """The same at half the size, for the coarse steps; `full` if there are none."""
+        if not self.schedule.coarse_steps:
+            return self.full
+        photo, regions = self._halved()
+        inputs = self.net_input_of(photo, regions).to(self.device)
+        return self._targets(photo, regions, self.coarse_plan, inputs, self._draw(inputs) if self._pulled else None)
+
+    def _targets(
+        self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, inputs: Tensor, draft: Tensor | None
+    ) -> ScaleTargets:
+        masks, rows = self.directions.masks(regions)
+        weights = torch.ones_like(photo.pixels[None, :1])  # (1, 1, H, W)
+        if regions is not None:
+            weights = region_values(regions, region_weights(self.config, regions.names), self.config)
+        return scale_targets(photo, masks, rows, patches, self.extractor, self.device, inputs, weights, draft)
 
     @property
     def begins_styled(self) -> bool:
-        """Whether the painter draws in the style already before its first step."""
+        """Whether the painter draws the style before its first step."""
         return self.numbers is not None
 
-    def _planned_layers(self, names: Sequence[str]) -> Layers:
-        """One layer for each text; from the draft on, for each text and strength that the photo has a region of."""
-        texts = list(self.directions.rows_of)
-        if self.numbers is None or self.regions is None:
-            return Layers.of(texts, [1.0] * len(texts))
-        strengths = [self.config.regions[name].strength for name in names]
-        for label, pixels in enumerate(self.regions.pixels()):
-            if not pixels and not self.every_layer:
-                texts[label], strengths[label] = texts[BACKGROUND_LABEL], strengths[BACKGROUND_LABEL]
-        return Layers.of(texts, strengths)
+    @property
+    def _pulled(self) -> bool:
+        """Whether the draft loss counts."""
+        return self.begins_styled and self.config.lambda_draft > 0
 
-    def _fresh_painter(self, names: Sequence[str]) -> Painter:
-        """This run's own painter: nothing of an earlier request may be left in it."""
+    @cached_property
+    def net_input(self) -> Tensor:
+        """The painter's input, ``(1, 3, H, W)`` or ``(1, 3 + L, H, W)``, on the device."""
+        return self.net_input_of(self.photo, self.regions).to(self.device)
+
+    def net_input_of(self, photo: Photo, regions: RegionMap | None) -> Tensor:
+        """The painter's input for a photo of any size, on the CPU."""
+        return net_input(photo, regions, self.layers, self.config)
+
+    @cached_property
+    def draft(self) -> Tensor:
+        """The picture before the first step, ``(1, 3, H, W)``; to be read before that step."""
+        return self._draw(self.net_input)
+
+    @torch.no_grad()
+    def _draw(self, inputs: Tensor) -> Tensor:
+        """The painter's picture, ``(1, 3, H, W)``."""
+        return drawn(self.painter, inputs, self.dtype)
+
+    def picture(self, target: RenderTarget | None = None) -> Image.Image:
+        """The picture so far, of the photo at full size or of a larger ``target``.
+
+        Raises:
+            InputError: the optimisation diverged.
+        """
+        if target is not None:
+            picture = self._render(target)
+        else:
+            picture = self._draw(self.net_input) if self.history else self.draft
+        if not bool(torch.isfinite(picture).all()):
+            raise self.divergence()
+        photo, regions = (self.photo, self.regions) if target is None else (target.photo, target.regions)
+        return self.postprocess(picture, photo, regions)
+
+    def _render(self, target: RenderTarget) -> Tensor:
+        """The picture at the size of ``target``, ``(1, 3, H, W)``, on the CPU."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return rendered(self.painter, self.net_input, self.net_input_of(target.photo, target.regions))
+
+    def render_target(self) -> RenderTarget | None:
+        """The photo and its regions at ``output_size``; None if the picture has the size of the optimisation."""
+        if self.original is None or self.config.long_side == self.config.size:
+            return None
+        return self.original.resized(self.config.long_side)
+
+    def postprocess(self, picture: Tensor, photo: Photo, regions: RegionMap | None) -> Image.Image:
+        """Post-processing of a picture, ``(1, 3, H, W)``, of ``photo``."""
+        strength = None if self.begins_styled else region_strength(regions, self.config)  # layers have theirs
+        return postprocess(picture, photo, self.config.contrast, self.config.keep_colors, strength)
+
+    def divergence(self) -> InputError:
+        """The error for weights that are no longer finite."""
+        return InputError(
+            f"learning_rate is {self.config.learning_rate:g} and numbers_rate {self.config.numbers_rate:g}, with which "
+            f"the optimisation diverged within {len(self.history)} steps; lower them.",
+            "learning_rate",
+        )
+
+    def patches(self, steps: int) -> Records:
+        """The patches of the first steps: `PATCH` rows, ``(steps, N)``."""
+        coarse_steps = self.schedule.coarse_steps
+        return np.concatenate((self.coarse_plan.records[:coarse_steps], self.plan.records[coarse_steps:]))[:steps]
+
+    def losses(self) -> list[dict[str, float]]:
+        """The losses of every step so far, read from the device at once."""
+        if not self.history:
+            return []
+        rows: list[list[float]] = torch.stack(self.history).tolist()
+        return [dict(zip(LOSSES, row, strict=True)) for row in rows]
+
+    def _new_painter(self, names: Sequence[str]) -> Painter:
+        """A painter that nothing of an earlier request has touched."""
         if self.numbers is None:
-            nets = [random_stylenet(self.seed) for _ in range(len(self.layers))]
-            net = nets[0] if len(nets) == 1 else StyleNets(nets)
-            return net.to(self.device).requires_grad_(True).train()
+            return new_stylenets(len(self.layers), self.seed)
         assert self.photo_numbers is not None
         of_texts = [self.numbers] * len(self.directions)
         for name, text in zip(names, self.directions.rows_of, strict=True):
-            of_texts[text] = self.own_numbers.get(name, of_texts[text])
+            of_texts[text] = self.region_numbers.get(name, of_texts[text])
+        trains_net = self.config.steps > 0 and self.config.learning_rate > 0
         return PastichePainter(
-            self.bundle.pastiche,
-            torch.stack(of_texts).to(self.device),
-            self.photo_numbers.to(self.device),
-            self.layers,
-            trains_net=self.config.steps > 0 and self.config.learning_rate > 0,
-        ).to(self.device)
+            self.bundle.pastiche, torch.stack(of_texts), self.photo_numbers, self.layers, trains_net=trains_net
+        )
 
     def _halved(self) -> tuple[Photo, RegionMap | None]:
-        """Photo and regions at half their size."""
         photo = halved(self.photo)
         return photo, None if self.regions is None else self.regions.resized(photo.size)
-
-    def _planned_coarsely(self) -> PatchPlan:
-        """What the coarse steps see of the photo at half its size: patches of more than half of theirs.
-
-        A StyleNet draws strokes by pixels. Patches of half the size would have strokes drawn half as large, which the
-        fine steps would have to draw anew; patches of the whole size leave few crops beside a person in the middle. So
-        they have three quarters of their size, or less where a region would else be left without a crop.
-        """
-        photo, regions = self._halved()
-        for share in COARSE_PATCHES:
-            side = min(max(1, round(share * self.config.patch_size)), *photo.size)
-            patches = plan(self.config, photo.size, regions, self.seed, side)
-            if set(patches.warnings) <= set(self.plan.warnings):  # no size gives a crop of what the photo lacks
-                break
-        return patches
-
-    @torch.no_grad()
-    def _drawn(self, content: Tensor) -> Tensor:
-        """The picture that the painter makes of its input now, ``(1, 3, H, W)``."""
-        return drawn(self.painter, content, self.dtype)
-
-    def _rendered(self, large: RenderTarget) -> Tensor:
-        """The picture at the large size, ``(1, 3, H, W)``, on the CPU."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return rendered(self.painter, self.content, self.seen(large.photo, large.regions))
-
-    def _prepared(
-        self, photo: Photo, regions: RegionMap | None, patches: PatchPlan, content: Tensor, draft: Tensor | None
-    ) -> Scale:
-        masks, rows = self.directions.masks(regions)
-        strengths = self._strengths(photo, regions)
-        return prepared(photo, masks, rows, patches, self.extractor, self.device, content, strengths, draft)
-
-    def seen(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """What the painter sees of a photo: its pixels, and how much of each is on which layer; on the CPU."""
-        pixels = photo.pixels[None]  # (1, 3, H, W)
-        if regions is None or len(self.layers) == 1:
-            return pixels
-        parts = regions.grouped(self.layers.of_regions, self._feather(regions))[None]  # (1, L, H, W)
-        return torch.cat((pixels, parts), dim=1)
-
-    def _strengths(self, photo: Photo, regions: RegionMap | None) -> Tensor:
-        """How strongly each pixel is to be styled, ``(1, 1, H, W)``: the weight of its region, at most 1."""
-        if regions is None:
-            return torch.ones_like(photo.pixels[None, :1])
-        return self._weighed(region_weights(self.config, regions.names), regions)
-
-    def _weighed(self, weights: Sequence[float], regions: RegionMap) -> Tensor:
-        """The number given for the region of each pixel, ``(1, 1, H, W)``, with soft edges if they are asked for."""
-        return regions.weighed(weights, self._feather(regions))[None, None]
-
-    def _feather(self, regions: RegionMap) -> float:
-        """Width of the soft edges in a map's own pixels."""
-        return self.config.feather * max(regions.size) / self.config.size

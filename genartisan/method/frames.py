@@ -77,7 +77,7 @@ class Film:
         painter = self._run.painter
         numbers = [run.painter.get_buffer("photo_numbers") for run in runs]
         painter.register_buffer("photo_numbers", torch.stack(numbers).mean(dim=0))
-        self._net = with_held_norms(painter, *(run.content for run in runs))
+        self._net = with_held_norms(painter, *(run.net_input for run in runs))
         self._size = self._run.photo.size
         self._right = self._down = 0.0  # how far the camera's picture has moved since the first frame
         self._reference: tuple[Photo, float, float] | None = None  # a frame that this is measured from, and its own
@@ -101,10 +101,10 @@ class Film:
             )
         moved = self._follow(photo)
         regions = self._found(original, photo, moved)
-        picture = self._drawn(self._run.seen(photo, regions))
+        picture = self._drawn(self._run.net_input_of(photo, regions))
         if not bool(torch.isfinite(picture).all()):
             raise InputError(f"style gives no picture of {name_of(frame)}, but numbers that are none.", "style")
-        return self._run.finish(picture, photo, regions)
+        return self._run.postprocess(picture, photo, regions)
 
     def _follow(self, photo: Photo) -> tuple[int, int]:
         """Notes how far the camera's picture has moved; how many pixels right and down since the last frame.

@@ -1,8 +1,8 @@
-"""CUDA graphs: a step is captured once for all runs of a shape, and then replayed with the tensors of any of them.
+"""CUDA graphs: a step is captured once for each shape and replayed for every run of that shape.
 
-What is replayed reads and writes the memory that it was captured with, and asks nothing of Python: the host no longer
-holds up the device. So a StyleNet, its optimiser and all that the losses are held against have a home here, which a run
-moves into, and leaves with its weights when it ends.
+A replay reads and writes the memory of its capture and needs no Python, so the host no longer holds up the device. A
+run therefore copies its weights, its optimiser's state and its targets into static buffers, and takes its weights back
+when it ends.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from torch import Tensor
 
 from genartisan.method.objective import Objective
 from genartisan.method.painters import adam, drawn
-from genartisan.method.targets import Scale
+from genartisan.method.targets import ScaleTargets
 from genartisan.networks.memory import out_of_memory
 from genartisan.networks.stylenet import StyleNet
 
 logger = logging.getLogger(__name__)
 
-WARM_UPS = 3  # steps before a capture, in which libraries choose their kernels and get their workspaces
-MOST = 6  # graphs that are kept
-MIN_CAPTURE_STEPS = 40  # steps of a run that is worth a capture, which takes as long as some
+WARM_UPS = 3  # steps before a capture: libraries choose kernels and allocate workspaces
+MAX_GRAPHS = 6  # the least recently used goes first
+MIN_CAPTURE_STEPS = 40  # of a run: a capture takes as long as several steps
 
 Outputs = tuple[Tensor, Tensor]  # the picture, (1, 3, H, W), and the losses, (7,)
 Body = Callable[[], Outputs]
-Take = Callable[[Scale, int], Outputs]
+TakeStep = Callable[[ScaleTargets, int], Outputs]
 
 
-class Home:
-    """A StyleNet and its Adam whose tensors stay where they are."""
+class StaticBuffers:
+    """A StyleNet and its optimiser in memory that does not move."""
 
     def __init__(self, like: StyleNet) -> None:
         self.stylenet = copy.deepcopy(like)
@@ -45,7 +45,7 @@ class Home:
         self.optimizer = adam(self.stylenet, self.rate)
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
-        self.optimizer.step()  # makes its state
+        self.optimizer.step()  # allocates its state
 
     @property
     def _parameters(self) -> list[Tensor]:
@@ -56,8 +56,8 @@ class Home:
         return [value for state in self.optimizer.state.values() for value in state.values()]
 
     @torch.no_grad()
-    def welcome(self, stylenet: StyleNet) -> None:
-        """Takes over a network's weights, with an optimiser that has taken no step."""
+    def load(self, stylenet: StyleNet) -> None:
+        """Copies a network's weights in, and resets the optimiser."""
         for mine, theirs in zip(self._parameters, stylenet.parameters(), strict=True):
             mine.copy_(theirs)
         for value in self._state:
@@ -65,153 +65,158 @@ class Home:
 
     @contextmanager
     def untouched(self) -> Iterator[None]:
-        """Weights and optimiser are afterwards as they were before."""
-        kept = [(value, value.detach().clone()) for value in (*self._parameters, *self._state)]
+        """Restores weights and optimiser at the end."""
+        saved = [(value, value.detach().clone()) for value in (*self._parameters, *self._state)]
         try:
             yield
         finally:
             with torch.no_grad():
-                for value, before in kept:
+                for value, before in saved:
                     value.copy_(before)
 
     def forget_gradients(self) -> None:
-        """Lets go of the gradients, which lie where a capture has put them."""
+        """Frees the gradients, which lie in the memory of a capture."""
         self.optimizer.zero_grad(set_to_none=True)
 
 
 class StepGraph:
-    """A captured step of one shape, and the tensors that it reads."""
+    """A captured step of one shape, with its static inputs."""
 
     def __init__(
-        self, home: Home, objective: Objective, scale: Scale, dtype: torch.dtype, capture: Callable[[Body], Body]
+        self,
+        buffers: StaticBuffers,
+        objective: Objective,
+        targets: ScaleTargets,
+        dtype: torch.dtype,
+        capture: Callable[[Body], Body],
     ) -> None:
-        self._home = home
-        self.objective, self.scale = objective.copied(), scale.copied()
+        self._static = buffers
+        self.objective, self.targets = objective.copied(), targets.copied()
 
         def body() -> Outputs:
-            picture = drawn(home.stylenet, self.scale.content, dtype)
-            home.optimizer.zero_grad(set_to_none=True)
-            losses = self.objective.descend(picture, self.scale, 0)
-            home.optimizer.step()
+            picture = drawn(buffers.stylenet, self.targets.net_input, dtype)
+            buffers.optimizer.zero_grad(set_to_none=True)
+            losses = self.objective.backward(picture, self.targets, 0)
+            buffers.optimizer.step()
             return picture.detach(), losses
 
-        with home.untouched():
+        with buffers.untouched():
             self._replay = capture(body)
 
-    def load(self, objective: Objective, scale: Scale) -> None:
-        """Takes over what a run's losses are held against."""
+    def load(self, objective: Objective, targets: ScaleTargets) -> None:
+        """Copies a run's objective and targets in."""
         for mine, theirs in zip(
-            (*self.objective.tensors, *self.scale.tensors), (*objective.tensors, *scale.tensors), strict=True
+            (*self.objective.tensors, *self.targets.tensors), (*objective.tensors, *targets.tensors), strict=True
         ):
             mine.copy_(theirs)
 
-    def step(self, objective: Objective, scale: Scale, index: int) -> Outputs:
-        """A step with the patches of the run's step ``index``; rejected patches are counted in its own objective."""
-        for mine, theirs in zip(self.scale.patches.at(0), scale.patches.at(index), strict=True):
+    def step(self, objective: Objective, targets: ScaleTargets, index: int) -> Outputs:
+        """Replays a step with the patches of step ``index``; counts rejected patches in the run's objective."""
+        for mine, theirs in zip(self.targets.patches.at(0), targets.patches.at(index), strict=True):
             mine.copy_(theirs)
         picture, losses = self._replay()
         objective.rejected.copy_(self.objective.rejected)
-        return picture.clone(), losses.clone()  # the next replay writes over them
+        return picture.clone(), losses.clone()  # the next replay overwrites them
 
 
 class Graphs:
-    """The captured steps of a Stylizer: one run at a time, and the latest `MOST` shapes.
+    """The captured steps of a Stylizer: one run at a time, and the latest `MAX_GRAPHS` shapes.
 
-    All share one pool of memory, for no two of them are ever replayed at once. What the latest run of a shape was held
-    against stays there until the next one comes, or until `clear`.
+    All graphs share one memory pool, because no two are replayed at once. The targets of the latest run of a shape stay
+    in memory until the next run, or until `clear`.
 
     Args:
         dtype: to compute in.
-        capturing: makes, with a new pool each time, what turns a step into something that repeats it on its tensors.
+        capturing: makes a capture function, with a new memory pool each time.
     """
 
     def __init__(self, dtype: torch.dtype, capturing: Callable[[], Callable[[Body], Body]]) -> None:
         self._dtype = dtype
         self._capturing = capturing
         self._capture = capturing()
-        self._homes: dict[Any, Home] = {}
+        self._buffers: dict[Any, StaticBuffers] = {}
         self._graphs = OrderedDict[Any, StepGraph]()
         self._in_use = threading.Lock()
 
     def clear(self) -> bool:
-        """Gives back all graphs and their memory; says whether there were any. None is, while a run goes on in them."""
+        """Frees all graphs; returns whether there were any. While a run uses them, it frees nothing."""
         if not self._in_use.acquire(blocking=False):
             return False
         try:
-            some = bool(self._homes)
+            some = bool(self._buffers)
             self._forget()
-            self._homes.clear()
+            self._buffers.clear()
         finally:
             self._in_use.release()
         return some
 
     def _forget(self) -> None:
-        for home in self._homes.values():
-            home.forget_gradients()
+        for buffers in self._buffers.values():
+            buffers.forget_gradients()
         self._graphs.clear()
-        self._capture = self._capturing()  # a pool in which a capture has failed takes no other
+        self._capture = self._capturing()  # a pool with a failed capture accepts no other
 
     @contextmanager
-    def home_of(self, stylenet: StyleNet) -> Iterator[Home | None]:
-        """A home for a run with this network; None while another run has it."""
+    def buffers_for(self, stylenet: StyleNet) -> Iterator[StaticBuffers | None]:
+        """Buffers loaded with this network; None while another run has them."""
         if not self._in_use.acquire(blocking=False):
-            logger.info("another run has the captured steps; this one takes its own")
+            logger.info("another run uses the captured steps; this run is not captured")
             yield None
             return
         try:
             key = shape_of(stylenet)
-            if key not in self._homes:
-                self._homes[key] = Home(stylenet)
-            self._homes[key].welcome(stylenet)
-            yield self._homes[key]
+            if key not in self._buffers:
+                self._buffers[key] = StaticBuffers(stylenet)
+            self._buffers[key].load(stylenet)
+            yield self._buffers[key]
         finally:
             self._in_use.release()
 
-    def steps_in(self, home: Home, objective: Objective) -> Take:
-        """What takes the steps of a run that has this home, one after another; it captures what is not captured yet."""
-        loaded: weakref.ref[StepGraph] | None = None  # weak, or its memory would be kept where graphs are given back
+    def steps_in(self, buffers: StaticBuffers, objective: Objective) -> TakeStep:
+        """A function that runs steps in these buffers and captures each shape when it first occurs."""
+        loaded: weakref.ref[StepGraph] | None = None  # weak, so that `clear` frees its memory
 
-        def take(scale: Scale, index: int) -> Outputs:
+        def take(targets: ScaleTargets, index: int) -> Outputs:
             nonlocal loaded
-            graph = self._graph(home, objective, scale)
+            graph = self._graph(buffers, objective, targets)
             if loaded is None or graph is not loaded():
-                graph.load(objective, scale)
+                graph.load(objective, targets)
                 loaded = weakref.ref(graph)
-            return graph.step(objective, scale, index)
+            return graph.step(objective, targets, index)
 
         return take
 
-    def _graph(self, home: Home, objective: Objective, scale: Scale) -> StepGraph:
-        key = (shape_of(home.stylenet), objective.shape, scale.shape)
+    def _graph(self, buffers: StaticBuffers, objective: Objective, targets: ScaleTargets) -> StepGraph:
+        key = (shape_of(buffers.stylenet), objective.shape, targets.shape)
         if key not in self._graphs:
-            while len(self._graphs) >= MOST:
+            while len(self._graphs) >= MAX_GRAPHS:
                 self._graphs.popitem(last=False)
             others = len(self._graphs)
             try:
-                self._graphs[key] = self._captured(home, objective, scale)
+                self._graphs[key] = self._captured(buffers, objective, targets)
             except Exception as error:
                 if not others or not out_of_memory(error):
                     raise
-        if key not in self._graphs:  # without the others, which are forgotten now, memory may suffice
-            self._graphs[key] = self._captured(home, objective, scale)
+        if key not in self._graphs:  # the failure freed the other graphs, so memory may suffice now
+            self._graphs[key] = self._captured(buffers, objective, targets)
         self._graphs.move_to_end(key)
         return self._graphs[key]
 
-    def _captured(self, home: Home, objective: Objective, scale: Scale) -> StepGraph:
+    def _captured(self, buffers: StaticBuffers, objective: Objective, targets: ScaleTargets) -> StepGraph:
         try:
-            return StepGraph(home, objective, scale, self._dtype, self._capture)
+            return StepGraph(buffers, objective, targets, self._dtype, self._capture)
         except Exception:
             self._forget()
             raise
 
 
 def shape_of(stylenet: StyleNet) -> tuple[torch.Size, ...]:
-    """What tells networks that may share a home: the shapes of their weights."""
+    """Key of networks that can share buffers: the shapes of their weights."""
     return tuple(parameter.shape for parameter in stylenet.parameters())
 
 
 def cuda_capture(device: torch.device) -> Callable[[Body], Body]:
-    """What captures steps on a GPU, one at a time in a process, all in one pool of memory."""
+    """A function that captures steps on a GPU, one at a time in a process, all in one memory pool."""
     pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def capture(body: Body) -> Body:
@@ -223,10 +228,10 @@ def cuda_capture(device: torch.device) -> Callable[[Body], Body]:
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             try:
-                # Other threads may ask the GPU for memory meanwhile.
+                # thread_local: other threads may allocate GPU memory meanwhile
                 with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                     outputs = body()
-            except Exception as error:  # ending the capture fails as well, and would hide what broke it
+            except Exception as error:  # ending the capture fails too, and would hide the cause
                 raise error.__context__ or error from None
 
         def replay() -> Outputs:

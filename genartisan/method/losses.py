@@ -45,13 +45,13 @@ def content_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tenso
     return torch.stack([F.mse_loss(f.float(), t.float()) for f, t in zip(features, targets, strict=True)]).sum()
 
 
-def pixel_loss(picture: Tensor, photo: Tensor, kept: Tensor) -> Tensor:
-    """The mean absolute difference of ``picture`` and ``photo``, ``(1, 3, H, W)``, where there is something to keep.
+def pixel_loss(picture: Tensor, photo: Tensor, preserve_weight: Tensor) -> Tensor:
+    """The weighted mean absolute difference of ``picture`` and ``photo``, ``(1, 3, H, W)``.
 
     Args:
-        kept: how much each pixel counts, ``(1, 1, H, W)``, 0-1.
+        preserve_weight: weight of each pixel, ``(1, 1, H, W)``, 0-1.
     """
-    return (kept * (picture.float() - photo).abs()).mean()
+    return (preserve_weight * (picture.float() - photo).abs()).mean()
 
 
 def tones(picture: Tensor) -> Tensor:

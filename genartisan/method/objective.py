@@ -23,8 +23,9 @@ from genartisan.method.losses import (
     total_variation,
 )
 from genartisan.method.painters import Layers, composed
-from genartisan.method.patches import PatchBatch, warp
-from genartisan.method.targets import FeatureExtractor, Scale
+from genartisan.method.patches import PatchBatch
+from genartisan.method.perspective import warp
+from genartisan.method.targets import FeatureExtractor, ScaleTargets
 
 LOSSES = ("total", "direction", "patch", "content", "tv", "pixel", "draft")
 VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
@@ -87,67 +88,67 @@ class Objective:
         )
         return other
 
-    def losses_of(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
+    def losses(self, layers: Tensor, targets: ScaleTargets, step: int) -> Tensor:
         """The losses of a picture in the order of `LOSSES`, ``(7,)`` (eq 1, 23).
 
         Args:
-            layers: of a painter, ``(L, 3, H, W)``: a patch is cut from its region's layer, and the other losses see
-                all layers composed.
+            layers: of a painter, ``(L, 3, H, W)``: a patch is cut from its region's layer; the other losses see all
+                layers composed.
         """
-        return torch.stack(list(self._parts(layers, scale, step))).sum(dim=0)
+        return torch.stack(list(self._parts(layers, targets, step))).sum(dim=0)
 
-    def descend(self, layers: Tensor, scale: Scale, step: int) -> Tensor:
-        """The losses of a step, ``(7,)``; their gradient is added to that of the network which ``layers`` come from.
+    def backward(self, layers: Tensor, targets: ScaleTargets, step: int) -> Tensor:
+        """The losses of a step, ``(7,)``; adds their gradient to that of the painter's weights.
 
-        A part's gradient is taken before the next part is computed, so that the memory of one of them suffices.
+        The gradient of each part is computed before the next part, so that memory holds one part at a time.
         """
-        seen = layers.detach().requires_grad_()
+        leaf = layers.detach().requires_grad_()
         losses = torch.zeros(len(LOSSES), device=self.device)
-        for part in self._parts(seen, scale, step):
+        for part in self._parts(leaf, targets, step):
             with record_function("backward"):
                 part[0].backward()  # type: ignore[no-untyped-call]
             losses += part.detach()
         with record_function("backward"):
-            layers.backward(seen.grad)  # type: ignore[no-untyped-call]
+            layers.backward(leaf.grad)  # type: ignore[no-untyped-call]
         return losses
 
-    def _parts(self, layers: Tensor, scale: Scale, step: int) -> Iterator[Tensor]:
-        """Losses ``(7,)`` that add up to those of a step: one; or on a CPU several, of which each needs less memory."""
-        batch, on_cpu = scale.patches.at(step), self.device.type == "cpu"
-        count = len(batch.weights)
-        groups = batch.split(VIEWS_AT_ONCE if on_cpu else count)
+    def _parts(self, layers: Tensor, targets: ScaleTargets, step: int) -> Iterator[Tensor]:
+        """Losses ``(7,)`` that add up to those of a step: one part, or several on a CPU, to save memory."""
+        patches, on_cpu = targets.patches.at(step), self.device.type == "cpu"
+        count = len(patches.weights)
+        groups = patches.split(VIEWS_AT_ONCE if on_cpu else count)
         terms = dict[str, Tensor]()
         for group in groups:
-            views = self._views(layers, scale, group, with_whole=group is groups[-1])  # (n, 3, S, S), or (n + G, …)
-            terms = self._of_clip(self._seen_by_clip(views), scale, group, count)
+            views = self.cut(layers, targets, group, with_whole=group is groups[-1])  # (n, 3, S, S) or (n + G, 3, S, S)
+            terms = self.directional_terms(self.embed(views), targets, group, count)
             if on_cpu:
-                yield self._weighted(terms)
+                yield self.weighted(terms)
                 terms = {}
-        picture = composed(layers, scale.content)  # (1, 3, H, W)
+        picture = composed(layers, targets.net_input)  # (1, 3, H, W)
         with record_function("vgg"):
             features = self.extractor.features(picture)
-        yield self._weighted({**terms, **self._of_pixels(picture, features, scale)})
+        yield self.weighted({**terms, **self.picture_terms(picture, features, targets)})
 
-    def _seen_by_clip(self, views: Tensor) -> Tensor:
-        """Embeddings ``(N, D)``."""
+    def cut(self, layers: Tensor, targets: ScaleTargets, patches: PatchBatch, with_whole: bool = False) -> Tensor:
+        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``.
+
+        ``with_whole`` appends what the global losses see, ``(N + G, 3, S, S)``: the picture without its people (eq 20),
+        or, for each text, the part of it that follows the text.
+        """
+        with record_function("warp"):
+            views = self.extractor.crops(self._warped(layers, patches, targets.plan.side))
+            if not with_whole or not targets.rows:
+                return views
+            picture = composed(layers, targets.net_input)
+            whole = self.extractor.whole(picture if targets.masks is None else picture * targets.masks)
+            return torch.cat((views, whole))
+
+    def embed(self, views: Tensor) -> Tensor:
+        """CLIP's embeddings, ``(N, D)``."""
         with record_function("clip"):
             return self.extractor.embed(views)
 
-    def _views(self, layers: Tensor, scale: Scale, patches: PatchBatch, with_whole: bool = False) -> Tensor:
-        """Patches of the picture at CLIP's size, ``(N, 3, S, S)``; and after them what the global losses see of it.
-
-        The latter, which makes it ``(N + G, 3, S, S)``, only ``with_whole``: the picture without its people (eq 20), or
-        for each text what follows it.
-        """
-        with record_function("warp"):
-            views = self.extractor.crops(self._cut(layers, patches, scale.plan.side))
-            if not with_whole or not scale.rows:
-                return views
-            picture = composed(layers, scale.content)
-            whole = self.extractor.whole(picture if scale.masks is None else picture * scale.masks)
-            return torch.cat((views, whole))
-
-    def _cut(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
+    def _warped(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
         """The patches, ``(N, 3, side, side)``, each from the layer of its region.
 
         Cut from the composed picture, a patch on an edge would draw the other text's network towards its own text.
@@ -160,57 +161,57 @@ class Objective:
         boxes = patches.boxes + torch.stack((torch.zeros_like(down), down), dim=-1)  # (N, 2)
         return warp(tall, boxes, patches.homographies, side)
 
-    def _of_clip(self, embeddings: Tensor, scale: Scale, patches: PatchBatch, count: int) -> dict[str, Tensor]:
-        """What some of a step's patches, of which there are ``count``, add to the patch loss; and the direction loss.
+    def directional_terms(
+        self, embeddings: Tensor, targets: ScaleTargets, patches: PatchBatch, count: int
+    ) -> dict[str, Tensor]:
+        """The patch loss of some of a step's ``count`` patches, and the direction loss.
 
         Args:
-            embeddings: of the patches, ``(N, D)``; and, if the direction loss is wanted, of what it sees of the picture
-                after them, ``(N + G, D)``.
+            embeddings: of the patches, ``(N, D)``, or, with the direction loss, ``(N + G, D)``; see `cut`.
         """
         some = len(patches.weights)
-        own = self.rows if len(self.rows) == 1 else self.rows[self.rows_of[patches.regions]]  # (1, D) or (n, D)
-        distances = directional_distances(embeddings[:some], scale.source, own)  # (n,)
+        directions = self.rows if len(self.rows) == 1 else self.rows[self.rows_of[patches.regions]]  # (1, D) or (n, D)
+        distances = directional_distances(embeddings[:some], targets.source, directions)  # (n,)
         self.rejected.scatter_add_(0, patches.regions, (distances.detach() <= patches.thresholds).long())
         terms = {"patch": patch_loss(distances, patches.weights, patches.thresholds) * (some / count)}
         if len(embeddings) > some:
-            every = scale.rows == tuple(range(len(self.rows)))
-            followed = self.rows if every else torch.stack([self.rows[row] for row in scale.rows])  # (G, D)
-            whole = directional_distances(embeddings[some:], scale.global_source, followed)  # (G,)
+            every = targets.rows == tuple(range(len(self.rows)))
+            followed = self.rows if every else torch.stack([self.rows[row] for row in targets.rows])  # (G, D)
+            whole = directional_distances(embeddings[some:], targets.global_source, followed)  # (G,)
             terms["direction"] = whole.sum()
         return terms
 
-    def _of_pixels(self, picture: Tensor, features: list[Tensor], scale: Scale) -> dict[str, Tensor]:
-        """The other losses, given VGG's maps of the picture."""
+    def picture_terms(self, picture: Tensor, features: list[Tensor], targets: ScaleTargets) -> dict[str, Tensor]:
+        """The losses of the whole picture, ``(1, 3, H, W)``, given its VGG features."""
         terms = {
-            "content": content_loss(features, scale.features),
-            # A norm grows with the side: weighed so, differences of neighbours count the same at every scale.
-            "tv": total_variation(picture) * math.sqrt(self.pixels / scale.pixels),
+            "content": content_loss(features, targets.features),
+            # Norms grow with the picture's side; this weights neighbours alike at every size.
+            "tv": total_variation(picture) * math.sqrt(self.pixels / targets.pixels),
         }
-        if scale.kept is not None:
-            terms["pixel"] = pixel_loss(picture, scale.photo, scale.kept)
-        if scale.draft_tones is not None:
-            terms["draft"] = draft_loss(picture, scale.draft_tones)
+        if targets.preserve_weight is not None:
+            terms["pixel"] = pixel_loss(picture, targets.photo, targets.preserve_weight)
+        if targets.draft_tones is not None:
+            terms["draft"] = draft_loss(picture, targets.draft_tones)
         return terms
 
-    def _weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """The total, weighted, before the terms without their weights, ``(7,)``; a term that is missing is 0."""
-        nothing = self.lambdas.new_zeros(())
-        each = torch.stack([terms.get(name, nothing) for name in LOSSES[1:]])  # (6,)
+    def weighted(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted total, then each term without its weight, ``(7,)``; a missing term is 0."""
+        zero = self.lambdas.new_zeros(())
+        each = torch.stack([terms.get(name, zero) for name in LOSSES[1:]])  # (6,)
         return torch.cat((torch.dot(self.lambdas, each)[None], each))
 
 
-def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> list[Tensor]:
-    """What `Objective.descend` does with each (objective, layers, scale, step), in one pass through CLIP and VGG.
+def backward_together(jobs: Sequence[tuple[Objective, Tensor, ScaleTargets, int]]) -> list[Tensor]:
+    """`Objective.backward` for each (objective, layers, targets, step), with one pass through CLIP and VGG.
 
-    The losses are those of each alone but for rounding, and so are the gradients: no loss depends on two pictures.
-    It takes the memory of all.
+    Losses and gradients are those of each alone up to rounding. Memory holds all jobs.
     """
-    layers = [each.detach().requires_grad_() for _, each, _, _ in jobs]
-    pictures = [composed(each, scale.content) for each, (_, _, scale, _) in zip(layers, jobs, strict=True)]
-    batches = [scale.patches.at(step) for _, _, scale, step in jobs]
+    leaves = [layers.detach().requires_grad_() for _, layers, _, _ in jobs]
+    pictures = [composed(leaf, targets.net_input) for leaf, (_, _, targets, _) in zip(leaves, jobs, strict=True)]
+    batches = [targets.patches.at(step) for _, _, targets, step in jobs]
     views = [
-        own._views(each, scale, batch, with_whole=True)
-        for (own, _, scale, _), each, batch in zip(jobs, layers, batches, strict=True)
+        objective.cut(leaf, targets, patches, with_whole=True)
+        for (objective, _, targets, _), leaf, patches in zip(jobs, leaves, batches, strict=True)
     ]
     extractor = jobs[0][0].extractor
     with record_function("clip"):
@@ -218,22 +219,25 @@ def descend_together(jobs: Sequence[tuple[Objective, Tensor, Scale, int]]) -> li
     with record_function("vgg"):
         features = features_together(extractor, pictures)
     losses = [
-        own._weighted({**own._of_clip(seen, scale, batch, len(batch.weights)), **own._of_pixels(picture, maps, scale)})
-        for (own, _, scale, _), picture, batch, seen, maps in zip(
+        objective.weighted({
+            **objective.directional_terms(embedded, targets, patches, len(patches.weights)),
+            **objective.picture_terms(picture, maps, targets),
+        })
+        for (objective, _, targets, _), picture, patches, embedded, maps in zip(
             jobs, pictures, batches, embeddings, features, strict=True
         )
-    ]
+    ]  # fmt: skip
     with record_function("backward"):
         torch.stack(losses)[:, 0].sum().backward()  # type: ignore[no-untyped-call]
-        torch.autograd.backward([each for _, each, _, _ in jobs], [each.grad for each in layers])
+        torch.autograd.backward([layers for _, layers, _, _ in jobs], [leaf.grad for leaf in leaves])
     return [each.detach() for each in losses]
 
 
 def features_together(extractor: FeatureExtractor, pictures: Sequence[Tensor]) -> list[list[Tensor]]:
-    """VGG's maps of each picture, ``(1, 3, H, W)``; those of the same size go through it at once."""
-    found: dict[int, list[Tensor]] = {}
+    """VGG's maps of each picture, ``(1, 3, H, W)``; pictures of one size are one batch."""
+    features: dict[int, list[Tensor]] = {}
     for size in dict.fromkeys(picture.shape for picture in pictures):
-        alike = [place for place, picture in enumerate(pictures) if picture.shape == size]
-        maps = extractor.features(torch.cat([pictures[place] for place in alike]))
-        found.update(zip(alike, map(list, zip(*(torch.split(each, 1) for each in maps), strict=True)), strict=True))
-    return [found[place] for place in range(len(pictures))]
+        places = [place for place, picture in enumerate(pictures) if picture.shape == size]
+        maps = extractor.features(torch.cat([pictures[place] for place in places]))
+        features.update(zip(places, map(list, zip(*(torch.split(each, 1) for each in maps), strict=True)), strict=True))
+    return [features[place] for place in range(len(pictures))]

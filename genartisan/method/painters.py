@@ -15,8 +15,11 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 from torch.utils.checkpoint import checkpoint
 
+from genartisan.config import StyleConfig
+from genartisan.method.directions import Directions
+from genartisan.method.regions import BACKGROUND_LABEL, RegionMap
 from genartisan.networks.pastiche import PasticheNet
-from genartisan.networks.stylenet import StyleNet
+from genartisan.networks.stylenet import StyleNet, random_stylenet
 
 FADE = 0.25  # strength below which the pastiche goes over into the photo itself
 
@@ -48,6 +51,25 @@ class Layers:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+
+def plan_layers(
+    directions: Directions, regions: RegionMap | None, config: StyleConfig, styled: bool, every_layer: bool = False
+) -> Layers:
+    """One layer for each text; if the painter applies strength, for each text and strength of a region with pixels.
+
+    Args:
+        styled: whether the painter is the pastiche network, which applies strength.
+        every_layer: keep the layers of regions without pixels, too.
+    """
+    texts = list(directions.rows_of)
+    if not styled or regions is None:
+        return Layers.of(texts, [1.0] * len(texts))
+    strengths = [config.regions[name].strength for name in regions.names]
+    for label, pixels in enumerate(regions.pixels()):
+        if not pixels and not every_layer:
+            texts[label], strengths[label] = texts[BACKGROUND_LABEL], strengths[BACKGROUND_LABEL]
+    return Layers.of(texts, strengths)
 
 
 class StyleNets(nn.Module):
@@ -117,6 +139,13 @@ class PastichePainter(nn.Module):
 
 
 Painter = StyleNet | StyleNets | PastichePainter
+
+
+def new_stylenets(layers: int, seed: int) -> Painter:
+    """Trainable StyleNets of random weights, one for each layer, all drawn from the same seed."""
+    nets = [random_stylenet(seed) for _ in range(layers)]
+    net = nets[0] if layers == 1 else StyleNets(nets)
+    return net.requires_grad_(True).train()
 
 
 def composed(layers: Tensor, content: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The random crops of every step: where each lies, which region it belongs to, and one warp for all of them.
+"""The random crops of every step: where each lies, and which region it belongs to.
 
 A patch is one record (a row of `PATCH`): its box, region, weight, threshold and perspective travel together, whatever
 order patches are drawn or regrouped in.
@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from genartisan.config import StyleConfig
+from genartisan.io.images import Photo
+from genartisan.method.perspective import homographies, random_corners
 from genartisan.method.regions import BACKGROUND_LABEL, NAMES, PORTRAIT_LABEL, RegionMap
 
 PATCH = np.dtype([
@@ -29,6 +30,7 @@ PATCH = np.dtype([
 ])  # fmt: skip
 Records = NDArray[np.void]
 CONTROLS = ("weight", "threshold")  # of a patch
+COARSE_PATCHES = (0.75, 0.625, 0.5)  # of patch_size, in coarse steps: the first that leaves each region its crops
 
 
 class PatchBatch(NamedTuple):
@@ -111,6 +113,25 @@ def plan(
     records["y"], records["x"] = np.divmod(positions, columns)
     records["corners"] = random_corners(records.shape, side, config.distortion, bending)
     return PatchPlan(records, side, tuple(warnings))
+
+
+def plan_coarse(config: StyleConfig, fine: PatchPlan, photo: Photo, regions: RegionMap | None, seed: int) -> PatchPlan:
+    """Draws the patches of the coarse steps, for the photo at half its size.
+
+    A StyleNet's strokes have a size in pixels: patches of half the size would show strokes half as large, to be redrawn
+    in the fine steps, and patches of full size leave few crops beside a person in the middle. So patches have three
+    quarters of their size, or less where a region would be left without a crop.
+
+    Args:
+        fine: the patches at full size; a warning that it has already is no reason for smaller patches.
+        photo, regions: at half their size.
+    """
+    for share in COARSE_PATCHES:
+        side = min(max(1, round(share * config.patch_size)), *photo.size)
+        patches = plan(config, photo.size, regions, seed, side)
+        if set(patches.warnings) <= set(fine.warnings):
+            break
+    return patches
 
 
 class Crops(NamedTuple):
@@ -250,66 +271,3 @@ def redrawn(
         places = rng.integers(np.array([len(each) for each in found])[wanted])
         positions[moved] = [found[label][place] for label, place in zip(wanted, places, strict=True)]
     return positions
-
-
-def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Where a random perspective moves the corners of each patch, x and y in pixels, ``(*shape, 4, 2)``.
-
-    As torchvision's RandomPerspective draws them: each corner moves inwards by up to ``distortion`` of half the side.
-    """
-    reach = int(distortion * (side // 2))
-    inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2))
-    moved: NDArray[np.int64] = np.abs(crop_corners(side) - inwards)
-    return moved
-
-
-def crop_corners(side: int) -> NDArray[np.int64]:
-    """The corners of a crop, clockwise from the upper left, x and y in pixels, ``(4, 2)``."""
-    return np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * (side - 1)
-
-
-def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
-    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to those of the crop.
-
-    (x, y) goes to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
-    """
-    moved = moved.astype(np.float64)
-    corners = np.broadcast_to(crop_corners(side), moved.shape).astype(np.float64)
-    x, y = moved[..., 0], moved[..., 1]  # (..., 4)
-    u, v = corners[..., 0], corners[..., 1]
-    one, zero = np.ones_like(x), np.zeros_like(x)
-    first = np.stack((x, y, one, zero, zero, zero, -u * x, -u * y), axis=-1)  # (..., 4, 8)
-    second = np.stack((zero, zero, zero, x, y, one, -v * x, -v * y), axis=-1)
-    system = np.concatenate((first, second), axis=-2)  # (..., 8, 8)
-    return np.asarray(np.linalg.solve(system, np.concatenate((u, v), axis=-1)[..., None])[..., 0], np.float64)
-
-
-def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Tensor:
-    """All patches of a step, cropped and warped by one `grid_sample`.
-
-    Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: beyond a crop's
-    edge lies black, not the picture's next pixel.
-
-    Args:
-        picture: ``(1, 3, H, W)``.
-        boxes: (x, y) of the crops, ``(N, 2)``.
-        coefficients: of the homographies, ``(N, 8)``.
-
-    Returns:
-        ``(N, 3, side, side)``.
-    """
-    height, width = picture.shape[-2:]
-    centre = torch.arange(side, device=picture.device, dtype=coefficients.dtype) + 0.5  # of the pixels
-    x, y = centre[None, None, :], centre[None, :, None]
-    a, b, c, d, e, f, g, h = coefficients[:, :, None, None].unbind(1)  # each (N, 1, 1)
-    scale = 1 / (g * x + h * y + 1)  # (N, side, side)
-    place = torch.stack(((a * x + b * y + c) * scale, (d * x + e * y + f) * scale), dim=-1) - 0.5  # (N, side, side, 2)
-    inside = place.clamp(0, side - 1)
-    covered = (1 - (place - inside).abs()).clamp_min(0).prod(dim=-1)  # (N, side, side): 1 inside, 0 a pixel beyond
-    x, y = (inside + boxes[:, None, None, :] + 0.5).unbind(-1)  # each (N, side, side), in the picture
-    grid = torch.stack((x * (2 / width), y * (2 / height)), dim=-1) - 1  # in [-1, 1]
-    tall = grid.reshape(1, -1, side, 2).to(picture.dtype)  # (1, N * side, side, 2): one batch for one picture
-    patches = F.grid_sample(picture, tall, align_corners=False)  # (1, 3, N * side, side)
-    patches = patches.reshape(3, -1, side, side).transpose(0, 1)  # (N, 3, side, side)
-    # Squared: torchvision samples a picture with black around it, then blends with the fill by the coverage once more.
-    return patches * covered.square().to(patches.dtype)[:, None]

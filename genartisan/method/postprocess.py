@@ -1,4 +1,4 @@
-"""The last that is done to a picture: its size, its contrast, the photo's colours, strength and alpha."""
+"""Post-processing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import adjust_contrast, rgb_to_grayscale
 
+from genartisan.config import StyleConfig
 from genartisan.io.images import Photo, to_image
+from genartisan.method.net_input import region_values
+from genartisan.method.regions import RegionMap
 
 
 def postprocess(
     picture: Tensor, photo: Photo, contrast: float, keep_colors: bool = False, strength: Tensor | None = None
 ) -> Image.Image:
-    """``picture``, ``(1, 3, H, W)``, at the photo's size, with its contrast raised and the photo's alpha put back.
+    """A picture at the photo's size, with contrast, the photo's colours, strength and alpha applied.
 
-    CLIPstyler's code also stretches each picture to its own extremes when it saves it; its brightness would then depend
-    on single pixels, so that is left out.
+    CLIPstyler's code also rescales each saved picture to its own extremes, so that its brightness depends on single
+    pixels; this does not.
 
     Args:
-        keep_colors: take from it only the luminance (Gatys et al., arXiv 1606.05897, §4.2).
-        strength: how much of the style each pixel shows, 0-1, ``(1, 1, H, W)``; the rest is the photo. None: all.
+        picture: RGB in [0, 1], ``(1, 3, H, W)``.
+        keep_colors: take only the luminance from the picture (Gatys et al., arXiv 1606.05897, §4.2).
+        strength: share of the picture in each pixel, the rest being the photo, 0-1, ``(1, 1, H, W)``. None: 1.
     """
     width, height = photo.size
     if picture.shape[-2:] != (height, width):
@@ -33,3 +37,11 @@ def postprocess(
     if strength is not None:
         pixels = torch.lerp(original, pixels, strength[0].to(pixels))
     return to_image(pixels, photo.alpha)
+
+
+def region_strength(regions: RegionMap | None, config: StyleConfig) -> Tensor | None:
+    """Strength of each pixel, ``(1, 1, H, W)``, for a painter that does not apply it itself; None where all is 1."""
+    if regions is None:
+        return None
+    strengths = [config.regions[name].strength for name in regions.names]
+    return region_values(regions, strengths, config) if min(strengths) < 1 else None

@@ -1,4 +1,4 @@
-"""One picture in the making: its steps, its draft, and its result with a report."""
+"""One stylisation: its steps, its draft, and its result with a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from genartisan.config import preset_name
 from genartisan.io.images import fitted, to_image
 from genartisan.method.engine import Run, Step
 from genartisan.method.region_report import Explanation, region_plan, region_report
-from genartisan.method.tiling import RenderTarget
 from genartisan.networks.device import hardware
 from genartisan.networks.memory import out_of_memory
 
@@ -29,7 +28,7 @@ class Result:
 
     Attributes:
         image: RGB, or RGBA where the photo has alpha; its long side is ``config.long_side``.
-        report: what was done and measured, ready for JSON.
+        report: settings, timings, losses and regions, ready for JSON.
     """
 
     image: Image.Image
@@ -37,70 +36,48 @@ class Result:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it takes in memory, about."""
+        """Approximate size in memory, bytes."""
         width, height = self.image.size
         return width * height * len(self.image.getbands()) + len(json.dumps(self.report))
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run whose work has begun.
-
-    Attributes:
-        prompt_cached: whether the prompt's direction was known already.
-        large: makes what the finished picture is drawn from, or None where that is what was optimised.
-    """
-
-    run: Run
-    prompt_cached: bool
-    large: Callable[[], RenderTarget | None]
-
-
 class Stylization(Iterator[Step]):
-    """The steps of one picture. Close it to cancel; `result` gives the picture so far at any time.
+    """The steps of one picture. `close` cancels it; `result` gives the picture so far at any time.
 
-    Work begins when the first step, or the result, is asked for.
+    Work begins with the first step, or with the draft or result.
 
     Args:
-        begin: the work before the first step.
+        prepare: makes the run.
         facts: of the request, for the report.
-        seconds: that its phases took so far.
-        release: gives back memory that other runs will want again; says whether there was any.
+        seconds: of each phase so far.
+        release: frees memory that is held for other runs; returns whether there was any.
     """
 
     def __init__(
-        self,
-        begin: Callable[[], Begun],
-        facts: dict[str, Any],
-        seconds: dict[str, float],
-        release: Callable[[], bool],
+        self, prepare: Callable[[], Run], facts: dict[str, Any], seconds: dict[str, float], release: Callable[[], bool]
     ) -> None:
-        self._begin, self._facts, self._seconds, self._release = begin, facts, seconds, release
+        self._prepare, self._facts, self._seconds, self._release = prepare, facts, seconds, release
         self._closed = False
 
     @cached_property
-    def _begun(self) -> Begun:
-        return self._with_room(self._begin)
+    def run(self) -> Run:
+        """The run whose steps these are."""
+        return self._with_room(self._prepare)
 
     def _with_room(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives; where memory runs out in it, once more without what is kept for other runs."""
+        """The result of ``work``; if memory runs out, a second try without what is held for other runs."""
         try:
             return work()
         except Exception as error:
             if not out_of_memory(error) or not self._release():
                 raise
-        self._release()  # what the error's frames held is free only now
+        self._release()  # the error's frames held memory until here
         return work()
 
     @property
-    def run(self) -> Run:
-        """The run whose steps these are."""
-        return self._begun.run
-
-    @property
     def prompt_cached(self) -> bool:
-        """Whether the prompt's direction was known already. No part of the report: the picture is the same."""
-        return self._begun.prompt_cached
+        """Whether the prompt's direction was cached. Not part of the report: the picture is the same."""
+        return self.run.prompt_cached
 
     def __next__(self) -> Step:
         if self._closed:
@@ -108,25 +85,25 @@ class Stylization(Iterator[Step]):
         return next(self.run) if self.run.history else self._with_room(self._first_step)
 
     def _first_step(self) -> Step:
-        """The first step; of a new run, if an error has ended the one before."""
+        """The first step; of a new run, if an error has ended the last one."""
         if self.run.failed:
-            del self._begun
+            del self.run
         return next(self.run)
 
     def draft(self) -> Image.Image | None:
-        """The draft, drawn in one pass before the first step; None if the run starts from random weights.
+        """The draft, in one pass; None if the run starts from random weights.
 
         Raises:
-            ValueError: a step has been taken.
+            ValueError: the first step has been taken.
         """
         if self.run.history:
-            raise ValueError("a draft is there before the first step only; previews come with the steps")
+            raise ValueError("the draft is available before the first step only; take a step's preview")
         return self._with_room(self.run.picture) if self.run.begins_styled else None
 
     def close(self) -> None:
-        """Ends the optimisation here."""
+        """Ends the optimisation."""
         self._closed = True
-        if "_begun" in vars(self):
+        if "run" in vars(self):
             self.run.close()
 
     def result(self) -> Result:
@@ -135,13 +112,13 @@ class Stylization(Iterator[Step]):
         Raises:
             InputError: the optimisation diverged.
         """
-        self.run.pace.settle()  # or the steps' time would be the rendering's
+        self.run.pace.settle()  # so that the time of the steps is not counted as rendering
         with timed(self._seconds, "render"):
-            image = self._with_room(lambda: self.run.picture(self._begun.large()))
+            image = self._with_room(lambda: self.run.picture(self.run.render_target()))
         return Result(image, self._report(image))
 
     def explanation(self) -> Explanation:
-        """What each region will get, without optimising."""
+        """What each region would get, without optimising."""
         run = self.run
         view = to_image(run.photo.pixels) if run.regions is None else run.regions.overlay(run.photo)
         facts = {
@@ -182,7 +159,7 @@ class Stylization(Iterator[Step]):
 
 @contextmanager
 def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Notes under ``phase`` how long its block took."""
+    """Sets ``seconds[phase]`` to the duration of its block."""
     began = time.perf_counter()
     yield
     seconds[phase] = time.perf_counter() - began

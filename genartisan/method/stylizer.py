@@ -1,4 +1,4 @@
-"""Stylizer: the one call that a Python user makes."""
+"""Stylizer: photo and sentence in, picture out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig
-from genartisan.errors import DeadlineError, InputError
+from genartisan.errors import InputError
 from genartisan.io.decode import PictureSource
 from genartisan.io.images import Photo, read_photo, resized
 from genartisan.method.engine import Run
 from genartisan.method.graphs import Graphs, cuda_capture
+from genartisan.method.inputs import Inputs
 from genartisan.method.patches import plan
 from genartisan.method.region_inputs import (
     MaskSource,
@@ -36,11 +37,10 @@ from genartisan.method.style_images import (
     StyleImageSource,
     named_style_images,
     read_style_image,
-    style_image_field,
     with_their_regions,
 )
 from genartisan.method.style_numbers import numbers_of_picture
-from genartisan.method.stylization import Begun, Result, Stylization, timed
+from genartisan.method.stylization import Result, Stylization, timed
 from genartisan.method.text import blend, nothing, unescaped
 from genartisan.method.tiling import RenderTarget
 from genartisan.networks.bundle import Bundle
@@ -48,20 +48,20 @@ from genartisan.networks.device import PRECISIONS, find_device, find_precision
 from genartisan.networks.factory import VOC_CLASSES
 from genartisan.validation import CLASSES, check_prompt, check_seed
 
-PROMPT_BYTES = 4 * 1024 * 1024  # of text directions and style numbers, 1 to 11 kB each, that are cached
+PROMPT_BYTES = 4 * 1024 * 1024  # cache of text directions and style numbers, 1 to 11 kB each
 
 
 class Stylizer:
-    """Turns photos into pictures in the style of a sentence; holds the frozen networks, and no request in another.
+    """Stylises photos. It holds the frozen networks; requests share nothing else.
 
     Args:
         bundle: the networks.
         device: ``auto`` (CUDA, else MPS, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 on CUDA, and on a CPU that multiplies matrices in it much
             faster if the bundle's CLIP does little else; else fp32.
-        prompt_bytes: of the latest prompts' text directions that are kept; 0 keeps none.
+        prompt_bytes: size of the cache of text directions and style numbers; 0 disables it.
         graphs: on a CUDA device, capture a step of each size once and replay it (`genartisan.method.graphs`).
-        styles: the saved styles by name (`genartisan.method.saved_style`); by default those made on this machine.
+        styles: saved styles by name (`genartisan.method.saved_style`); by default those of this machine.
 
     Raises:
         InputError: no such device or precision here, or graphs on a device that has none.
@@ -84,7 +84,7 @@ class Stylizer:
             raise InputError(f"graphs is true, but {self.device} captures none; leave it false.", "graphs")
         self.graphs = Graphs(self.dtype, partial(cuda_capture, self.device)) if graphs else None
         if self.device.type == "cpu":
-            # The number stays; but once it is set, MKL may no longer use fewer at will, which rounds otherwise.
+            # Once the number is set, MKL no longer lowers it at will, which would change the rounding.
             torch.set_num_threads(torch.get_num_threads())
         self.bundle = bundle.to(self.device, self.dtype)
         self._texts = ByteCache[Tensor](prompt_bytes)
@@ -137,112 +137,126 @@ class Stylizer:
         began: float | None = None,
         between: Callable[[], None] = nothing,
     ) -> Stylization:
-        """The same as an iterator of `Step`, which can be closed early; then ask it for its ``result()``.
+        """The same as an iterator of `Step`, which can be closed early; its ``result()`` is the picture so far.
 
-        This checks the input, and the first step begins with the work: so bad input is told at once.
+        The call checks the inputs, so that errors come at once; the work begins with the first step.
 
         Args:
-            every_layer: make ready for other photos, which may have regions that this one lacks.
-            began: when the request set out, by `time.perf_counter`, where that was earlier; deadlines count from it.
-            between: called between the pieces of work before the first step, in which there is no `Step` yet.
+            every_layer: prepare for other photos, which may have regions that this one lacks.
+            began: when the request came in, by `time.perf_counter`; the deadline counts from here. Default: now.
+            between: called between pieces of work before the first step; what it raises ends them.
 
-        The first step, or the result, raises DeadlineError where the deadline comes before the texts are read.
+        The first step, or the result, raises DeadlineError if the deadline passes before the texts are read.
         """
+        inputs = self.check_inputs(
+            photo, prompt, config=config, mask=mask, style_image=style_image, seed=seed, every_layer=every_layer,
+            began=began, between=between,
+        )  # fmt: skip
+        facts: dict[str, Any] = {"prompt": inputs.prompt, "bundle": self.bundle.name, "precision": self.precision}
+        if inputs.style_images:
+            facts["style_images"] = sorted(inputs.style_images)
+        return Stylization(partial(self.prepare, inputs), facts, inputs.seconds, self.release)
+
+    def check_inputs(
+        self,
+        photo: PictureSource,
+        prompt: str | None = None,
+        *,
+        config: StyleConfig | None = None,
+        mask: MaskSource = None,
+        style_image: StyleImageSource = None,
+        seed: int = 0,
+        every_layer: bool = False,
+        began: float | None = None,
+        between: Callable[[], None] = nothing,
+    ) -> Inputs:
+        """Checks and decodes the inputs of `steps`, whose arguments these are.
+
+        Raises:
+            InputError: an input cannot be read or is out of range.
+        """
+        now, seconds = time.perf_counter(), dict[str, float]()
+        if began is not None:
+            seconds["queue"] = now - began
         config, seed = config or StyleConfig(), check_seed(seed)
         saved = None if config.style is None else find(self.styles, config.style)
-        images = named_style_images(style_image)
-        of_style = None if saved is None else saved.about.prompt
-        if prompt is not None or not (of_style or ALL in images or (saved is not None and config.steps == 0)):
-            prompt = check_prompt(prompt)
-        prompt = of_style if prompt is None else prompt
-        masks = named_masks(mask)
-        main, config = apply_region_prompts(prompt, config, masks)
-        config = with_their_regions(config, images)
-        check_texts(main, config)
-        now, seconds = time.perf_counter(), dict[str, float]()
-        if began is None:
-            began = now
-        else:
-            seconds["queue"] = now - began
-        facts: dict[str, Any] = {"prompt": prompt, "bundle": self.bundle.name, "precision": self.precision}
-        if images:
-            facts["style_images"] = sorted(images)
+        image_sources = named_style_images(style_image)
+        saved_prompt = None if saved is None else saved.about.prompt
+        optional = saved_prompt or ALL in image_sources or (saved is not None and config.steps == 0)
+        prompt = check_prompt(prompt) if prompt is not None or not optional else saved_prompt
+        mask_sources = named_masks(mask)
+        text, config = apply_region_prompts(prompt, config, mask_sources)
+        config = with_their_regions(config, image_sources)
+        check_texts(text, config)
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
-            planes = read_masks(masks, original.size, config.regions.names)  # checked in both modes
-            check_findable(config.regions.names, planes, self.bundle.fcn)
-            pictures = {name: read_style_image(source, name) for name, source in images.items()}
+            masks = read_masks(mask_sources, original.size, config.regions.names)
+            check_findable(config.regions.names, masks, self.bundle.fcn)
+            images = {name: read_style_image(source, name) for name, source in image_sources.items()}
+        return Inputs(
+            prompt=prompt, text=text, config=config, seed=seed, photo=small, original=original, masks=masks,
+            style_images=images, saved=saved, every_layer=every_layer, began=now if began is None else began,
+            between=between, seconds=seconds,
+        )  # fmt: skip
 
-        def check_time() -> None:
-            between()
-            if config.timeout_s is not None and time.perf_counter() - began > config.timeout_s:
-                raise DeadlineError(
-                    f"timeout_s of {config.timeout_s:g} s was over while the texts were read, before there was a "
-                    "picture; raise it, or blend fewer texts.",
-                    "timeout_s",
-                )
+    def prepare(self, inputs: Inputs) -> Run:
+        """The run of checked inputs, ready for its first step: segmented, texts encoded, patches planned.
 
-        def begin() -> Begun:
-            with timed(seconds, "segment"):
-                regions = found = None
-                if config.mode == "artisan":
-                    found = self._found(original, planes, config.regions.names)
-                    regions = found.resized(small.size)
-            with timed(seconds, "text"):
-                reader = self._reader(config, config.start == "draft" or saved is not None, check_time)
-                looks = reader.of_regions(main, small, saved, pictures, regions)
-                prompt_look = looks.pop(ALL)
-            with timed(seconds, "plan"):
-                patches = plan(config, small.size, regions, seed)
-            run = Run(
-                bundle=self.bundle,
-                photo=small,
-                regions=regions,
-                direction=prompt_look.direction,
-                own={name: look.direction for name, look in looks.items()},
-                plan=patches,
-                config=config,
-                seed=seed,
-                device=self.device,
-                dtype=self.dtype,
-                numbers=prompt_look.numbers,
-                own_numbers={name: look.numbers for name, look in looks.items() if look.numbers is not None},
-                photo_numbers=numbers_of_picture(self.bundle, small) if reader.draws else None,
-                every_layer=every_layer,
-                graphs=self.graphs,
-                began=began,
-            )
-            for picture in (original, *pictures.values()):
-                run.warnings += picture.warnings
-            if saved is None or config.steps > 0:
-                run.warnings += self._remarks({"prompt": main, "negative_prompt": config.negative_prompt})
-            elif prompt != of_style:
-                run.warnings.append(f"prompt is not used: style {config.style} draws in one pass; take steps to refine")
-            texts = {name: config.regions[name].prompt for name in looks}
-            run.warnings += self._remarks({f"regions.{name}.prompt": text for name, text in texts.items()})
-            own = [*config.regions.texts, *(name for name in images if name != ALL)]
-            if regions is None:
-                unused = [*(["mask"] if masks else []), *config.region_settings]
-                unused += [style_image_field(name) for name in images if name != ALL]
-                run.warnings += [f"{field} is not used: mode clipstyler sees no regions" for field in unused]
-            else:
-                lost = [name for name in dict.fromkeys(own) if name not in looks]
-                run.warnings += [
-                    f"{style_image_field(name) if name in images else f'regions.{name}.prompt'} is not used: "
-                    f"the photo has no {name}"
-                    for name in lost
-                ]
+        Raises:
+            DeadlineError: the deadline passes first.
+            InputError: a text means nothing.
+        """
+        config, photo, seconds = inputs.config, inputs.photo, inputs.seconds
+        with timed(seconds, "segment"):
+            original_regions = regions = None
+            if config.mode == "artisan":
+                original_regions = self._segment(inputs.original, inputs.masks, config.regions.names)
+                regions = original_regions.resized(photo.size)
+        with timed(seconds, "text"):
+            encoder = self._encoder(config, inputs.draws_numbers, inputs.check_time)
+            styles = encoder.of_regions(inputs.text, photo, inputs.saved, inputs.style_images, regions)
+            style = styles.pop(ALL)
+        with timed(seconds, "plan"):
+            patches = plan(config, photo.size, regions, inputs.seed)
+        run = Run(
+            bundle=self.bundle,
+            photo=photo,
+            regions=regions,
+            direction=style.direction,
+            region_directions={name: each.direction for name, each in styles.items()},
+            plan=patches,
+            config=config,
+            seed=inputs.seed,
+            device=self.device,
+            dtype=self.dtype,
+            numbers=style.numbers,
+            region_numbers={name: each.numbers for name, each in styles.items() if each.numbers is not None},
+            photo_numbers=numbers_of_picture(self.bundle, photo) if inputs.draws_numbers else None,
+            every_layer=inputs.every_layer,
+            graphs=self.graphs,
+            began=inputs.began,
+            original=RenderTarget(inputs.original, original_regions),
+            prompt_cached=encoder.all_cached,
+        )
+        run.warnings += self._warnings(inputs, list(styles), regions)
+        return run
 
-            def large() -> RenderTarget | None:
-                if config.long_side == config.size:
-                    return None
-                photo = resized(original, config.long_side)
-                return RenderTarget(photo, None if found is None else found.resized(photo.size))
+    def _warnings(self, inputs: Inputs, styled: Sequence[str], regions: RegionMap | None) -> list[str]:
+        """Warnings about pictures, texts that CLIP cannot read, and inputs without effect.
 
-            return Begun(run, reader.all_cached, large)
-
-        return Stylization(begin, facts, seconds, self.release)
+        Args:
+            styled: names of the regions with a style of their own.
+        """
+        config = inputs.config
+        texts = {"prompt": inputs.text, "negative_prompt": config.negative_prompt} if inputs.uses_prompt else {}
+        return [
+            *(warning for picture in (inputs.original, *inputs.style_images.values()) for warning in picture.warnings),
+            *self._remarks(texts),
+            *inputs.unused_prompt(),
+            *self._remarks({f"regions.{name}.prompt": config.regions[name].prompt for name in styled}),
+            *inputs.unused_regions(regions),
+        ]
 
     def style_numbers(
         self, prompt: str | None = None, *, config: StyleConfig | None = None, style_image: PictureSource | None = None
@@ -256,10 +270,10 @@ class Stylizer:
         picture = None if style_image is None else read_style_image(style_image, ALL)
         text = check_prompt(prompt) if prompt is not None or picture is None else None
         check_texts(text, config)
-        return self._reader(config, True).numbers(text, picture, "prompt")
+        return self._encoder(config, True).numbers(text, picture, "prompt")
 
     def release(self) -> bool:
-        """Gives back the memory of captured steps, and what nothing refers to any more; says whether steps were."""
+        """Frees captured steps and unreferenced memory; returns whether there were captured steps."""
         gc.collect()
         captured = self.graphs is not None and self.graphs.clear()
         if self.device.type == "cuda":
@@ -273,20 +287,19 @@ class Stylizer:
             InputError: a mask cannot be read, or a region is none of FCN's classes.
         """
         planes = read_masks(named_masks(mask), photo.size, names)
-        return self._found(photo, planes, names)
+        return self._segment(photo, planes, names)
 
-    def _found(self, photo: Photo, planes: Mapping[str, Tensor], names: Sequence[str]) -> RegionMap:
-        if CLASSES in planes:
-            found = from_classes(planes[CLASSES], VOC_CLASSES, names)
+    def _segment(self, photo: Photo, masks: Mapping[str, Tensor], names: Sequence[str]) -> RegionMap:
+        if CLASSES in masks:
+            regions = from_classes(masks[CLASSES], VOC_CLASSES, names)
         else:
-            found = segment(self.bundle.fcn, photo, names, unsought=tuple(planes))
-        return found.under({name: plane for name, plane in planes.items() if name != CLASSES})
+            regions = segment(self.bundle.fcn, photo, names, unsought=tuple(masks))
+        return regions.under({name: plane for name, plane in masks.items() if name != CLASSES})
 
-    def _reader(self, config: StyleConfig, draws: bool, between: Callable[[], None] = nothing) -> StyleEncoder:
-        """What reads the looks of one request."""
+    def _encoder(self, config: StyleConfig, draws: bool, between: Callable[[], None] = nothing) -> StyleEncoder:
         return StyleEncoder(self.bundle, self.device, self.dtype, self._texts, config, draws, between)
 
     def _remarks(self, texts: Mapping[str, str | None]) -> list[str]:
-        """What CLIP cannot read of texts by their fields, each part of a blend for itself."""
+        """What CLIP cannot read in texts, by field, for each part of a blend."""
         parts = [(field, unescaped(part.text)) for field, text in texts.items() if text for part in blend(text)]
         return [f"{field}: {remark}" for field, text in parts for remark in self.bundle.clip.remarks(text)]

@@ -1,4 +1,4 @@
-"""The photo at one size, with all that the losses hold a picture of that size against."""
+"""The photo at one size, with all that the losses compare a picture of that size with."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, stand
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Pictures, RGB in [0, 1], as the frozen networks take them: CLIP's squares and VGG's maps, in ``dtype``."""
+    """CLIP embeddings and VGG features of pictures, RGB in [0, 1], computed in ``dtype``."""
 
     bundle: Bundle
     dtype: torch.dtype
 
     def whole(self, picture: Tensor) -> Tensor:
-        """A whole picture squeezed to a square, ``(1, 3, S, S)``: bicubic without antialiasing, as in CLIPstyler."""
+        """A picture resized to CLIP's square, ``(1, 3, S, S)``: bicubic without antialiasing, as in CLIPstyler."""
         side = self.bundle.clip.image_size
         return F.interpolate(picture, size=(side, side), mode="bicubic")  # (1, 3, S, S)
 
     def crops(self, patches: Tensor) -> Tensor:
         """Square patches at CLIP's size, ``(N, 3, S, S)``."""
         side = self.bundle.clip.image_size
-        smaller = patches.shape[-1] > side  # antialiasing does nothing, slowly, where patches grow
+        smaller = patches.shape[-1] > side  # antialiasing has no effect, at a cost, on enlargement
         return F.interpolate(patches, size=(side, side), mode="bilinear", antialias=smaller)  # (N, 3, S, S)
 
     def embed(self, squares: Tensor) -> Tensor:
-        """CLIP's embeddings, ``(N, D)``, of what `whole` and `crops` give."""
+        """CLIP's embeddings, ``(N, D)``, of squares from `whole` and `crops`."""
         clip = self.bundle.clip
         return clip.encode_image(standardized(squares, clip.mean, clip.std).to(self.dtype)).float()  # (N, D)
 
@@ -48,19 +48,18 @@ class FeatureExtractor:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The photo at one size, embedded once.
+class ScaleTargets:
+    """The photo at one size, embedded once; targets of the losses at that size.
 
     Attributes:
         photo: RGB in [0, 1], ``(1, 3, H, W)``.
-        kept: what the strength of styling lacks of 1 at each pixel, ``(1, 1, H, W)``; None where that is nothing.
-        content: what the painter sees, ``(1, 3, H, W)``: the photo; or ``(1, 3 + L, H, W)``, with how much of each
-            pixel is on each of several layers.
-        masks: of the global losses, ``(G, 1, H, W)``, one for each text: 1 where it is followed, so with one text 1 for
-            background and 0 for portrait (eq 22); None masks nothing.
-        rows: of those texts among the run's, G.
+        preserve_weight: 1 − the weight of each pixel's region, ``(1, 1, H, W)``; None where all are 0.
+        net_input: the painter's input, ``(1, 3, H, W)`` or ``(1, 3 + L, H, W)``; see `genartisan.method.net_input`.
+        masks: of the global losses, ``(G, 1, H, W)``, one for each text: 1 where the text applies; with one text, 1 for
+            background and 0 for portrait (eq 22). None: no mask.
+        rows: of those G texts among the run's.
         features: VGG's maps of the photo.
-        draft_tones: `tones` of the draft; None where nothing is held to it.
+        draft_tones: `tones` of the draft; None without a draft loss.
         source: E_I of the photo, ``(1, D)``, normalised.
         global_source: E_I of the masked photos, ``(G, D)``, normalised.
         plan: the patches of all steps, in pixels of this size.
@@ -68,8 +67,8 @@ class Scale:
     """
 
     photo: Tensor
-    kept: Tensor | None
-    content: Tensor
+    preserve_weight: Tensor | None
+    net_input: Tensor
     masks: Tensor | None
     rows: tuple[int, ...]
     features: list[Tensor]
@@ -81,33 +80,33 @@ class Scale:
 
     @property
     def pixels(self) -> int:
-        return self.content.shape[-2] * self.content.shape[-1]
+        return self.net_input.shape[-2] * self.net_input.shape[-1]
 
     @property
     def tensors(self) -> list[Tensor]:
         """All but the patches."""
         maybe = (
-            self.photo, self.kept, self.content, self.masks, *self.features, self.draft_tones, self.source,
+            self.photo, self.preserve_weight, self.net_input, self.masks, *self.features, self.draft_tones, self.source,
             self.global_source,
         )  # fmt: skip
         return [tensor for tensor in maybe if tensor is not None]
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What two scales have to have in common for one step's code to do for both."""
+        """Targets of equal shape can share a captured step."""
         return (
-            self.content.shape, self.kept is None, self.masks is None, self.rows, self.plan.side,
+            self.net_input.shape, self.preserve_weight is None, self.masks is None, self.rows, self.plan.side,
             self.draft_tones is None, len(self.patches.weights[0]),
         )  # fmt: skip
 
-    def copied(self) -> Scale:
-        """The same in tensors of its own, with the patches of the first step and no records."""
+    def copied(self) -> ScaleTargets:
+        """A copy in new tensors, with the patches of the first step and no records."""
         copies = iter([tensor.clone() for tensor in self.tensors])
         return replace(
             self,
             photo=next(copies),
-            kept=None if self.kept is None else next(copies),
-            content=next(copies),
+            preserve_weight=None if self.preserve_weight is None else next(copies),
+            net_input=next(copies),
             masks=None if self.masks is None else next(copies),
             features=[next(copies) for _ in self.features],
             draft_tones=None if self.draft_tones is None else next(copies),
@@ -119,34 +118,33 @@ class Scale:
 
 
 @torch.no_grad()
-def prepared(
+def scale_targets(
     photo: Photo,
     masks: Tensor | None,
     rows: tuple[int, ...],
     plan: PatchPlan,
     extractor: FeatureExtractor,
     device: torch.device,
-    content: Tensor,
-    strengths: Tensor,
+    net_input: Tensor,
+    weights: Tensor,
     draft: Tensor | None = None,
-) -> Scale:
-    """The scale of a photo, on ``device``.
+) -> ScaleTargets:
+    """The targets of a photo, on ``device``.
 
     Args:
-        masks, rows: of the global losses; see `Scale`.
-        content: what the painter sees of it.
-        strengths: how strongly each pixel is to be styled, ``(1, 1, H, W)``, 0-1.
-        draft: the draft that the picture is held to, ``(1, 3, H, W)``; or None.
+        masks, rows, net_input: see `ScaleTargets`.
+        weights: of each pixel's region, ``(1, 1, H, W)``, 0-1.
+        draft: of the draft loss, ``(1, 3, H, W)``; None without one.
     """
     pixels = photo.pixels[None].to(device)  # (1, 3, H, W)
     masks = None if masks is None else masks.to(device)
     features = extractor.features(pixels)
     source = F.normalize(extractor.embed(extractor.whole(pixels)), dim=-1)  # (1, D)
     masked = source if masks is None else extractor.embed(extractor.whole(pixels * masks))  # (G, D)
-    return Scale(
+    return ScaleTargets(
         photo=pixels,
-        kept=(1 - strengths).to(device) if bool((strengths < 1).any()) else None,
-        content=content.to(device),
+        preserve_weight=(1 - weights).to(device) if bool((weights < 1).any()) else None,
+        net_input=net_input.to(device),
         masks=masks,
         rows=rows,
         features=features,
@@ -159,11 +157,11 @@ def prepared(
 
 
 def region_weights(config: StyleConfig, names: Sequence[str] = NAMES) -> list[float]:
-    """How strongly each region is to be styled, 0-1: the weight of its patches."""
+    """The patch weight of each region, at most 1."""
     return [min(1.0, config.regions[name].weight) for name in names]
 
 
 def halved(photo: Photo) -> Photo:
-    """The photo at half its size, or at the size that leaves its short side `MIN_SIDE` pixels if that is larger."""
-    least = -(-MIN_SIDE * max(photo.size) // min(photo.size))  # of the long side
-    return resized(photo, max(least, -(-max(photo.size) // 2)))
+    """The photo at half its size, with a short side of at least `MIN_SIDE` pixels."""
+    min_long_side = -(-MIN_SIDE * max(photo.size) // min(photo.size))
+    return resized(photo, max(min_long_side, -(-max(photo.size) // 2)))

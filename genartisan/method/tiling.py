@@ -1,9 +1,8 @@
-"""A picture larger than the one that was optimised: the same StyleNet over the larger photo, in tiles without seams.
+"""Tiled rendering: the painter over a photo larger than the one it was optimised on, without seams.
 
-StyleNet's convolutions take any size, but its instance norms take their statistics from the whole picture: in tiles,
-each would have its own, and be seen. So they are taken once, on the photo at the size of the optimisation, and held.
-With them a pixel depends on what lies less than `MARGIN` away and on nothing else, and tiles that overlap by that much
-fit. Strokes keep their size in pixels, so in a larger picture they are finer.
+Instance norms take their statistics from the whole picture, so tiles with statistics of their own would show. They are
+computed once, on the photo at the size of the optimisation, and fixed. A pixel then depends only on pixels less than
+`MARGIN` away, and tiles that overlap by that much fit. Strokes keep their size in pixels, so they look finer.
 """
 
 from __future__ import annotations
@@ -17,36 +16,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genartisan.io.images import Photo
+from genartisan.io.images import Photo, resized
 from genartisan.method.painters import Painter
 from genartisan.method.regions import RegionMap
 from genartisan.networks.stylenet import MULTIPLE
 
-TILE = 512  # pixels: the side of what is rendered at a time, without its margins
-MARGIN = 80  # pixels, a multiple of MULTIPLE: StyleNet looks less far
+TILE = 512  # side of a tile without its margins, pixels
+MARGIN = 80  # pixels, a multiple of MULTIPLE, more than half the receptive field
 
 
 @dataclass(frozen=True)
 class RenderTarget:
-    """What a picture larger than the optimised one is drawn from: the photo, and its region map in artisan mode."""
+    """A photo and, in artisan mode, its region map, at one size."""
 
     photo: Photo
     regions: RegionMap | None
 
+    def resized(self, long_side: int) -> RenderTarget:
+        """The same at another long side in pixels."""
+        photo = resized(self.photo, long_side)
+        return RenderTarget(photo, None if self.regions is None else self.regions.resized(photo.size))
+
 
 class HeldNorm(nn.Module):
-    """An instance norm whose statistics do not depend on its input.
+    """An instance norm with fixed statistics.
 
     Args:
-        norm: whose scale and shift it has, if any.
-        statistics: variance and mean, ``(L, C, 1, 1)``, of each picture that counts; all count alike.
+        norm: gives scale and shift, if it has them.
+        statistics: variance and mean, ``(L, C, 1, 1)``, of several pictures, pooled.
     """
 
     def __init__(self, norm: nn.InstanceNorm2d, statistics: Sequence[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         variances, means = (torch.stack(each) for each in zip(*statistics, strict=True))  # (N, L, C, 1, 1)
         mean = means.mean(dim=0)  # (L, C, 1, 1)
-        variance = (variances + (means - mean).square()).mean(dim=0)  # of all their pixels together
+        variance = (variances + (means - mean).square()).mean(dim=0)  # of their pooled pixels
         scale, shift = (variance + norm.eps).rsqrt(), torch.zeros_like(mean)
         if norm.affine:
             scale, shift = scale * norm.weight[:, None, None], shift + norm.bias[:, None, None]
@@ -57,51 +61,51 @@ class HeldNorm(nn.Module):
 
 
 @torch.no_grad()
-def with_held_norms(net: Painter, *contents: Tensor) -> Painter:
-    """A copy of a network whose norms have, whatever it is given, the statistics they have on some contents together.
+def with_held_norms(net: Painter, *inputs: Tensor) -> Painter:
+    """A copy of a painter whose instance norms keep their pooled statistics on some inputs.
 
     Args:
-        contents: each ``(1, 3 or more, H, W)``.
+        inputs: each ``(1, 3 or more, H, W)``.
     """
     held = copy.deepcopy(net)
     norms = {name: module for name, module in held.named_modules() if isinstance(module, nn.InstanceNorm2d)}
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
+    statistics: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in norms}
 
-    def note(norm: nn.InstanceNorm2d, inputs: tuple[Tensor], name: str) -> None:
-        found[name].append(torch.var_mean(inputs[0].float(), dim=(2, 3), correction=0, keepdim=True))
+    def record(norm: nn.InstanceNorm2d, arguments: tuple[Tensor], name: str) -> None:
+        statistics[name].append(torch.var_mean(arguments[0].float(), dim=(2, 3), correction=0, keepdim=True))
 
     for name, norm in norms.items():
-        norm.register_forward_pre_hook(partial(note, name=name))
-    for content in contents:
-        held(content)
+        norm.register_forward_pre_hook(partial(record, name=name))
+    for each in inputs:
+        held(each)
     for name, norm in norms.items():
-        held.set_submodule(name, HeldNorm(norm, found[name]))
+        held.set_submodule(name, HeldNorm(norm, statistics[name]))
     return held
 
 
 @torch.no_grad()
-def rendered(net: Painter, seen: Tensor, content: Tensor, tile: int = TILE) -> Tensor:
-    """The network's picture of ``content``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
+def rendered(net: Painter, optimised_on: Tensor, net_input: Tensor, tile: int = TILE) -> Tensor:
+    """The painter's picture of ``net_input``, ``(1, 3, H, W)``, on the CPU, RGB in [0, 1].
 
-    Beside content and picture it takes the memory of one tile's forward pass, whatever the size.
+    Beside input and picture it takes the memory of one tile's forward pass.
 
     Args:
-        net: an optimised network, on its device.
-        seen: what it was optimised on, ``(1, 3 or more, h, w)``, on that device.
-        content: the same at a larger size, ``(1, 3 or more, H, W)``, on any device.
+        net: an optimised painter, on its device.
+        optimised_on: its input in the optimisation, ``(1, 3 or more, h, w)``, on that device.
+        net_input: the same at a larger size, ``(1, 3 or more, H, W)``, on any device.
         tile: side of a tile in pixels, a multiple of 8.
     """
-    held = with_held_norms(net, seen)
-    height, width = content.shape[-2:]
+    held = with_held_norms(net, optimised_on)
+    height, width = net_input.shape[-2:]
     padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
-    if any(padding):  # as StyleNet would, but once
-        content = F.pad(content, padding, mode="reflect")
-    bottom, right = content.shape[-2:]
+    if any(padding):  # as StyleNet does, once for all tiles
+        net_input = F.pad(net_input, padding, mode="reflect")
+    bottom, right = net_input.shape[-2:]
     picture = torch.empty(1, 3, bottom, right)
     for top in range(0, bottom, tile):
         for left in range(0, right, tile):
             y, x = max(0, top - MARGIN), max(0, left - MARGIN)
-            part = content[..., y : top + tile + MARGIN, x : left + tile + MARGIN]
+            part = net_input[..., y : top + tile + MARGIN, x : left + tile + MARGIN]
             inner = (..., slice(top - y, top - y + tile), slice(left - x, left - x + tile))
-            picture[..., top : top + tile, left : left + tile] = held(part.to(seen.device))[inner].cpu()
+            picture[..., top : top + tile, left : left + tile] = held(part.to(optimised_on.device))[inner].cpu()
     return picture[..., :height, :width]

@@ -17,7 +17,8 @@ from clipstyler import TheirClip, run_script
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from genartisan.config import StyleConfig
-from genartisan.method.patches import PATCH, PatchPlan, crop_corners
+from genartisan.method.patches import PATCH, PatchPlan
+from genartisan.method.perspective import crop_corners
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle, write_bundle
 from genartisan.networks.compact_clip import CompactClip

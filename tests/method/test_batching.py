@@ -68,7 +68,7 @@ def test_each_run_is_the_one_it_is_alone(tiny_stylizer: Stylizer, monkeypatch: p
 def test_clip_and_vgg_see_all_at_once(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     joined, views, pictures = runs(tiny_stylizer), list[int](), list[tuple[int, ...]]()
     for run in joined:
-        run.scale_of(0)  # is prepared, for which CLIP and VGG look at the photo
+        run.targets_at(0)  # is prepared, for which CLIP and VGG look at the photo
     extractor = type(joined[0].extractor)
     embed, features = extractor.embed, extractor.features
 

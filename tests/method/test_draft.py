@@ -196,7 +196,7 @@ def test_a_layer_for_each_text_and_strength_that_the_photo_has(tiny_stylizer: St
     )
     assert (run.layers.strengths, every.layers.strengths) == ((1.0, 0.5), (1.0, 0.5, 0.3))
     assert run.layers.of_regions == (0, 0, 1, 0)
-    assert run.content.shape[1] == 3 + 2
+    assert run.net_input.shape[1] == 3 + 2
 
 
 def test_clipstyler_mode_warns_of_a_strength_that_was_asked_for_alone(tiny_stylizer: Stylizer) -> None:

@@ -12,7 +12,7 @@ from genartisan.method.batching import step_together
 from genartisan.method.graphs import Body, Graphs
 from genartisan.method.stylization import Result, Stylization
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Scale, prepared
+from genartisan.method.targets import ScaleTargets, scale_targets
 from genartisan.networks.bundle import Bundle
 
 RATE = 2**-9  # single precision holds it as it is, and so does a captured step
@@ -123,7 +123,7 @@ def test_a_run_keeps_its_picture_when_another_has_moved_in(tiny_stylizer: Styliz
 def test_so_many_graphs_are_kept_the_latest_used(
     capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     for patches in (3, 4, 3, 5, 3):
         made(capturing, patches=patches, steps=2)
     assert captures.count == 3
@@ -171,12 +171,12 @@ def test_a_run_for_which_memory_fails_is_tried_again_without_captured_steps(
     made(capturing)
     failures = [torch.OutOfMemoryError("CUDA out of memory")]
 
-    def full(*arguments: object) -> Scale:
+    def full(*arguments: object) -> ScaleTargets:
         if failures:
             raise failures.pop()
-        return prepared(*arguments)  # type: ignore[arg-type]
+        return scale_targets(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("genartisan.method.engine.prepared", full)
+    monkeypatch.setattr("genartisan.method.engine.scale_targets", full)
     assert same(made(capturing), made(tiny_stylizer))
     assert captures.count == 2  # those of the first run were given back
     failures.append(torch.OutOfMemoryError("CUDA out of memory"))

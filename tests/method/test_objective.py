@@ -25,7 +25,7 @@ def run_of(stylizer: Stylizer, mode: str) -> Run:
 def gradient(run: Run, most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor]:
     monkeypatch.setattr(objective, "VIEWS_AT_ONCE", most)
     run.painter.zero_grad()
-    losses = run.objective.descend(run.painter(run.full.content), run.full, 0)
+    losses = run.objective.backward(run.painter(run.full.net_input), run.full, 0)
     return losses, torch.cat([p.grad.flatten() for p in run.painter.parameters() if p.grad is not None])
 
 
@@ -44,7 +44,7 @@ def test_parts_add_up(tiny_stylizer: Stylizer, mode: str, monkeypatch: pytest.Mo
 def test_the_gradient_is_that_of_the_total(tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tiny_stylizer, "artisan")
     _, ours = gradient(run, 3, monkeypatch)
-    losses = run.objective.losses_of(run.painter(run.full.content), run.full, 0)
+    losses = run.objective.losses(run.painter(run.full.net_input), run.full, 0)
     expected = torch.autograd.grad(losses[LOSSES.index("total")], list(run.painter.parameters()))
     theirs = torch.cat([g.flatten() for g in expected])
     torch.testing.assert_close(ours, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
@@ -55,7 +55,7 @@ def test_clip_sees_so_many_views_at_a_time(
     tiny_stylizer: Stylizer, most: int, views: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, seen = run_of(tiny_stylizer, "artisan"), list[int]()
-    run.scale_of(0)  # is prepared, for which CLIP looks at the photo
+    run.targets_at(0)  # is prepared, for which CLIP looks at the photo
     embed = type(run.extractor).embed
 
     def watched(extractor: Any, squares: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ from torchvision.transforms import RandomPerspective
 from torchvision.transforms.functional import perspective
 
 from genartisan.config import StyleConfig
-from genartisan.method.patches import crop_corners, decided, homographies, plan, warp
+from genartisan.method.patches import decided, plan
+from genartisan.method.perspective import crop_corners, homographies, warp
 from genartisan.method.regions import BACKGROUND_LABEL, PORTRAIT_LABEL, RegionMap, from_mask
 
 WIDTH, HEIGHT, SIDE = 96, 64, 24

@@ -212,15 +212,15 @@ def test_patches_and_global_losses_follow_the_text_of_their_own_region(tiny_styl
     fire, paint = (text_direction(clip, text, config.source_text) for text in ("fire", "watercolor painting"))
     assert run.directions.rows_of == (0, 0, 1)
     torch.testing.assert_close(run.directions.rows, torch.stack((fire, paint)))
-    scale, objective = run.full, run.objective
-    batch, picture = scale.patches.at(0), torch.rand(1, 3, HEIGHT, WIDTH)
+    targets, objective = run.full, run.objective
+    batch, picture = targets.patches.at(0), torch.rand(1, 3, HEIGHT, WIDTH)
     assert set(batch.regions.tolist()) >= {0, 2}
     with torch.no_grad():
-        views = objective._views(picture, scale, batch, with_whole=True)
+        views = objective.cut(picture, targets, batch, with_whole=True)
         seen = run.extractor.embed(views)
-        told = dict(zip(("total", "direction", "patch"), objective.losses_of(picture, scale, 0).tolist(), strict=False))
+        told = dict(zip(("total", "direction", "patch"), objective.losses(picture, targets, 0).tolist(), strict=False))
         each = [
-            directional_distances(seen[[n]], scale.source, paint if region == 2 else fire)[0]
+            directional_distances(seen[[n]], targets.source, paint if region == 2 else fire)[0]
             for n, region in enumerate(batch.regions.tolist())
         ]
         patch = sum(
@@ -232,7 +232,9 @@ def test_patches_and_global_losses_follow_the_text_of_their_own_region(tiny_styl
         for columns, direction in ((MIDDLE, fire), (RIGHT, paint)):
             mask = torch.zeros(1, 1, HEIGHT, WIDTH)
             mask[..., columns] = 1
-            after, before = (run.extractor.embed(run.extractor.whole(image * mask)) for image in (picture, scale.photo))
+            after, before = (
+                run.extractor.embed(run.extractor.whole(image * mask)) for image in (picture, targets.photo)
+            )
             before = nn.functional.normalize(before, dim=-1)
             whole += float(directional_distances(after, before, direction)[0])
         assert told["direction"] == pytest.approx(whole, rel=1e-3)

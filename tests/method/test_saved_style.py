@@ -17,7 +17,7 @@ from genartisan.cli.main import main
 from genartisan.config import StyleConfig, preset
 from genartisan.errors import BundleError, InputError
 from genartisan.io.images import read_photo
-from genartisan.method import saved_style
+from genartisan.method import style_training
 from genartisan.method.batching import in_turns
 from genartisan.method.saved_style import About, SavedStyle, StyleFolder
 from genartisan.method.style_numbers import SEARCH
@@ -139,7 +139,7 @@ def test_what_no_style_can_be_made_of_is_refused(stylizer: Stylizer, monkeypatch
         found = stylizer.regions(read_photo(photos()[0]), people)
         monkeypatch.setattr("genartisan.method.stylizer.segment", lambda *_, found=found, **__: found)
         refused("prompt", "several texts", prompt="person: fire; background: watercolor painting")
-    monkeypatch.setattr(saved_style, "MAX_PHOTOS", 2)
+    monkeypatch.setattr(style_training, "MAX_PHOTOS", 2)
     refused("photos", "photos are 3", count=3)
 
 

@@ -22,7 +22,7 @@ from genartisan.method.painters import Painter
 from genartisan.method.regions import BACKGROUND_LABEL, RegionMap, from_mask
 from genartisan.method.stylization import Result
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Scale, halved
+from genartisan.method.targets import ScaleTargets, halved
 from genartisan.method.tiling import rendered
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import bf16_gain, find_device, find_precision
@@ -301,15 +301,15 @@ def test_nothing_but_a_person_leaves_only_the_portraits_controls(tiny_stylizer: 
 def gradient_of(loss: str, stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch, **changes: object) -> torch.Tensor:
     """The gradient of one loss alone for each pixel of the picture, ``(3, H, W)``."""
     caught: list[torch.Tensor] = []
-    original = engine.Run._stylised
+    original = engine.Run.draw
 
-    def kept(run: engine.Run, scale: Scale) -> torch.Tensor:
+    def kept(run: engine.Run, scale: ScaleTargets) -> torch.Tensor:
         picture = original(run, scale)
         if picture.requires_grad:
             picture.register_hook(lambda gradient: caught.append(gradient.clone()))
         return picture
 
-    monkeypatch.setattr(engine.Run, "_stylised", kept)
+    monkeypatch.setattr(engine.Run, "draw", kept)
     lambdas = {f"lambda_{name}": 100.0 * (name == loss) for name in LOSSES[1:]}
     stylizer(tiny.picture(), "fire", config=quick(steps=1, **lambdas, **changes), mask=tiny.mask())
     return caught[0][0]

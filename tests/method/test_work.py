@@ -23,7 +23,7 @@ from genartisan.method.objective import Objective
 from genartisan.method.painters import Layers
 from genartisan.method.patches import PatchBatch, plan
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import FeatureExtractor, Scale
+from genartisan.method.targets import FeatureExtractor, ScaleTargets
 from genartisan.networks.factory import build
 from genartisan.networks.stylenet import StyleNet
 
@@ -70,7 +70,7 @@ def begun(stylizer: Stylizer, **changes: object) -> Run:
 
 
 @pytest.fixture
-def official() -> tuple[Objective, StyleNet, Scale]:
+def official() -> tuple[Objective, StyleNet, ScaleTargets]:
     """What a step of the paper's settings needs, in the official networks' shapes, without memory for any of it."""
     config, device = StyleConfig(), torch.device("meta")
     clip = cast(Any, build("clip", {"kind": "open_clip", "model": "ViT-B-32-quickgelu"}))
@@ -80,8 +80,8 @@ def official() -> tuple[Objective, StyleNet, Scale]:
     extractor = FeatureExtractor(cast(Any, SimpleNamespace(clip=clip, vgg=vgg)), torch.float32)
     patches = plan(config.updated({"steps": 1}), (512, 512), None, 0)
     photo, direction = torch.empty(1, 3, 512, 512, device=device), torch.empty(512, device=device)
-    scale = Scale(
-        photo=photo, kept=photo[:, :1], content=photo, masks=photo[:, :1], rows=(0,),
+    scale = ScaleTargets(
+        photo=photo, preserve_weight=photo[:, :1], net_input=photo, masks=photo[:, :1], rows=(0,),
         features=extractor.features(photo), draft_tones=None, source=direction[None], global_source=direction[None],
         plan=patches, patches=PatchBatch(*(column.to(device) for column in patches.to(torch.device("cpu")))),
     )  # fmt: skip
@@ -90,11 +90,11 @@ def official() -> tuple[Objective, StyleNet, Scale]:
 
 
 def test_a_step_of_the_papers_settings_computes_no_more_than_it_has_to(
-    official: tuple[Objective, StyleNet, Scale],
+    official: tuple[Objective, StyleNet, ScaleTargets],
 ) -> None:
     objective, net, scale = official
     with FlopCounterMode(display=False) as counter, Calls() as calls:
-        objective.descend(net(scale.content), scale, 0)
+        objective.backward(net(scale.net_input), scale, 0)
     assert all(parameter.grad is not None for parameter in net.parameters())
     assert 0.99 * OFFICIAL_FLOPS < counter.get_total_flops() <= OFFICIAL_FLOPS
     assert 0 < calls.names.total() <= OFFICIAL_CALLS, calls.names.most_common()

@@ -210,14 +210,14 @@ def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, ph
 def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     accept: str, error: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylised, largest = Run._stylised, 100
+    stylised, largest = Run.draw, 100
 
     def limited(run: Run, scale: Scale) -> torch.Tensor:
         if max(run.photo.size) > largest:
             raise error
         return stylised(run, scale)
 
-    monkeypatch.setattr(Run, "_stylised", limited)
+    monkeypatch.setattr(Run, "draw", limited)
     request = context({**HTTP, "Accept": accept})
     request.cl_socket = SimpleNamespace(sendall=lambda content: None)
     refused = json.loads(handler.handle(fields(photo, size=200), request)[0])["error"]
@@ -235,14 +235,14 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
 
 def run_out_of_memory_above(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
     """Lets steps run out of memory whose photo has a longer side."""
-    stylised = Run._stylised
+    stylised = Run.draw
 
     def limited(run: Run, scale: Scale) -> torch.Tensor:
         if max(run.photo.size) > side:
             raise MemoryError
         return stylised(run, scale)
 
-    monkeypatch.setattr(Run, "_stylised", limited)
+    monkeypatch.setattr(Run, "draw", limited)
 
 
 def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,97 @@
+"""A request's inputs after `Stylizer.check_inputs`: checked, decoded, and with region prompts applied."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from genartisan.config import StyleConfig
+from genartisan.errors import DeadlineError
+from genartisan.io.images import Photo
+from genartisan.method.regions import RegionMap
+from genartisan.method.saved_style import SavedStyle
+from genartisan.method.style_images import ALL, style_image_field
+from genartisan.method.text import nothing
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run depends on, apart from the networks.
+
+    Attributes:
+        prompt: as the request gives it, or the saved style's.
+        text: style text of all regions without one of their own; None with a style picture or a saved style alone.
+        config: the settings, with a region for each mask, region prompt and style picture.
+        photo: at the size of the optimisation.
+        original: the photo at its own size.
+        masks: planes by region, ``(H, W)``; see `genartisan.method.region_inputs.read_masks`.
+        style_images: by region, or `ALL`.
+        saved: the saved style that ``config.style`` names.
+        every_layer: keep layers for regions that the photo lacks.
+        began: when the request came in, by `time.perf_counter`.
+        between: called between pieces of work before the first step; what it raises ends them.
+        seconds: time of each phase so far.
+    """
+
+    prompt: str | None
+    text: str | None
+    config: StyleConfig
+    seed: int
+    photo: Photo
+    original: Photo
+    masks: Mapping[str, Tensor]
+    style_images: Mapping[str, Photo]
+    saved: SavedStyle | None
+    every_layer: bool = False
+    began: float = field(default_factory=time.perf_counter)
+    between: Callable[[], None] = nothing
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def check_time(self) -> None:
+        """Calls ``between``, then refuses to go on after the deadline.
+
+        Raises:
+            DeadlineError: ``timeout_s`` is over before there is a picture.
+        """
+        self.between()
+        timeout = self.config.timeout_s
+        if timeout is not None and time.perf_counter() - self.began > timeout:
+            raise DeadlineError(
+                f"timeout_s of {timeout:g} s was over while the texts were read, before there was a picture; raise it, "
+                "or blend fewer texts.",
+                "timeout_s",
+            )
+
+    @property
+    def draws_numbers(self) -> bool:
+        """Whether the picture starts from style numbers, or from random weights."""
+        return self.config.start == "draft" or self.saved is not None
+
+    @property
+    def uses_prompt(self) -> bool:
+        """Whether the prompt matters: a saved style draws its draft without it."""
+        return self.saved is None or self.config.steps > 0
+
+    def unused_prompt(self) -> list[str]:
+        """A warning about a prompt that has no effect."""
+        if self.uses_prompt or self.saved is None or self.prompt == self.saved.about.prompt:
+            return []
+        return [f"prompt is not used: style {self.config.style} draws in one pass; take steps to refine"]
+
+    def unused_regions(self, regions: RegionMap | None) -> list[str]:
+        """Warnings about masks, texts and pictures for regions that the mode ignores or the photo lacks."""
+        with_image = [name for name in self.style_images if name != ALL]
+        if regions is None:
+            fields = [*(["mask"] if self.masks else []), *self.config.region_settings]
+            fields += [style_image_field(name) for name in with_image]
+            return [f"{name} is not used: mode clipstyler sees no regions" for name in fields]
+        pixels = dict(zip(regions.names, regions.pixels(), strict=True))
+        missing = [name for name in dict.fromkeys((*self.config.regions.texts, *with_image)) if not pixels.get(name)]
+        return [
+            f"{style_image_field(name) if name in with_image else f'regions.{name}.prompt'} is not used: "
+            f"the photo has no {name}"
+            for name in missing
+        ]

@@ -1,4 +1,4 @@
-"""Several runs side by side: of many requests at once, or of one network over several photos."""
+"""Several runs side by side: requests in one batch, or style numbers over several photos."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from genartisan.method.painters import composed
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:
-    """The next step of several runs of one Stylizer, none of which is over; CLIP and VGG see all at once.
+    """The next step of several unfinished runs of one Stylizer, in one batch for CLIP and VGG.
 
-    Each run takes the step that it would have taken alone, but for rounding.
+    Each run takes the step that it would take alone, up to rounding.
 
     Raises:
-        ValueError: the runs' networks or precisions differ, or their steps are captured.
+        ValueError: networks or precisions differ, or steps are captured.
     """
     if any(run.extractor != runs[0].extractor for run in runs) or any(run.graphs is not None for run in runs):
-        raise ValueError("runs that take steps together come from one Stylizer, without graphs")
+        raise ValueError("runs in one batch must come from one Stylizer without graphs")
     indices = [len(run.history) for run in runs]
     targets = [run.targets_at(index) for run, index in zip(runs, indices, strict=True)]
     layers = [run.draw(each) for run, each in zip(runs, targets, strict=True)]
@@ -33,13 +33,13 @@ def step_together(runs: Sequence[Run]) -> list[Step]:
 
 
 def in_turns(runs: Sequence[Run]) -> Iterator[Step]:
-    """The steps of several runs that optimise the same style numbers: one of each, and again, to their ends.
+    """The steps of several runs that share style numbers: one of each in turn, until all are over.
 
     Raises:
-        ValueError: their steps are captured.
+        ValueError: steps are captured.
     """
     if any(run.graphs is not None for run in runs):
-        raise ValueError("runs that share style numbers come from a Stylizer without graphs")
+        raise ValueError("runs that share style numbers must come from a Stylizer without graphs")
     for run in runs[1:]:
         run.painter.register_parameter("numbers", runs[0].painter.get_parameter("numbers"))
         run.optimizer = runs[0].optimizer

@@ -1,4 +1,4 @@
-"""Where each region of a picture is to go in CLIP space: one text direction, or several."""
+"""The text directions of a run, and the regions that follow them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from torch import Tensor
 
 from genartisan.method.regions import BACKGROUND_LABEL, NAMES, RegionMap
 
-LEAST = 1e-3  # of a picture's pixels: what has fewer is not seen when the picture is squeezed to CLIP's square
+MIN_SHARE = 1e-3  # of a picture's pixels: smaller regions vanish at CLIP's size
 
 
 @dataclass(frozen=True)
 class Directions:
-    """The distinct text directions of a run, and whose each is.
+    """The distinct text directions of a run.
 
     Attributes:
         rows: ΔT of each distinct text, ``(T, D)``.
-        rows_of: for each region of the map, by position, which of them it follows.
-        whole: for each region, whether the global loss of its text sees it. It sees the background, and every region
-            with a text of its own; a region that only its controls tell from the background is masked out, as the
-            paper does with people (eq 22).
+        rows_of: row of each region, in the order of the region map's names.
+        whole: for each region, whether the global loss of its text sees it: the background, and every region with a
+            text of its own. Other regions are masked out, as the paper does with people (eq 22).
     """
 
     rows: Tensor
@@ -30,34 +29,35 @@ class Directions:
     whole: tuple[bool, ...]
 
     @classmethod
-    def of(cls, prompt: Tensor, own: Mapping[str, Tensor] | None = None, names: Sequence[str] = NAMES) -> Directions:
-        """The directions of regions by name: their ``own``, each ``(D,)``, or else the prompt's, ``(D,)``."""
-        own = own or {}
+    def of(
+        cls, prompt: Tensor, of_regions: Mapping[str, Tensor] | None = None, names: Sequence[str] = NAMES
+    ) -> Directions:
+        """Directions ``of_regions`` by name, each ``(D,)``; all other regions follow the prompt's, ``(D,)``."""
+        of_regions = of_regions or {}
         rows, rows_of = list[Tensor](), list[int]()
         for name in names:
-            wanted = own.get(name, prompt)
-            known = [number for number, row in enumerate(rows) if row is wanted or torch.equal(row, wanted)]
-            rows += [] if known else [wanted]
-            rows_of.append(known[0] if known else len(rows) - 1)
-        whole = tuple(label == BACKGROUND_LABEL or name in own for label, name in enumerate(names))
+            direction = of_regions.get(name, prompt)
+            same = [number for number, row in enumerate(rows) if row is direction or torch.equal(row, direction)]
+            rows += [] if same else [direction]
+            rows_of.append(same[0] if same else len(rows) - 1)
+        whole = tuple(label == BACKGROUND_LABEL or name in of_regions for label, name in enumerate(names))
         return cls(torch.stack(rows), tuple(rows_of), whole)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def masks(self, regions: RegionMap | None) -> tuple[Tensor | None, tuple[int, ...]]:
-        """What the global losses see: masks ``(G, 1, H, W)``, float32, and the row of each; None masks nothing.
+        """Masks of the global losses, ``(G, 1, H, W)``, float32, or None without a mask; and the row of each.
 
-        A text of which hardly a pixel is left has no global loss: two black pictures have no direction, only rounding
-        errors, and two that are black but for a speck hardly more.
+        A text that applies to hardly any pixel has no global loss: two black pictures differ by rounding errors only.
         """
         if regions is None:
             return None, (0,)
         masks, rows = [], []
         for row in range(len(self)):
-            positions = [label for label, own in enumerate(self.rows_of) if own == row and self.whole[label]]
-            mask = torch.isin(regions.labels, torch.tensor(positions, dtype=torch.uint8))  # (H, W)
-            if int(mask.sum()) > LEAST * mask.numel():
+            labels = [label for label, followed in enumerate(self.rows_of) if followed == row and self.whole[label]]
+            mask = torch.isin(regions.labels, torch.tensor(labels, dtype=torch.uint8))  # (H, W)
+            if int(mask.sum()) > MIN_SHARE * mask.numel():
                 masks.append(mask)
                 rows.append(row)
         if not masks or (len(masks) == 1 and bool(masks[0].all())):

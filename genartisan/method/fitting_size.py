@@ -1,4 +1,4 @@
-"""Which size of a request would have fitted into the memory."""
+"""Finds a size that fits into memory, after a request that did not."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from genartisan.io.images import MIN_SIDE
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.memory import out_of_memory
 
-SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, tried from the first on
-MARGIN = 1.25  # how much larger the size tried is than the one named: next time what is free lies in other pieces
-STEPS = 2  # the optimiser's memory comes with the first
+SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the size, in this order
+MARGIN = 1.25  # of the size that is tried over the result: free memory may be fragmented next time
+STEPS = 2  # the optimiser allocates its state in the first
 
 
 def fitting_size(
@@ -24,12 +24,12 @@ def fitting_size(
     between: Callable[[], None],
     **others: Any,
 ) -> int | None:
-    """A size at which this picture does not run out of memory, found by a run at a larger one; None if there is none.
+    """A size at which this picture fits into memory, with a margin; None if none does.
 
     Args:
-        photo, prompt, others: what `Stylizer.steps` takes.
+        photo, prompt, others: arguments of `Stylizer.steps`.
         config: the settings that ran out of memory.
-        between: called after each step of a run that is tried.
+        between: called after each step of a trial.
     """
     for share in SHARES:
         size = int(config.size * share) // 8 * 8
@@ -37,11 +37,11 @@ def fitting_size(
             return None
         stylizer.release()
         try:
-            stylizer.steps(photo, prompt, config=config.updated({"size": size}), **others)  # too small for this photo?
-            tried = {
+            stylizer.steps(photo, prompt, config=config.updated({"size": size}), **others)  # refuses one too small
+            trial = {
                 "size": round(MARGIN * size), "steps": min(STEPS, config.steps), "coarse_share": 0.0, "timeout_s": None,
             }  # fmt: skip
-            steps = stylizer.steps(photo, prompt, config=config.updated(tried), **others)
+            steps = stylizer.steps(photo, prompt, config=config.updated(trial), **others)
             for _ in steps:
                 between()
             steps.result()

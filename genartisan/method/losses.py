@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TONE = 16  # pixels
+TONE = 16  # side of a square of `tones`, pixels
 
 
 def directional_distances(embeddings: Tensor, source: Tensor, direction: Tensor) -> Tensor:
@@ -27,10 +27,10 @@ def directional_distances(embeddings: Tensor, source: Tensor, direction: Tensor)
 
 
 def patch_loss(distances: Tensor, weights: Tensor, thresholds: Tensor) -> Tensor:
-    """The mean of α·R(l, τ) over all N patches, rejected ones counted in N (eq 8-9, 13-16).
+    """The mean of α·R(l, τ) over all N patches, rejected ones included in N (eq 8-9, 13-16).
 
-    R is 0 where l ≤ τ, and l elsewhere. Of the three readings of W in eq 13 this is the one in which a patch's weight
-    is a plain factor; CLIPstyler's loss is the case α = 1 and one τ.
+    R is 0 where l ≤ τ, and l elsewhere. W in eq 13 has three readings; here a patch's weight is a factor. CLIPstyler's
+    loss is the case α = 1 with one τ.
 
     Args:
         distances: l of each patch, ``(N,)``.
@@ -55,14 +55,14 @@ def pixel_loss(picture: Tensor, photo: Tensor, preserve_weight: Tensor) -> Tenso
 
 
 def tones(picture: Tensor) -> Tensor:
-    """The mean colours of a picture's squares of `TONE` pixels, ``(1, 3, H / TONE, W / TONE)``, float32."""
+    """Mean colours of squares of `TONE` pixels, ``(1, 3, H / TONE, W / TONE)``, float32."""
     return F.avg_pool2d(picture.float(), min(TONE, *picture.shape[-2:]), ceil_mode=True, count_include_pad=False)
 
 
 def draft_loss(picture: Tensor, target: Tensor) -> Tensor:
     """The mean squared difference of ``picture``'s `tones` from the draft's, ``(1, 3, h, w)``.
 
-    It holds colours and light to the draft's, which CLIP hardly knows, and leaves strokes and edges free.
+    It keeps colours and light, which CLIP hardly sees, and leaves strokes and edges free.
     """
     return F.mse_loss(tones(picture), target)
 

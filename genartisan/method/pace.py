@@ -1,4 +1,4 @@
-"""The host's clock and the device's: PyTorch comes back from a GPU step when it is launched, not when it is taken."""
+"""Keeps the host near the device: PyTorch returns from a GPU step when it is launched, not when it is done."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 
 
 class Event(Protocol):
-    """A mark in a device's work, such as `torch.Event`."""
+    """A marker in a device's queue, such as `torch.Event`."""
 
     def record(self) -> None:
-        """Puts the mark behind all work launched so far."""
+        """Places the marker after all work launched so far."""
 
     def synchronize(self) -> None:
-        """Waits until the device has come to the mark."""
+        """Waits until the device reaches the marker."""
 
 
 class Pace:
-    """Lets the host be one step ahead of the device, and no more.
+    """Lets the host run at most one step ahead of the device.
 
-    So a deadline or a time left is told by what the device has done, and it never waits for its next step.
+    Deadlines and estimates then follow the device, which still never waits for its next step.
 
     Args:
-        mark: makes an event; None where a step that Python comes back from is taken.
+        mark: makes an event; None if a step is done when Python returns from it.
     """
 
     def __init__(self, mark: Callable[[], Event] | None) -> None:
@@ -33,17 +33,17 @@ class Pace:
 
     @classmethod
     def of(cls, device: torch.device) -> Pace:
-        """The pace of a device; of a CPU, none."""
+        """The pace of a device; a CPU needs none."""
         return cls(None if device.type == "cpu" else lambda: torch.Event(device, blocking=True))
 
     def launched(self) -> None:
-        """Notes that a step has been launched, and waits for the one before."""
+        """Records the launch of a step, and waits for the previous one."""
         if self._mark is None:
             return
-        before, self._latest = self._latest, self._mark()
+        previous, self._latest = self._latest, self._mark()
         self._latest.record()
-        if before is not None:
-            before.synchronize()
+        if previous is not None:
+            previous.synchronize()
 
     def settle(self) -> None:
         """Waits for the latest step."""

@@ -1,7 +1,7 @@
-"""What draws the picture of a run: the paper's StyleNet, one for each text, or the pastiche network.
+"""Painters draw the picture of a run: the paper's StyleNet, one for each text, or the pastiche network.
 
-A painter makes layers of the whole photo, ``(L, 3, H, W)``, which are composed by how much of each pixel is whose.
-`Layers` says which layer is whose: one for each text, or, for the pastiche network, one for each text and strength.
+A painter draws layers of the whole photo, ``(L, 3, H, W)``, which the region map composes. `Layers` assigns them: one
+for each text, or, for the pastiche network, one for each text and strength.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from genartisan.method.regions import BACKGROUND_LABEL, RegionMap
 from genartisan.networks.pastiche import PasticheNet
 from genartisan.networks.stylenet import StyleNet, random_stylenet
 
-FADE = 0.25  # strength below which the pastiche goes over into the photo itself
+FADE = 0.25  # strength below which the pastiche fades into the photo
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Which layer each region is drawn on.
+    """The layer of each region.
 
     Attributes:
-        texts: of each layer, the number of its text direction.
-        strengths: of each layer, 0-1; all 1 where strength is a matter of post-processing.
-        of_regions: of each region, the number of its layer.
+        texts: text direction of each layer, a row of `Directions`.
+        strengths: of each layer, 0-1; all 1 where post-processing applies strength.
+        of_regions: layer of each region, by label.
     """
 
     texts: tuple[int, ...]
@@ -40,7 +40,7 @@ class Layers:
 
     @classmethod
     def of(cls, texts: Sequence[int], strengths: Sequence[float]) -> Layers:
-        """One layer for each text and strength that some region has, given those of each region."""
+        """One layer for each distinct text and strength, given those of each region."""
         pairs = list(zip(texts, strengths, strict=True))
         each = list(dict.fromkeys(pairs))
         return cls(
@@ -73,39 +73,38 @@ def plan_layers(
 
 
 class StyleNets(nn.Module):
-    """Several StyleNets, of which each draws the part of the picture that follows its text.
+    """One StyleNet for each text; each draws the part of the picture that follows its text.
 
-    Input ``(1, 3 + L, H, W)``: the photo, and how much of each pixel each of the L draws, in [0, 1], with the sum 1.
+    Input ``(1, 3 + L, H, W)``: the photo, and the share of each of L layers in each pixel, with the sum 1.
     Output ``(1, 3, H, W)``, RGB in [0, 1].
 
-    One network could not follow two texts: a convolution does not know in which region it is.
+    One network cannot follow two texts: a convolution does not know which region it is in.
     """
 
     def __init__(self, nets: Sequence[StyleNet]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
 
-    def layers(self, content: Tensor) -> Tensor:
-        """The whole photo as each network draws it, ``(L, 3, H, W)``."""
-        return torch.cat([net(content[:, :3]) for net in self.nets])
+    def layers(self, net_input: Tensor) -> Tensor:
+        """The whole photo, drawn by each network, ``(L, 3, H, W)``."""
+        return torch.cat([net(net_input[:, :3]) for net in self.nets])
 
-    def forward(self, content: Tensor) -> Tensor:
-        return composed(self.layers(content), content)
+    def forward(self, net_input: Tensor) -> Tensor:
+        return composed(self.layers(net_input), net_input)
 
 
 class PastichePainter(nn.Module):
     """The pastiche network with the style numbers of a run.
 
-    Input and output are those of `StyleNets`. A layer's numbers lie on the way from the photo's own to its style's:
-    ``own + strength · (style − own)``. Below a strength of `FADE` what is drawn with the photo's numbers, which is a
-    painting of it already, fades into the photo, so that 0 is the photo.
+    Input and output are those of `StyleNets`. A layer's numbers are ``photo + strength · (style − photo)``. With the
+    photo's numbers the network still paints, so below a strength of `FADE` the layer fades into the photo itself.
 
     Args:
         net: of the bundle.
-        numbers: of each text, ``(T, 100)``; Adam may move them.
+        numbers: of each text, ``(T, 100)``; a parameter.
         photo_numbers: the photo's own, ``(100,)``.
-        layers: which text, and how much of it, each layer shows.
-        trains_net: whether the network's weights are to move; then it is a copy.
+        layers: text and strength of each layer.
+        trains_net: whether the network's weights are trained, in a copy.
     """
 
     def __init__(
@@ -120,13 +119,13 @@ class PastichePainter(nn.Module):
         self.strengths = nn.Buffer(torch.tensor(layers.strengths, device=device)[:, None])  # (L, 1)
         self.fades = min(layers.strengths) < FADE
 
-    def layers(self, content: Tensor) -> Tensor:
-        """The whole photo as each layer shows it, ``(L, 3, H, W)``."""
-        photo = content[:, :3]
+    def layers(self, net_input: Tensor) -> Tensor:
+        """The whole photo in each layer's style, ``(L, 3, H, W)``."""
+        photo = net_input[:, :3]
         numbers = torch.lerp(self.photo_numbers, self.numbers[self.texts], self.strengths)  # (L, 100)
         photo_nhwc = photo.contiguous(memory_format=torch.channels_last)
         if photo.device.type == "cpu" and torch.is_grad_enabled():
-            # Each layer is drawn again for its gradient: for a third more work, the memory of one suffices.
+            # Recomputing each layer for its gradient costs a third more time and saves the memory of the others.
             drawn = torch.cat([checkpoint(self.net, photo_nhwc, row[None], use_reentrant=False) for row in numbers])
         else:
             drawn = self.net(photo_nhwc, numbers)
@@ -134,8 +133,8 @@ class PastichePainter(nn.Module):
             return drawn
         return torch.lerp(photo.to(drawn.dtype), drawn, (self.strengths / FADE).clamp(max=1)[..., None, None])
 
-    def forward(self, content: Tensor) -> Tensor:
-        return composed(self.layers(content), content)
+    def forward(self, net_input: Tensor) -> Tensor:
+        return composed(self.layers(net_input), net_input)
 
 
 Painter = StyleNet | StyleNets | PastichePainter
@@ -148,27 +147,27 @@ def new_stylenets(layers: int, seed: int) -> Painter:
     return net.requires_grad_(True).train()
 
 
-def composed(layers: Tensor, content: Tensor) -> Tensor:
-    """The picture, ``(1, 3, H, W)``, of layers ``(L, 3, H, W)``, by the parts that lie last in ``content``."""
-    return layers if len(layers) == 1 else (layers * content[0, -len(layers) :, None]).sum(dim=0, keepdim=True)
+def composed(layers: Tensor, net_input: Tensor) -> Tensor:
+    """The picture, ``(1, 3, H, W)``, of layers, ``(L, 3, H, W)``, weighted by the last L planes of ``net_input``."""
+    return layers if len(layers) == 1 else (layers * net_input[0, -len(layers) :, None]).sum(dim=0, keepdim=True)
 
 
-def layers_of(net: Painter, content: Tensor, dtype: torch.dtype) -> Tensor:
-    """A painter's layers of the content, computed in ``dtype``: ``(L, 3, H, W)``, float32."""
-    with record_function("stylenet"), torch.autocast(content.device.type, dtype, enabled=dtype != torch.float32):
-        layers: Tensor = net(content) if isinstance(net, StyleNet) else net.layers(content)
+def layers_of(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
+    """A painter's layers, ``(L, 3, H, W)``, float32, computed in ``dtype``."""
+    with record_function("stylenet"), torch.autocast(net_input.device.type, dtype, enabled=dtype != torch.float32):
+        layers: Tensor = net(net_input) if isinstance(net, StyleNet) else net.layers(net_input)
     return layers.float()
 
 
-def drawn(net: Painter, content: Tensor, dtype: torch.dtype) -> Tensor:
-    """The picture that a painter makes of its input, computed in ``dtype``: ``(N, 3, H, W)``, float32."""
-    with record_function("stylenet"), torch.autocast(content.device.type, dtype, enabled=dtype != torch.float32):
-        picture: Tensor = net(content)
+def drawn(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
+    """A painter's picture, ``(N, 3, H, W)``, float32, computed in ``dtype``."""
+    with record_function("stylenet"), torch.autocast(net_input.device.type, dtype, enabled=dtype != torch.float32):
+        picture: Tensor = net(net_input)
     return picture.float()
 
 
 def adam(net: Painter, rate: float | Tensor, numbers_rate: float = 0.0) -> torch.optim.Adam:
-    """Adam over what a painter has to learn, one kernel for all of it; a CUDA graph needs a rate that is a tensor.
+    """Fused Adam over a painter's parameters. A CUDA graph needs a rate that is a tensor.
 
     Args:
         rate: of networks' weights.

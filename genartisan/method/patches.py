@@ -1,7 +1,6 @@
-"""The random crops of every step: where each lies, and which region it belongs to.
+"""The random crops of every step: position, region, controls and perspective of each.
 
-A patch is one record (a row of `PATCH`): its box, region, weight, threshold and perspective travel together, whatever
-order patches are drawn or regrouped in.
+A patch is one record, a row of `PATCH`, so that its fields stay together in whatever order patches are drawn.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from genartisan.method.regions import BACKGROUND_LABEL, NAMES, PORTRAIT_LABEL, R
 PATCH = np.dtype([
     ("x", np.int32),  # left edge, pixels
     ("y", np.int32),  # upper edge, pixels
-    ("region", np.int32),  # position in the region map's names
+    ("region", np.int32),  # label in the region map
     ("weight", np.float32),  # alpha, eq 16
     ("threshold", np.float32),  # tau, eq 15
-    ("corners", np.int16, (4, 2)),  # where the random perspective moves the crop's corners, pixels x and y
+    ("corners", np.int16, (4, 2)),  # of the crop after the random perspective, x and y, pixels
 ])  # fmt: skip
 Records = NDArray[np.void]
-CONTROLS = ("weight", "threshold")  # of a patch
+CONTROLS = ("weight", "threshold")
 COARSE_PATCHES = (0.75, 0.625, 0.5)  # of patch_size, in coarse steps: the first that leaves each region its crops
 
 
@@ -47,19 +46,19 @@ class PatchBatch(NamedTuple):
         return PatchBatch(*(column[step] for column in self))
 
     def split(self, most: int) -> list[PatchBatch]:
-        """The patches of a step in groups of about the same size, none of more than ``most``."""
+        """The patches of a step in groups of about equal size, at most ``most``."""
         parts = -(-len(self.weights) // most)
         return [PatchBatch(*columns) for columns in zip(*(c.tensor_split(parts) for c in self), strict=True)]
 
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """Every patch of a run at one scale, drawn before the first step.
+    """Every patch of a run at one size, drawn before the first step.
 
     Attributes:
         records: `PATCH` rows, ``(steps, N)``.
         side: of a crop, in pixels.
-        warnings: what could not be met, in sentences.
+        warnings: requests that could not be met, in sentences.
     """
 
     records: Records
@@ -67,11 +66,11 @@ class PatchPlan:
     warnings: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> PatchBatch:
-        """The patches of all steps on ``device``, so that no step waits for any of it."""
+        """The patches of all steps on ``device``, so that no step waits for a transfer."""
         rows = self.records
         columns = (
             np.stack((rows["x"], rows["y"]), axis=-1).astype(np.float32),
-            # Step by step: the systems to solve for all at once would take half a gigabyte for the largest plans.
+            # Step by step: solving all systems at once would take half a gigabyte for the largest plans.
             np.stack([homographies(corners, self.side).astype(np.float32) for corners in rows["corners"]]),
             rows["region"].astype(np.int64),
             rows["weight"].copy(),
@@ -86,22 +85,22 @@ def plan(
     """Draws every patch of a run for a picture of (width, height).
 
     Args:
-        regions: the picture's region map in artisan mode; None in clipstyler mode, where every patch is alike.
-        patch_size: instead of the config's, in pixels.
+        regions: the picture's region map in artisan mode; None in clipstyler mode.
+        patch_size: in pixels; default: the config's.
     """
     width, height = size
-    wanted = patch_size or config.patch_size
-    side = min(wanted, width, height)
+    patch_size = patch_size or config.patch_size
+    side = min(patch_size, width, height)
     records = np.zeros((config.steps, config.patches), PATCH)
-    if not config.steps:  # a draft: nobody asks where a crop could lie
+    if not config.steps:
         return PatchPlan(records, side)
-    # Four streams, each drawn step by step: a longer run begins with the very patches of a shorter one.
+    # Four streams, each drawn step by step, so that a longer run begins with the patches of a shorter one.
     placing, redrawing, bending, moving = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     columns, rows = width - side + 1, height - side + 1
-    positions = placing.integers(rows * columns, size=records.shape)  # of the crops' upper left corners
+    positions = placing.integers(rows * columns, size=records.shape)  # upper left corners
     warnings = []
-    if side < wanted:
-        warnings.append(f"patch_size was lowered from {wanted} to {side}, the picture's short side")
+    if side < patch_size:
+        warnings.append(f"patch_size was lowered from {patch_size} to {side}, the picture's short side")
     if regions is None:
         records["weight"], records["threshold"] = 1, config.threshold
     else:
@@ -135,9 +134,9 @@ def plan_coarse(config: StyleConfig, fine: PatchPlan, photo: Photo, regions: Reg
 
 
 class Crops(NamedTuple):
-    """What a crop gets at each position of its upper left corner, row by row."""
+    """Region and controls of a crop at each position of its upper left corner, row by row."""
 
-    regions: NDArray[np.int64]  # (rows * columns,), positions in the map's names
+    regions: NDArray[np.int64]  # (rows * columns,), labels
     weights: NDArray[np.float64]  # (rows * columns,)
     thresholds: NDArray[np.float64]  # (rows * columns,)
 
@@ -145,9 +144,9 @@ class Crops(NamedTuple):
 def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Crops:
     """Region, weight and threshold of a crop at each position (eq 15, 16, 18).
 
-    Under the rule ``any`` a crop is portrait if any pixel of what decides is (eq 18); else it belongs to the region,
-    other than the background, that has most of it, and to the background if none has any. Under the rule ``coverage``
-    it belongs to whichever region has most, and weight and threshold are the means of the regions', by what each has.
+    ``any``: a crop is portrait if any pixel of its deciding window is (eq 18); else it belongs to the region other than
+    the background with the largest share, and to the background if there is none. ``coverage``: it belongs to the
+    region with the largest share, and its weight and threshold are the share-weighted means of the regions'.
     """
     soft = config.decision_rule == "coverage"
     covers = regions.cover() if soft and regions.covers is not None else None
@@ -155,7 +154,7 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
     controls = [config.regions[name] for name in regions.names]
     shape = (labels.shape[0] - side + 1, labels.shape[1] - side + 1)
     region, most = np.full(shape, BACKGROUND_LABEL), np.zeros(shape)
-    left, weight, threshold = np.ones(shape), np.zeros(shape), np.zeros(shape)  # of the crop; of the regions so far
+    left, weight, threshold = np.ones(shape), np.zeros(shape), np.zeros(shape)  # share left for the background
     for label, pixels in enumerate(regions.pixels()):
         if label == BACKGROUND_LABEL or (pixels == 0 and covers is None):
             continue
@@ -175,13 +174,12 @@ def controls_of_crops(regions: RegionMap, side: int, config: StyleConfig) -> Cro
 
 
 def decided(plane: NDArray[Any], side: int, config: StyleConfig) -> NDArray[np.float64]:
-    """For each position of a crop, a region's share, in [0, 1], of what decides the crop's region (eq 18).
+    """A region's share, in [0, 1], of the deciding window at each position of a crop (eq 18).
 
-    That is the deciding window, or the whole crop under the rule ``coverage``. Taken from an integral image, so
-    that the cost does not depend on the crop's side.
+    Under the rule ``coverage`` the window is the whole crop. An integral image makes the cost independent of the side.
 
     Args:
-        plane: where the region is, ``(H, W)``: bool, or how much of each pixel, 0-1.
+        plane: the region's pixels, ``(H, W)``: bool, or its share of each pixel, 0-1.
     """
     window = max(1, round(config.decision * side))
     top, left, height, width = {
@@ -207,32 +205,32 @@ def within_budget(
     rng: np.random.Generator,
     moving: np.random.Generator,
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Redraws the patches that exceed their region's share of a step (eq 17), from regions that have room.
+    """Redraws the patches that exceed their region's share of a step (eq 17), in regions that have room.
 
-    The earliest draws are kept, so the outcome is distributed as if patches were drawn and refused one by one; but each
-    is redrawn at most once, so a photo with no background ends as soon as any other.
+    The earliest draws stay, so the distribution is that of rejection one by one; but each patch is redrawn at most
+    once, so that photos without background end as soon as others.
 
     Args:
         positions: of the crops, ``(steps, N)``.
-        regions: of a crop at each position.
-        names: of the regions.
-        rng: draws positions.
-        moving: chooses between several regions that have room.
+        regions: label of a crop at each position.
+        names: of the regions, by label.
+        rng: for positions.
+        moving: for the choice between regions with room.
     """
     steps, n = positions.shape
     limits = limits_of([config.regions[name].share for name in names], n)
-    crops = np.bincount(regions, minlength=len(names))  # positions that each region has
-    drawn = regions[positions]  # (steps, N)
-    target, counts, every = drawn.copy(), np.zeros((steps, len(names)), int), np.arange(steps)
-    lots = moving.random((steps, n)) if len(names) > len(NAMES) else np.zeros((steps, n))  # with two, no choice is left
-    over = set[int]()  # regions that get more than their share, because no other crop is left
+    crops = np.bincount(regions, minlength=len(names))  # positions in each region
+    first = regions[positions]  # (steps, N)
+    target, counts, every = first.copy(), np.zeros((steps, len(names)), int), np.arange(steps)
+    lots = moving.random((steps, n)) if len(names) > len(NAMES) else np.zeros((steps, n))  # two regions leave no choice
+    over = set[int]()  # regions above their share, because no other crop is left
     for place in range(n):
-        full = counts[every, drawn[:, place]] >= limits[drawn[:, place]]  # (steps,)
+        full = counts[every, first[:, place]] >= limits[first[:, place]]  # (steps,)
         if full.any():
             chances = np.where(counts[full] < limits, crops, 0)  # (some, R)
             none = chances.sum(axis=1) == 0
-            over |= set(np.unique(drawn[full, place][none]).tolist())
-            chances[none, drawn[full, place][none]] = 1
+            over |= set(np.unique(first[full, place][none]).tolist())
+            chances[none, first[full, place][none]] = 1
             reached = chances.cumsum(axis=1)
             target[full, place] = (reached > lots[full, place, None] * reached[:, -1:]).argmax(axis=1)
         counts[every, target[:, place]] += 1
@@ -244,10 +242,10 @@ def within_budget(
 
 
 def limits_of(shares: Sequence[float], n: int) -> NDArray[np.int64]:
-    """How many of a step's ``n`` patches each region may have at most, in the order of the map's names, ``(R,)``.
+    """The most of a step's ``n`` patches that each region may have, by label, ``(R,)``.
 
-    What a share is of ``n`` is rounded down, the background's up; where that leaves patches without a region, the
-    largest remainders are rounded up, too.
+    Shares of ``n`` are rounded down, the background's up; if that leaves patches without a region, the largest
+    remainders are rounded up, too.
     """
     room = np.array(shares) * n
     limits = np.floor(room + 1e-9).astype(np.int64)
@@ -260,14 +258,14 @@ def limits_of(shares: Sequence[float], n: int) -> NDArray[np.int64]:
 def redrawn(
     positions: NDArray[np.int64], regions: NDArray[np.int64], target: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """The positions, ``(steps, N)``, anew where their region is not ``target``'s: any of that region."""
+    """Positions, ``(steps, N)``, redrawn within the region ``target`` where theirs is another."""
     moved, positions = target != regions[positions], positions.copy()
-    wanted = target[moved]  # (some,), step by step
-    found = [np.flatnonzero(regions == label) for label in range(int(regions.max()) + 1)]
-    labels = np.unique(wanted)
+    new = target[moved]  # (some,), step by step
+    of_region = [np.flatnonzero(regions == label) for label in range(int(regions.max()) + 1)]
+    labels = np.unique(new)
     if len(labels) == 1:
-        positions[moved] = rng.choice(found[labels[0]], size=len(wanted))
+        positions[moved] = rng.choice(of_region[labels[0]], size=len(new))
     elif len(labels):
-        places = rng.integers(np.array([len(each) for each in found])[wanted])
-        positions[moved] = [found[label][place] for label, place in zip(wanted, places, strict=True)]
+        places = rng.integers(np.array([len(each) for each in of_region])[new])
+        positions[moved] = [of_region[label][place] for label, place in zip(new, places, strict=True)]
     return positions

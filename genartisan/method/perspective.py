@@ -12,9 +12,9 @@ from torch import Tensor
 
 
 def random_corners(shape: tuple[int, ...], side: int, distortion: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Where a random perspective moves the corners of each patch, x and y in pixels, ``(*shape, 4, 2)``.
+    """Corners of each patch after a random perspective, x and y in pixels, ``(*shape, 4, 2)``.
 
-    As torchvision's RandomPerspective draws them: each corner moves inwards by up to ``distortion`` of half the side.
+    As in torchvision's RandomPerspective, each corner moves inwards by up to ``distortion`` of half the side.
     """
     reach = int(distortion * (side // 2))
     inwards = rng.integers(0, reach + 1, size=(*shape, 4, 2))
@@ -28,9 +28,9 @@ def crop_corners(side: int) -> NDArray[np.int64]:
 
 
 def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
-    """Coefficients (a ... h), ``(..., 8)``, that take ``moved`` corners, ``(..., 4, 2)``, to those of the crop.
+    """Coefficients (a ... h), ``(..., 8)``, that map ``moved`` corners, ``(..., 4, 2)``, to those of the crop.
 
-    (x, y) goes to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
+    (x, y) maps to ((ax + by + c) / (gx + hy + 1), (dx + ey + f) / (gx + hy + 1)).
     """
     moved = moved.astype(np.float64)
     corners = np.broadcast_to(crop_corners(side), moved.shape).astype(np.float64)
@@ -44,10 +44,10 @@ def homographies(moved: NDArray[Any], side: int) -> NDArray[np.float64]:
 
 
 def warp(picture: Tensor, boxes: Tensor, coefficients: Tensor, side: int) -> Tensor:
-    """All patches of a step, cropped and warped by one `grid_sample`.
+    """Crops and warps all patches of a step in one `grid_sample`.
 
-    Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: beyond a crop's
-    edge lies black, not the picture's next pixel.
+    Equal to cropping each, then torchvision's `perspective` with bilinear interpolation and black fill: outside the
+    crop is black, not the rest of the picture.
 
     Args:
         picture: ``(1, 3, H, W)``.

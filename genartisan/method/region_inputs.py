@@ -1,4 +1,4 @@
-"""What a caller says of regions: masks by their names, and texts in the prompt."""
+"""Regions in a request: masks by name, and texts in the prompt."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from genartisan.method.text import blend, by_region
 from genartisan.networks.factory import VOC_CLASSES
 from genartisan.validation import BACKGROUND, CLASSES, PORTRAIT, check_mask_name, mask_field, merged
 
-MaskSource = PictureSource | Mapping[str, PictureSource] | None  # the people's, or any region's by its name
-REGION_PIXELS = 4 * MAX_PIXELS  # of all regions of a photo: each may take 4 bytes a pixel
+MaskSource = PictureSource | Mapping[str, PictureSource] | None  # people's, or by region
+REGION_PIXELS = 4 * MAX_PIXELS  # of all regions together: each takes up to 4 bytes a pixel
 
 
 def named_masks(mask: MaskSource) -> dict[str, PictureSource]:
-    """Masks by the names of their regions; one alone is the people's.
+    """Masks by region; a single one is for people.
 
     Raises:
-        InputError: a name is none, or a region has two masks.
+        InputError: a name is invalid, or a region has two masks.
     """
     return pictures_by_region(mask, PORTRAIT, check_mask_name, mask_field)
 
@@ -35,15 +35,15 @@ def pictures_by_region(
     check_name: Callable[[object], str],
     field: Callable[[str], str],
 ) -> dict[str, PictureSource]:
-    """Pictures by the names of their regions.
+    """Pictures by region.
 
     Args:
-        alone: the name of one that comes without.
-        check_name: gives a name as it is used, or refuses it.
-        field: of a request, by the region's name.
+        alone: the region of a single picture.
+        check_name: normalises a name, or raises.
+        field: of a request, for a region.
 
     Raises:
-        InputError: a name is none, or a region has two pictures.
+        InputError: a name is invalid, or a region has two pictures.
     """
     if source is None:
         return {}
@@ -61,18 +61,17 @@ def pictures_by_region(
 def apply_region_prompts(
     prompt: str | None, config: StyleConfig, masks: Collection[str]
 ) -> tuple[str | None, StyleConfig]:
-    """The text for all regions without one of their own; and settings that have a region for each mask and text.
+    """The text for all regions without one of their own, and settings with a region for each mask and text.
 
-    People that the prompt gives a text are to be seen in it: of their share, weight, threshold and strength, those that
-    are at their defaults become half of the patches and the background's weight, threshold and strength.
+    If the prompt has a text for people, their controls change; see `portrait_controls`.
 
     Args:
-        masks: names of the regions that masks came for.
+        masks: names of the regions with masks.
 
     Raises:
-        InputError: the prompt tells regions their texts, but not the background, or one that the settings tell, too.
+        InputError: the prompt has texts for regions but not for the background, or one that the settings have, too.
     """
-    # A form keeps the order of its fields, a gRPC map does not: so of the masks that only come with the photo, none.
+    # Sorted, because a gRPC map has no order.
     changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
     texts = None if prompt is None else by_region(prompt, {*config.regions.names, *changes, *VOC_CLASSES[1:]})
     if texts is not None:
@@ -80,27 +79,27 @@ def apply_region_prompts(
         if twice:
             raise InputError(
                 f"prompt gives {twice[0]} a text, and so does regions.{twice[0]}.prompt; leave one out, or write \\: "
-                "where a colon is meant.",
+                "for a literal colon.",
                 "prompt",
             )
         prompt = texts.pop(BACKGROUND, "") or config.regions.background.prompt or ""
         if not prompt:
             raise InputError(
-                "prompt has texts for regions, and none for the rest; add '; background: …', or write \\: where a "
-                "colon is meant.",
+                "prompt has texts for regions but none for the rest; add '; background: …', or write \\: for a literal "
+                "colon.",
                 "prompt",
             )
         changes = merged(changes, {name: {"prompt": text} for name, text in texts.items()})
         if PORTRAIT in texts:
-            changes = merged(changes, {PORTRAIT: to_be_seen(config)})
+            changes = merged(changes, {PORTRAIT: portrait_controls(config)})
     return prompt, config.updated({"regions": changes}) if changes else config
 
 
 def check_texts(prompt: str | None, config: StyleConfig) -> None:
-    """Refuses texts that look like blends and are none.
+    """Checks that texts which look like blends are valid.
 
     Raises:
-        InputError: naming the field.
+        InputError: one is not; names the field.
     """
     for field, text in {**({} if prompt is None else {"prompt": prompt}), **config.texts}.items():
         try:
@@ -109,34 +108,37 @@ def check_texts(prompt: str | None, config: StyleConfig) -> None:
             raise InputError(f"{field}: {error.message}" if field != "prompt" else error.message, field) from error
 
 
-def to_be_seen(config: StyleConfig) -> dict[str, float]:
-    """What becomes of the portrait's controls at their defaults, where people have a style of their own."""
-    own, usual, background = config.regions.portrait, PortraitConfig(), config.regions.background
-    if own.strength == PORTRAIT_STRENGTH:  # of the presets
-        usual = usual.model_copy(update={"strength": PORTRAIT_STRENGTH})
-    wanted = {
+def portrait_controls(config: StyleConfig) -> dict[str, float]:
+    """New values for the portrait's controls at their defaults, if people have a style of their own.
+
+    They get half of the patches, and the background's weight, threshold and strength, so that the style shows.
+    """
+    portrait, defaults, background = config.regions.portrait, PortraitConfig(), config.regions.background
+    if portrait.strength == PORTRAIT_STRENGTH:  # of the presets
+        defaults = defaults.model_copy(update={"strength": PORTRAIT_STRENGTH})
+    values = {
         "share": 0.5,
         "weight": background.weight,
         "threshold": background.threshold,
         "strength": background.strength,
     }
-    return {name: value for name, value in wanted.items() if getattr(own, name) == getattr(usual, name)}
+    return {name: value for name, value in values.items() if getattr(portrait, name) == getattr(defaults, name)}
 
 
 def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names: Sequence[str]) -> dict[str, Tensor]:
-    """The planes of masks by name, each ``(H, W)``, in the order of ``names``: the later lies above.
+    """Planes of masks by region, each ``(H, W)``, in the order of ``names``: later ones cover earlier ones.
 
-    ``classes`` is a picture of VOC's labels.
+    ``classes`` is a picture of VOC labels.
 
     Raises:
-        InputError: one cannot be read, or has another size.
+        InputError: a mask cannot be read, or has another size.
         TooLargeError: the regions have more than `REGION_PIXELS` together.
     """
     width, height = size
     if len(names) * width * height > REGION_PIXELS:
         raise TooLargeError(
-            f"regions are {len(names)}, and the photo has {width}x{height} pixels; together at most {REGION_PIXELS:,} "
-            "are allowed. Send a smaller photo, or ask for fewer regions.",
+            f"{len(names)} regions of {width}x{height} pixels are more than {REGION_PIXELS:,} pixels together; send a "
+            "smaller photo, or ask for fewer regions.",
             "photo",
         )
     return {
@@ -147,10 +149,10 @@ def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names:
 
 
 def check_findable(names: Sequence[str], planes: Mapping[str, Tensor], fcn: nn.Module) -> None:
-    """Refuses a region that neither a mask nor FCN can show.
+    """Checks that each region has a mask or is a class of FCN.
 
     Raises:
-        InputError: naming it.
+        InputError: one has neither.
     """
     for name in names[1:]:
         if name in planes:

@@ -1,4 +1,4 @@
-"""What each region of a photo got in a run, or would get in one."""
+"""Reports on regions: pixels, patches and controls of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from genartisan.method.patches import Records
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a request would do.
+    """The plan of a request.
 
     Attributes:
-        overlay: the photo at the picture's size, people tinted; RGB.
+        overlay: the photo at the picture's size, with tinted regions; RGB.
         facts: ready for JSON.
     """
 
@@ -25,27 +25,27 @@ class Explanation:
 
 
 def region_report(run: Run) -> list[dict[str, Any]]:
-    """For each region: its pixels, the patches drawn from it, those rejected, and the controls it got."""
+    """Pixels, patches, rejected patches and controls of each region."""
     rejected = run.objective.rejected.tolist()
     regions = _regions(run, run.patches(len(run.history)))
     return [{**region, "rejected": rejected[label]} for label, region in enumerate(regions)]
 
 
 def region_plan(run: Run) -> list[dict[str, Any]]:
-    """For each region: its pixels, the patches that all steps will draw from it, shares of both, and its controls."""
-    drawn = run.patches(run.config.steps)
+    """Pixels, patches in all steps, shares of both, and controls of each region."""
+    patches = run.patches(run.config.steps)
     width, height = run.photo.size
     return [
         {
             **region,
             "share_of_pixels": round(region["pixels"] / (width * height), 4),
-            "share_of_patches": round(region["patches"] / max(1, drawn.size), 4),
+            "share_of_patches": round(region["patches"] / max(1, patches.size), 4),
         }
-        for region in _regions(run, drawn)
+        for region in _regions(run, patches)
     ]
 
 
-def _regions(run: Run, drawn: Records) -> list[dict[str, Any]]:
+def _regions(run: Run, patches: Records) -> list[dict[str, Any]]:
     if run.regions is None:
         width, height = run.photo.size
         names, pixels = ["photo"], [width * height]
@@ -59,7 +59,7 @@ def _regions(run: Run, drawn: Records) -> list[dict[str, Any]]:
         {
             "name": name,
             "pixels": pixels[label],
-            "patches": int((drawn["region"] == label).sum()),
+            "patches": int((patches["region"] == label).sum()),
             **controls[label],
         }
         for label, name in enumerate(names)

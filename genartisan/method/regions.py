@@ -21,7 +21,7 @@ from genartisan.validation import BACKGROUND, PERSON, PORTRAIT
 NAMES = (BACKGROUND, PORTRAIT)  # of the regions that every map has; the position is the label
 BACKGROUND_LABEL, PORTRAIT_LABEL = range(2)
 TINT = (255, 64, 160)  # RGB of the portrait in an overlay
-GOLDEN = 0.618  # of the circle of hues, between the tints of two regions: never near each other
+GOLDEN = 0.618  # golden ratio of the hue circle, between the tints of consecutive regions
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class RegionMap:
 
     Attributes:
         labels: positions in ``names``, ``(H, W)``, uint8.
-        names: of the regions; the first are `NAMES`.
-        covers: how much of each pixel is each region's, ``(R, H, W)``, float32, where that is not all or nothing; the
-            sum is 1, and ``labels`` names the largest. None: all or nothing.
+        names: of the regions, `NAMES` first.
+        covers: share of each region in each pixel, ``(R, H, W)``, float32, with the sum 1; ``labels`` is the largest.
+            None: all shares are 0 or 1.
     """
 
     labels: Tensor
@@ -46,14 +46,14 @@ class RegionMap:
 
     @property
     def portrait(self) -> Tensor:
-        """True where a person is, ``(H, W)``, bool."""
+        """True on people, ``(H, W)``, bool."""
         return self.labels == PORTRAIT_LABEL
 
     def cover(self, feather: float = 0.0) -> Tensor:
-        """How much of each pixel is each region's, ``(R, H, W)``, float32; the sum is 1.
+        """Share of each region in each pixel, ``(R, H, W)``, float32, with the sum 1.
 
         Args:
-            feather: pixels in which a region goes over into the next: a Gaussian's four deviations.
+            feather: width of soft edges in pixels: four standard deviations of a Gaussian.
         """
         covers = self.covers
         if covers is None:
@@ -61,22 +61,28 @@ class RegionMap:
         return covers if feather <= 0 else _blurred(covers, feather / 4)
 
     def weighed(self, weights: Sequence[float], feather: float = 0.0) -> Tensor:
-        """The number given for the region of each pixel, in the order of ``names``, ``(H, W)``, float32."""
+        """The weight of each pixel's region, ``(H, W)``, float32, given those of all regions by label."""
         if self.covers is None and feather <= 0:
             return torch.tensor(weights).take(self.labels.long())
         return (torch.tensor(weights)[:, None, None] * self.cover(feather)).sum(dim=0)
 
     def grouped(self, groups: Sequence[int], feather: float = 0.0) -> Tensor:
-        """How much of each pixel is each group's, ``(G, H, W)``, float32, given each region's group; the sum is 1."""
+        """Share of each group in each pixel, ``(G, H, W)``, float32, with the sum 1.
+
+        Args:
+            groups: of each region, by label.
+        """
         covers = self.cover(feather)
-        return torch.stack([covers[[own == group for own in groups]].sum(dim=0) for group in range(max(groups) + 1)])
+        return torch.stack([
+            covers[[each == group for each in groups]].sum(dim=0) for group in range(max(groups) + 1)
+        ])  # fmt: skip
 
     def pixels(self) -> list[int]:
-        """How many pixels each region has."""
+        """Pixels of each region, by label."""
         return torch.bincount(self.labels.flatten(), minlength=len(self.names)).tolist()
 
     def resized(self, size: tuple[int, int]) -> RegionMap:
-        """The map at (width, height): labels by nearest neighbour, covers by their means."""
+        """The map at (width, height): labels by nearest neighbour, covers averaged."""
         if size == self.size:
             return self
         labels = F.interpolate(self.labels[None, None].float(), size=size[::-1], mode="nearest-exact")  # (1, 1, H, W)
@@ -87,10 +93,10 @@ class RegionMap:
         return RegionMap(labels[0, 0].to(torch.uint8), self.names)
 
     def under(self, masks: Mapping[str, Tensor]) -> RegionMap:
-        """The map with masks laid over it, one after another: where two overlap, the later lies above.
+        """The map under masks; where two overlap, the later covers the earlier.
 
         Args:
-            masks: by the names of their regions, each ``(H, W)``: bool, or float, in [0, 1], for soft edges.
+            masks: by region, each ``(H, W)``: bool, or float in [0, 1] for soft edges.
         """
         names = (*self.names, *(name for name in masks if name not in self.names))
         labels, covers = self.labels, self.covers
@@ -107,11 +113,11 @@ class RegionMap:
         return RegionMap(labels, names)
 
     def as_mask(self, name: str = PORTRAIT) -> Image.Image:
-        """White where a region is, black elsewhere; what ``--mask`` reads."""
+        """A region in white on black, as ``--mask`` reads it."""
         return Image.fromarray(np.asarray((self.labels == self.names.index(name)).cpu().numpy() * np.uint8(255)))
 
     def overlay(self, photo: Photo) -> Image.Image:
-        """The photo with every region but the background tinted, for looking at."""
+        """The photo with every region but the background tinted."""
         tints = torch.tensor([tint(number) for number in range(len(self.names))])[self.labels.cpu().long()] / 255
         marked = self.labels.cpu() != BACKGROUND_LABEL
         return to_image(torch.where(marked, 0.45 * photo.pixels + 0.55 * tints.permute(2, 0, 1), photo.pixels))
@@ -131,10 +137,10 @@ def from_mask(portrait: Tensor) -> RegionMap:
 
 
 def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -> RegionMap:
-    """The map of a picture of classes.
+    """The map of a picture of class labels.
 
     Args:
-        labels: positions in ``classes``, ``(H, W)``; what is none of ``names`` counts as background.
+        labels: positions in ``classes``, ``(H, W)``; classes outside ``names`` become background.
         names: of the regions.
     """
     position = torch.zeros(256, dtype=torch.uint8)
@@ -146,11 +152,11 @@ def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -
 
 
 def random_regions(rng: np.random.Generator, size: tuple[int, int], whole: float = 0.5) -> RegionMap | None:
-    """One to three ellipses and boxes as portrait, for training; None where all is background.
+    """One to three random ellipses and boxes as portrait, for training; None if all is background.
 
     Args:
         size: (height, width) in pixels.
-        whole: how often all is to be background, 0-1.
+        whole: probability that all is background.
     """
     if rng.random() < whole:
         return None
@@ -166,22 +172,22 @@ def random_regions(rng: np.random.Generator, size: tuple[int, int], whole: float
 
 @torch.inference_mode()
 def segment(fcn: nn.Module, photo: Photo, names: Sequence[str] = NAMES, unsought: Sequence[str] = ()) -> RegionMap:
-    """The region map of a photo, at the photo's own resolution.
+    """The region map of a photo, at the photo's resolution.
 
-    FCN sees the photo with its short side at the network's ``image_size``; its scores are brought back to the photo's
-    size before they are compared, so that edges are as sharp as they can be.
+    FCN sees the photo with its short side at the network's ``image_size``. Its scores are enlarged to the photo's size
+    before they are compared, which keeps edges sharp.
 
     Args:
-        names: of the regions of the map, `NAMES` first.
-        unsought: those of them that are not looked for, because a mask will be laid there.
+        names: of the map's regions, `NAMES` first.
+        unsought: those that FCN does not look for, because they have masks.
 
     Raises:
         InputError: a region is none of FCN's classes.
     """
-    wanted = [name for name in names[1:] if name not in unsought]
+    sought = [name for name in names[1:] if name not in unsought]
     classes = list(fcn.classes)  # type: ignore[arg-type]
-    channels = [channel_of(name, classes) for name in wanted]
-    if not wanted:
+    channels = [channel_of(name, classes) for name in sought]
+    if not sought:
         return RegionMap(torch.zeros(photo.size[::-1], dtype=torch.uint8), tuple(names))
     device = next(fcn.parameters()).device
     width, height = photo.size
@@ -190,34 +196,33 @@ def segment(fcn: nn.Module, photo: Photo, names: Sequence[str] = NAMES, unsought
     image = F.interpolate(photo.pixels[None], size=size, mode="bilinear", antialias=True)  # (1, 3, h, w)
     scores = fcn(standardized(image, IMAGENET_MEAN, IMAGENET_STD).to(device))["out"]  # (1, classes, h, w)
     others = [channel for channel in range(len(classes)) if channel not in channels]
-    margins = scores[:, channels] - scores[:, others].amax(dim=1, keepdim=True)  # (1, wanted, h, w), over the others
-    margins = F.interpolate(margins.float().cpu(), size=(height, width), mode="bilinear")  # (1, wanted, H, W)
+    margins = scores[:, channels] - scores[:, others].amax(dim=1, keepdim=True)  # (1, sought, h, w)
+    margins = F.interpolate(margins.float().cpu(), size=(height, width), mode="bilinear")  # (1, sought, H, W)
     best, place = margins[0].max(dim=0)  # (H, W) each
-    positions = torch.tensor([list(names).index(name) for name in wanted], dtype=torch.uint8)
+    positions = torch.tensor([list(names).index(name) for name in sought], dtype=torch.uint8)
     return RegionMap(torch.where(best > 0, positions[place], BACKGROUND_LABEL).to(torch.uint8), tuple(names))
 
 
 def channel_of(name: str, classes: Sequence[str]) -> int:
-    """The channel of FCN's scores that is a region's.
+    """The channel of a region in FCN's scores.
 
     Raises:
-        InputError: there is none.
+        InputError: it has none.
     """
     name = PERSON if name == PORTRAIT else name
     if name not in classes[1:]:
         known = ", ".join(PORTRAIT if other == PERSON else other for other in classes[1:])
         raise InputError(
-            f"regions.{name} is no class that this bundle's FCN finds ({known}), and no mask of that name came with "
-            "the photo; send one.",
+            f"regions.{name} is not a class of this bundle's FCN ({known}) and has no mask; send a mask of that name.",
             f"regions.{name}",
         )
     return list(classes).index(name)
 
 
 def _blurred(planes: Tensor, deviation: float) -> Tensor:
-    """Planes, ``(R, H, W)``, blurred by a Gaussian of ``deviation`` pixels; the border goes on beyond the picture.
+    """Planes, ``(R, H, W)``, after a Gaussian blur of ``deviation`` pixels with replicated borders.
 
-    A wide one is blurred at a smaller size, so that it costs no more than a narrow one.
+    A wide blur works on smaller planes, so that it costs no more than a narrow one.
     """
     size = planes.shape[-2:]
     factor = max(1, min(int(deviation / 4), *size))
@@ -227,7 +232,10 @@ def _blurred(planes: Tensor, deviation: float) -> Tensor:
     narrow = deviation / factor
     reach = max(1, round(3 * narrow))
     small = F.pad(small, (reach,) * 4, mode="replicate")
-    for kernel in ((1, 2 * reach + 1), (2 * reach + 1, 1)):  # of (width, height): torchvision would take the product
+    for kernel in (
+        (1, 2 * reach + 1),
+        (2 * reach + 1, 1),
+    ):  # torchvision would convolve with their product
         small = gaussian_blur(small, list(kernel), [max(narrow, 1e-3)] * 2)
     small = small[..., reach:-reach, reach:-reach]
     return small[0] if factor == 1 else F.interpolate(small, size=size, mode="bilinear")[0]

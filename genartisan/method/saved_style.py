@@ -1,7 +1,7 @@
-"""Saved styles: 100 style numbers with a name, with which the pastiche network draws any photo in one pass.
+"""Saved styles: 100 named style numbers, with which the pastiche network draws any photo in one pass.
 
-They come from a sentence, from pictures, or from an optimisation over several photos. A style is one safetensors file,
-``NAME.safetensors``, with what it is in the header, and a folder of them is a mapping. Any two can be mixed.
+A style is one file, ``NAME.safetensors``, with its description in the header; a folder of them is a mapping. Any two
+can be mixed. `genartisan.method.style_training` makes them.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ SUFFIX = ".safetensors"
 
 
 class About(BaseModel):
-    """What a saved style is.
+    """Description of a saved style.
 
     Attributes:
-        prompt: the sentence, of a mixture both; None for that of a picture alone.
-        parts: of a mixture, each style's description and its share; else nothing.
-        pictures: how many style pictures it was read from.
-        bundle: name of the bundle that told the numbers.
-        photos: how many it was optimised over.
+        prompt: the sentence, or both of a mixture; None for a style of pictures alone.
+        parts: descriptions and shares of a mixture.
+        pictures: number of style pictures it was read from.
+        bundle: name of the bundle that made the numbers.
+        photos: number of photos it was optimised over.
         seed, config: of the optimisation.
-        losses: the mean over the photos at the last step of each, or none.
+        losses: means over the photos at their last steps.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,14 +53,14 @@ class About(BaseModel):
 
     @property
     def described(self) -> str:
-        """The sentence; of a mixture all, with their shares; of pictures, how many they are."""
+        """The sentence, the sentences and shares of a mixture, or the number of pictures."""
         mixture = " + ".join(f"{share:.3g} {description}" for description, share in self.parts)
         return mixture or self.prompt or f"{self.pictures} picture{'s' if self.pictures > 1 else ''}"
 
 
 @dataclass(frozen=True)
 class SavedStyle:
-    """Style numbers, ``(100,)``, float32, and what they are."""
+    """Style numbers, ``(100,)``, float32, with their description."""
 
     about: About
     numbers: Tensor
@@ -70,23 +70,23 @@ class SavedStyle:
         """Reads a style.
 
         Raises:
-            BundleError: the file is missing, damaged or no style.
+            BundleError: the file is missing, damaged or not a style.
         """
         try:
             with safetensors.safe_open(path, "pt") as file:
                 about = About.model_validate_json((file.metadata() or {}).get(HEADER, ""))
                 numbers = file.get_tensor("numbers").float()
             if numbers.shape != (NUMBERS,) or not bool(torch.isfinite(numbers).all()):
-                raise BundleError(f"it must hold {NUMBERS} finite numbers")
+                raise BundleError(f"expected {NUMBERS} finite numbers")
         except (OSError, safetensors.SafetensorError, RuntimeError, ValidationError, BundleError) as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(
-                f"{path} is no saved style ({reason}). Make it: genartisan style make.", "style"
+                f"{path} is not a saved style ({reason}). Make one: genartisan style make.", "style"
             ) from error
         return cls(about, numbers)
 
     def save(self, path: Path) -> None:
-        """Writes the style whole or not at all.
+        """Writes the style atomically.
 
         Raises:
             OSError: it cannot be written.
@@ -96,7 +96,7 @@ class SavedStyle:
         write_whole(path, safetensors.torch.save({"numbers": self.numbers}, header))
 
     def mixed(self, other: SavedStyle, share: float) -> SavedStyle:
-        """The style in between: this one's numbers, and a ``share`` of the way to the other's.
+        """Linear interpolation between this style and another.
 
         Args:
             share: of the other, 0-1.
@@ -105,7 +105,7 @@ class SavedStyle:
             InputError: the share is out of range.
         """
         if not 0 <= share <= 1:
-            raise InputError(f"share is {share:g}; give how much of the second style is wanted, from 0 to 1.", "share")
+            raise InputError(f"share is {share:g}; it must be 0 to 1, the share of the second style.", "share")
         prompts = [about.prompt for about in (self.about, other.about) if about.prompt]
         about = self.about.model_copy(update={
             "prompt": " and ".join(prompts) or None,
@@ -122,10 +122,10 @@ class SavedStyle:
 
 
 class StyleFolder(Mapping[str, SavedStyle]):
-    """The saved styles of a folder, by name; each is read when it is asked for, and a missing folder has none.
+    """The saved styles of a folder by name, read lazily; a missing folder is empty.
 
     Args:
-        folder: by default that of `default_folder`, which is asked for when a style is: there may be none.
+        folder: default: `default_folder`, looked up on use, because there may be no home directory.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -148,10 +148,10 @@ class StyleFolder(Mapping[str, SavedStyle]):
         return len(list(iter(self)))
 
     def path(self, name: str) -> Path:
-        """Where the style of that name is, or would be.
+        """The file of a style, whether or not it exists.
 
         Raises:
-            InputError: no style can have that name.
+            InputError: the name is invalid.
         """
         try:
             return self.folder / f"{check_style_name(name)}{SUFFIX}"
@@ -160,7 +160,7 @@ class StyleFolder(Mapping[str, SavedStyle]):
 
 
 def default_folder() -> Path:
-    """Where styles lie that are made on this machine."""
+    """The folder of styles made on this machine."""
     return home() / "styles"
 
 
@@ -168,7 +168,7 @@ def find(styles: Mapping[str, SavedStyle], name: str) -> SavedStyle:
     """The style of that name.
 
     Raises:
-        InputError: there is none; the message names those that there are.
+        InputError: there is none; the message lists known styles.
     """
     try:
         return styles[name]

@@ -1,4 +1,4 @@
-"""What a request wants to see, region by region: a text direction for the losses, and style numbers for the draft."""
+"""The styles of a request, by region: a text direction for the losses, and style numbers for the draft."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedStyle:
-    """A direction in CLIP's space, ``(D,)``, and style numbers, ``(100,)``; None where nothing is drawn with them."""
+    """A direction in CLIP space, ``(D,)``, and style numbers, ``(100,)``, or None if the run does not need them."""
 
     direction: Tensor
     numbers: Tensor | None
@@ -37,16 +37,16 @@ class EncodedStyle:
 
 @dataclass
 class StyleEncoder:
-    """Reads the texts and style pictures of one request.
+    """Encodes the texts and style pictures of one request.
 
     Args:
-        cache: of text directions and style numbers, for all requests.
+        cache: of text directions and style numbers, shared by all requests.
         config: the request's settings.
-        draws: whether the run starts from the draft, which takes style numbers.
-        between: called between two pieces of its work; what it raises ends it.
+        draws: whether the run starts from the draft, which needs style numbers.
+        between: called between pieces of work; what it raises ends the work.
 
     Attributes:
-        all_cached: whether all that was asked of texts so far was in the cache.
+        all_cached: whether every text so far was in the cache.
     """
 
     bundle: Bundle
@@ -66,27 +66,27 @@ class StyleEncoder:
         pictures: Mapping[str, Photo],
         regions: RegionMap | None,
     ) -> dict[str, EncodedStyle]:
-        """The look of every region that has one of its own, by name, and under `ALL` that of the others.
+        """The style of every region with one of its own, by name, and of the others under `ALL`.
 
         Raises:
-            InputError: a text means nothing, or a saved style without a sentence is to be optimised.
+            InputError: a text has no direction, or a saved style without a sentence takes steps.
         """
-        looks = {ALL: self._of_all(prompt, photo, saved, pictures.get(ALL))}
+        styles = {ALL: self._of_all(prompt, photo, saved, pictures.get(ALL))}
         sizes = {} if regions is None else dict(zip(regions.names, regions.pixels(), strict=True))
         for name in self.config.regions.names:
             text, picture = self.config.regions[name].prompt, pictures.get(name)
             if (text or picture is not None) and sizes.get(name):
                 place = f"regions.{name}.prompt"
                 numbers = self.numbers(text, picture, place) if self.draws else None
-                looks[name] = EncodedStyle(self.direction(text, picture, photo, place), numbers)
-        return looks
+                styles[name] = EncodedStyle(self.direction(text, picture, photo, place), numbers)
+        return styles
 
     def direction(self, text: str | None, picture: Photo | None, photo: Photo, place: str) -> Tensor:
-        """The direction that a text, a picture, or both ask for, ``(D,)``.
+        """The direction of a text, a picture, or both, ``(D,)``.
 
         Args:
-            photo: from which the picture's direction leads away.
-            place: the field of the text.
+            photo: where the picture's direction starts.
+            place: the text's field, for errors.
         """
         parts = list[Tensor]()
         if text is not None:
@@ -96,7 +96,7 @@ class StyleEncoder:
         return F.normalize(sum(parts[1:], parts[0]), dim=0)
 
     def numbers(self, text: str | None, picture: Photo | None, place: str) -> Tensor:
-        """The style numbers that a text, a picture, or both ask for, ``(100,)``."""
+        """The style numbers of a text, a picture, or both, ``(100,)``."""
         parts = list[Tensor]()
         if text is not None:
             parts.append((1 - self._share(text, picture)) * self._numbers_of_prompt(text, place))
@@ -107,15 +107,15 @@ class StyleEncoder:
     def _of_all(
         self, prompt: str | None, photo: Photo, saved: SavedStyle | None, picture: Photo | None
     ) -> EncodedStyle:
-        """The look of regions without one of their own: a saved style's, or that of the prompt and the picture."""
+        """The style of regions without one of their own: a saved style, or the prompt and the picture."""
         if saved is None:
             direction = self.direction(prompt, picture, photo, "prompt")
             return EncodedStyle(direction, self.numbers(prompt, picture, "prompt") if self.draws else None)
-        if self.config.steps == 0:  # no loss asks for a direction
+        if self.config.steps == 0:  # no loss needs a direction
             direction = torch.zeros(self.bundle.clip.embedding_dim, device=self.device)
         elif prompt is None and picture is None:
             raise InputError(
-                f"style {self.config.style} has no sentence to optimise for; give a prompt, or take preset draft.",
+                f"style {self.config.style} has no sentence to optimise for; give a prompt, or use preset draft.",
                 "style",
             )
         else:
@@ -123,24 +123,24 @@ class StyleEncoder:
         return EncodedStyle(direction, saved.numbers.to(self.device))
 
     def _share(self, text: str | None, picture: Photo | None) -> float:
-        """How much a picture counts beside a text, 0-1."""
+        """Share of a picture beside a text, 0-1."""
         if picture is None:
             return 0.0
         return 1.0 if text is None else self.config.style_image_share
 
     @torch.no_grad()
     def _of_picture(self, picture: Photo, photo: Photo) -> Tensor:
-        """Where the picture lies from the photo in CLIP's space, ``(D,)``, of length 1; zero if they are the same."""
+        """The direction from the photo to the picture in CLIP space, ``(D,)``, of length 1, or 0 if they are equal."""
         extractor = FeatureExtractor(self.bundle, self.dtype)
         both = torch.cat([extractor.whole(each.pixels[None].to(self.device)) for each in (picture, photo)])
-        there, here = F.normalize(extractor.embed(both), dim=-1)
-        return F.normalize(there - here, dim=0)
+        target, source = F.normalize(extractor.embed(both), dim=-1)
+        return F.normalize(target - source, dim=0)
 
     def _of_prompt(self, prompt: str, place: str) -> Tensor:
         """ΔT, ``(D,)``.
 
         Raises:
-            InputError: it is nothing.
+            InputError: it is zero.
         """
         source, negative = self.config.source_text, self.config.negative_prompt
         direction = self._text_direction(prompt, negative)
@@ -150,19 +150,19 @@ class StyleEncoder:
         return direction
 
     def _numbers_of_prompt(self, prompt: str, place: str) -> Tensor:
-        """Style numbers, ``(100,)``: the style head's, or those that a search finds."""
+        """Style numbers, ``(100,)``, from the style head or a search."""
         direction, negative, head = self._of_prompt(prompt, place), self.config.negative_prompt, self.bundle.style_head
 
         def make() -> Tensor:
             if head is not None:
                 return numbers_of_text(head, self._text_direction, prompt, negative)
-            logger.info("searching the style numbers of a prompt: %d steps", SEARCH.steps)
+            logger.info("searching style numbers for a prompt: %d steps", SEARCH.steps)
             return searched_numbers(self.bundle, direction, self.device, self.dtype, self.between)
 
         return self._cached("numbers", (prompt, self.config.source_text, negative), make)
 
     def _text_direction(self, text: str, negative: str | None = None) -> Tensor:
-        """The direction of a text without what leads to a negative one, ``(D,)``."""
+        """The direction of a text without its component towards a negative one, ``(D,)``."""
         texts = (text, self.config.source_text, negative)
         return self._cached("direction", texts, lambda: text_direction(self.bundle.clip, *texts, self.between))
 

@@ -16,7 +16,7 @@ from genartisan.method.text import blend, nothing
 from genartisan.networks.bundle import EMBEDDED, Bundle
 from genartisan.networks.style_head import StyleHead
 
-SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; one for all searches, so that a prompt has one answer
+SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; the same for all searches, so that a prompt has one result
 SEARCH = StyleConfig(
     mode="clipstyler", size=256, steps=30, start="draft", learning_rate=0.0, numbers_rate=0.03, halve_every=20,
     patches=12, patch_size=96, contrast=1.0,
@@ -35,13 +35,13 @@ def numbers_of_picture(bundle: Bundle, picture: Photo) -> Tensor:
 def numbers_of_text(
     head: StyleHead, direction_of: Callable[[str], Tensor], prompt: str, negative_prompt: str | None
 ) -> Tensor:
-    """The style numbers that a prompt asks for, ``(100,)``.
+    """The style numbers of a prompt, ``(100,)``.
 
-    A blend's are the weighted mean of its texts'. Of what leads from the mean style to ``negative_prompt`` nothing is
-    left in them.
+    The numbers of a blend are the weighted mean of its texts'. Their component from the mean style towards
+    ``negative_prompt`` is removed.
 
     Args:
-        direction_of: gives the direction of a text that is no blend, ``(D,)``.
+        direction_of: the direction of a single text, ``(D,)``.
     """
 
     def numbers(text: str) -> Tensor:
@@ -50,24 +50,24 @@ def numbers_of_text(
         weights = directions.new_tensor([part.weight for part in parts])
         return cast(Tensor, weights @ head(directions))  # (100,)
 
-    wanted = numbers(prompt)
+    positive = numbers(prompt)
     if negative_prompt is None:
-        return wanted
+        return positive
     mean = cast(Tensor, head.mean)
-    unwanted = numbers(negative_prompt) - mean
-    share = torch.dot(wanted - mean, unwanted) / unwanted.square().sum().clamp_min(1e-12)
-    return wanted - share.clamp_min(0) * unwanted
+    negative = numbers(negative_prompt) - mean
+    share = torch.dot(positive - mean, negative) / negative.square().sum().clamp_min(1e-12)
+    return positive - share.clamp_min(0) * negative
 
 
 def searched_numbers(
     bundle: Bundle, direction: Tensor, device: torch.device, dtype: torch.dtype, between: Callable[[], None] = nothing
 ) -> Tensor:
-    """The style numbers that the bundle's own losses find for a text direction, ``(100,)``.
+    """The style numbers of a text direction, ``(100,)``, searched under the bundle's losses (eq 1-9).
 
-    Adam moves the 100 numbers alone, from those of a sample photo, at a small size (eq 1-9).
+    Adam moves only the 100 numbers, starting from those of a sample photo, at a small size.
 
     Args:
-        between: called after each step; what it raises ends this.
+        between: called after each step; what it raises ends the search.
     """
     photo = resized(read_photo(SAMPLE), SEARCH.size)
     start = numbers_of_picture(bundle, photo)

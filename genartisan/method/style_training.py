@@ -1,4 +1,4 @@
-"""Making a saved style: from a sentence, from pictures, or by an optimisation over several photos."""
+"""Makes saved styles: from a sentence, from pictures, or by an optimisation over several photos."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from genartisan.method.style_numbers import SEARCH
 from genartisan.method.stylizer import Stylizer
 from genartisan.validation import shown
 
-MAX_PHOTOS = 100  # that a style is optimised over: the features of each are held meanwhile
+MAX_PHOTOS = 100  # of an optimisation, which holds the features of all
 
 
 def of_words_and_pictures(
     stylizer: Stylizer, prompt: str | None, pictures: Sequence[PictureSource], config: StyleConfig
 ) -> SavedStyle:
-    """The style of a sentence, of pictures, or of both; several pictures count alike.
+    """The style of a sentence, of pictures, or of both; pictures have equal weight.
 
     Raises:
-        InputError: there is neither, or one cannot be read.
+        InputError: there is neither, or a picture cannot be read.
     """
     if pictures:
         each = [stylizer.style_numbers(prompt, config=config, style_image=picture) for picture in pictures]
@@ -43,13 +43,13 @@ def of_words_and_pictures(
 
 
 class StyleTraining(Iterator[Step]):
-    """The steps in which style numbers are optimised over several photos in turn; then ask it for its ``result()``.
+    """An optimisation of style numbers over several photos in turn, step by step; `result` is the style so far.
 
     Args:
         stylizer: without graphs.
-        photos: to optimise over, up to `MAX_PHOTOS`; the more they differ, the better it does on others.
+        photos: up to `MAX_PHOTOS`; varied photos generalise better.
         config: the settings, with start ``draft``. Each photo gets ``steps`` steps, in which only the numbers move, at
-            ``numbers_rate``, or, where that is 0, at a search's.
+            ``numbers_rate`` or, if that is 0, at the rate of a search.
         seed: of the crops.
 
     Raises:
@@ -68,8 +68,8 @@ class StyleTraining(Iterator[Step]):
         ):
             if wrong:
                 raise InputError(
-                    f"{field} is {given}; a style is optimised over photos from the draft on, as by preset fast, with "
-                    "steps and no output_size.",
+                    f"{field} is {given}; an optimisation over photos needs start draft, as in preset fast, at least "
+                    "one step, and no output_size.",
                     field,
                 )
         rate = config.numbers_rate or SEARCH.numbers_rate
@@ -80,8 +80,8 @@ class StyleTraining(Iterator[Step]):
                 self._runs.append(stylizer.steps(photo, prompt, config=config, seed=seed).run)
         if any(run.config.regions.texts or len(run.directions) > 1 for run in self._runs):
             raise InputError(
-                f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the others with the "
-                "pictures.",
+                f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the other texts when "
+                "you stylise.",
                 "prompt",
             )
         self._photos = photos
@@ -97,18 +97,18 @@ class StyleTraining(Iterator[Step]):
 
     @property
     def warnings(self) -> list[str]:
-        """What was remarked of the prompt and the photos."""
-        told = dict[str, str | None]()  # warning -> the photo, if it is of one alone
+        """Warnings about the prompt and the photos."""
+        photo_of = dict[str, str | None]()  # warning -> its photo, or None if it concerns several
         for photo, run in zip(self._photos, self._runs, strict=True):
             for warning in run.warnings:
-                told[warning] = None if warning in told or not isinstance(photo, str | Path) else str(photo)
-        return [warning if photo is None else f"{photo}: {warning}" for warning, photo in told.items()]
+                photo_of[warning] = None if warning in photo_of or not isinstance(photo, str | Path) else str(photo)
+        return [warning if photo is None else f"{photo}: {warning}" for warning, photo in photo_of.items()]
 
     def __next__(self) -> Step:
         return next(self._steps)
 
     def result(self) -> SavedStyle:
-        """The style as it is now.
+        """The style so far.
 
         Raises:
             InputError: the optimisation diverged.

@@ -1,8 +1,7 @@
-"""From a sentence to the direction in CLIP space that the picture has to take (eq 2, 10).
+"""From a sentence to a direction in CLIP space (eq 2, 10).
 
-A sentence may be a blend, "0.6 watercolor + 0.4 neon", or say what each region is to look like,
-"person: pencil sketch; background: The Starry Night". A backslash before a semicolon, a colon or a plus makes it an
-ordinary character: "0.5 fire \\+ 0.5 ice" is one text.
+A sentence may be a blend, "0.6 watercolor + 0.4 neon", or have a text for each region, "person: pencil sketch;
+background: The Starry Night". A backslash escapes a semicolon, a colon or a plus: "0.5 fire \\+ 0.5 ice" is one text.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from genartisan.errors import InputError
 from genartisan.networks.factory import Clip
 from genartisan.validation import PERSON, PORTRAIT, shown
 
-SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight, with its point, and a text
+SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight with its decimal point, and a text
 REGION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*:\s*(\S.*)")  # a region's name and its text
 ESCAPED = re.compile(r"\\([;:+])")
-SAME = 1e-3  # a shorter difference of unit vectors is rounding: the texts are the same words to this CLIP
-# CLIPstyler's list: OpenAI's 80 templates for ImageNet but "a photo of many {}.". They are open_clip's too, which takes
-# over a second to import: a worker whose bundle has a CLIP of another kind need not wait for that.
+MIN_DIFFERENCE = 1e-3  # of unit vectors: shorter ones are rounding, the texts the same to this CLIP
+# CLIPstyler's list: OpenAI's 80 ImageNet templates without "a photo of many {}.". open_clip has them too, but takes
+# over a second to import, which workers with another kind of CLIP need not wait for.
 TEMPLATES = (
     "a bad photo of a {}.", "a sculpture of a {}.", "a photo of the hard to see {}.",
     "a low resolution photo of the {}.", "a rendering of a {}.", "graffiti of a {}.", "a bad photo of the {}.",
@@ -52,14 +51,14 @@ TEMPLATES = (
 
 
 def nothing() -> None:
-    """What is done between two pieces of work where nobody wants anything done."""
+    """A callback without effect."""
 
 
 @torch.inference_mode()
 def text_embedding(clip: Clip, text: str) -> Tensor:
-    """The L2-normalised mean of the embeddings of ``text`` in all 79 templates, ``(D,)``, float32.
+    """The L2-normalised mean embedding of ``text`` in all 79 templates, ``(D,)``, float32.
 
-    The embeddings are averaged as the encoder gives them and only the mean is normalised, as in CLIPstyler's code.
+    Only the mean is normalised, as in CLIPstyler's code.
     """
     embeddings = clip.encode_text([template.format(text) for template in TEMPLATES])  # (79, D)
     return F.normalize(embeddings.float().mean(dim=0), dim=0)
@@ -73,65 +72,63 @@ class Part(NamedTuple):
 
 
 def blend(prompt: str) -> list[Part]:
-    """The texts that a prompt blends, as in "0.6 watercolor + 0.4 neon"; any other prompt is one text.
+    """The texts of a blend, "0.6 watercolor + 0.4 neon"; any other prompt is one text.
 
-    Each has a weight with a decimal point before it, so that "3 cats + 2 dogs" stays a sentence. Escapes are left.
+    Weights have a decimal point, so that "3 cats + 2 dogs" stays a sentence. Escapes stay.
 
     Raises:
-        InputError: some parts have a weight and others none, all weights are 0, or there are more than `MAX_TEXTS`.
+        InputError: only some parts have a weight, all weights are 0, or there are more than `MAX_TEXTS`.
     """
     texts = re.split(r"\s+\+\s+", prompt)
-    found = [match for match in map(SHARE.fullmatch, texts) if match is not None]
-    if len(texts) == 1 or not found:
+    shares = [match for match in map(SHARE.fullmatch, texts) if match is not None]
+    if len(texts) == 1 or not shares:
         return [Part(1.0, prompt)]
-    total = math.fsum(float(match[1]) for match in found)
-    if len(found) < len(texts) or not 0 < total < math.inf:
+    total = math.fsum(float(match[1]) for match in shares)
+    if len(shares) < len(texts) or not 0 < total < math.inf:
         raise InputError(
-            f"prompt {shown(prompt)} is no blend; give each text a weight, as in '0.6 watercolor + 0.4 neon', or write "
-            "\\+ where a plus is meant.",
+            f"prompt {shown(prompt)} is not a valid blend; give each text a weight, as in '0.6 watercolor + 0.4 neon', "
+            "or write \\+ for a literal plus.",
             "prompt",
         )
-    if len(found) > MAX_TEXTS:
+    if len(shares) > MAX_TEXTS:
         raise InputError(
-            f"prompt blends {len(found)} texts; at most {MAX_TEXTS} can be. Leave some out, or write \\+ where a plus "
-            "is meant.",
+            f"prompt blends {len(shares)} texts; the limit is {MAX_TEXTS}. Leave some out, or write \\+ for a "
+            "literal plus.",
             "prompt",
         )
-    return [Part(float(match[1]) / total, match[2]) for match in found if float(match[1]) > 0]
+    return [Part(float(match[1]) / total, match[2]) for match in shares if float(match[1]) > 0]
 
 
 def unescaped(text: str) -> str:
-    """The text without the backslashes that made a semicolon, a colon or a plus of it an ordinary character."""
+    """The text without the backslashes that escape semicolons, colons and pluses."""
     return ESCAPED.sub(r"\1", text)
 
 
 def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     """The text of each region, as in "person: pencil sketch; background: The Starry Night".
 
-    None where the prompt is one text for all, as "portrait: oil painting" is: there are no two parts, or none begins
-    with one of ``names`` and a colon. Escapes are left.
+    None if the prompt is one text for all: it has a single part, as "portrait: oil painting", or no part begins with
+    one of ``names`` and a colon. Escapes stay.
 
     Raises:
-        InputError: some parts do and others do not, or a region has two texts.
+        InputError: only some parts name a region, or a region has two texts.
     """
     parts = [part.strip() for part in re.split(r"(?<!\\);", prompt) if part.strip()]
-    found = [REGION.fullmatch(part) for part in parts]
-    told = [match if match is not None and match[1].lower() in names else None for match in found]
-    if len(parts) < 2 or not any(told):
+    matches = [REGION.fullmatch(part) for part in parts]
+    matches = [match if match is not None and match[1].lower() in names else None for match in matches]
+    if len(parts) < 2 or not any(matches):
         return None
     texts = dict[str, str]()
-    for part, match in zip(parts, told, strict=True):
+    for part, match in zip(parts, matches, strict=True):
         if match is None:
             raise InputError(
-                f"prompt has the part {shown(part)}, which tells no region its text; write 'region: text' in each, of "
-                f"{', '.join(sorted(names))}, or \\; where a semicolon is meant.",
+                f"prompt has the part {shown(part)}, which names no region; write 'region: text' in each part, with a "
+                f"region of {', '.join(sorted(names))}, or \\; for a literal semicolon.",
                 "prompt",
             )
         name = PORTRAIT if match[1].lower() == PERSON else match[1].lower()
         if name in texts:
-            raise InputError(
-                f"prompt gives {name} two texts; give it one, or write \\: where a colon is meant.", "prompt"
-            )
+            raise InputError(f"prompt gives {name} two texts; give it one, or write \\: for a literal colon.", "prompt")
         texts[name] = match[2]
     return texts
 
@@ -139,13 +136,12 @@ def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
 def text_direction(
     clip: Clip, prompt: str, source_text: str, negative_prompt: str | None = None, between: Callable[[], None] = nothing
 ) -> Tensor:
-    """ΔT, of length 1, from ``source_text`` to ``prompt``, ``(D,)``, float32; zero where the two mean the same.
+    """ΔT from ``source_text`` to ``prompt``, ``(D,)``, float32, of length 1, or 0 if the two mean the same.
 
-    A blend's is the weighted mean of its texts' directions. Of what leads to ``negative_prompt`` nothing is left in it:
-    it is at a right angle to that direction, or turned away from it; zero where it led nowhere else.
+    The direction of a blend is the weighted mean of its texts'. Its component towards ``negative_prompt`` is removed.
 
     Args:
-        between: called before each text is embedded; what it raises ends this.
+        between: called before each text is embedded; what it raises ends the work.
     """
     between()
     source = text_embedding(clip, source_text)
@@ -157,7 +153,7 @@ def text_direction(
 
 
 def _blended(clip: Clip, prompt: str, source: Tensor, between: Callable[[], None]) -> Tensor:
-    """The direction from an embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
+    """The direction from the embedding ``source`` to a prompt, ``(D,)``, of length 1 or 0."""
     parts = list[tuple[float, Tensor]]()
     for weight, text in blend(prompt):
         between()
@@ -166,4 +162,4 @@ def _blended(clip: Clip, prompt: str, source: Tensor, between: Callable[[], None
 
 
 def _unit(difference: Tensor) -> Tensor:
-    return F.normalize(difference, dim=0) if float(difference.norm()) > SAME else torch.zeros_like(difference)
+    return F.normalize(difference, dim=0) if float(difference.norm()) > MIN_DIFFERENCE else torch.zeros_like(difference)

@@ -150,8 +150,8 @@ PROMPTS = [
     of_prompt("zero byte", "fire\x00", "plain text"),
     of_prompt("reversed", "fire\u202eerif", "plain text"),
     of_prompt("noncharacter", "fire\ufffe", "plain text"),
-    of_prompt("half a blend", "0.5 fire + ice", "\\+ where a plus is meant"),
-    of_prompt("half by regions", "person: ice; fire", "\\; where a semicolon is meant"),
+    of_prompt("half a blend", "0.5 fire + ice", "\\+ for a literal plus"),
+    of_prompt("half by regions", "person: ice; fire", "\\; for a literal semicolon"),
 ]
 SETTINGS = [
     of_params("steps", -3, "from 0 to 5000"),

@@ -197,7 +197,7 @@ def test_a_file_that_is_no_style_is_named(styles: StyleFolder, tiny_folder: Path
         {"other": torch.zeros(100)}, styles.path("other"), {"genartisan": about.model_dump_json()}
     )
     for name in ("text", "bundle", "cut", "nan", "short", "old", "other"):
-        with pytest.raises(BundleError, match=rf"{name}.safetensors is no saved style \(") as caught:
+        with pytest.raises(BundleError, match=rf"{name}.safetensors is not a saved style \(") as caught:
             styles[name]
         assert "genartisan style make" in caught.value.message
         assert "\n" not in caught.value.message
@@ -212,7 +212,7 @@ def test_one_damaged_file_hides_no_other(styles: StyleFolder, capsys: pytest.Cap
     assert main(["style", "list", *folder]) == 0
     said = capsys.readouterr()
     assert "good" in said.out
-    assert "bad.safetensors is no saved style" in said.err
+    assert "bad.safetensors is not a saved style" in said.err
     assert main(["style", "remove", "bad", *folder]) == 0
     assert list(styles) == ["good"]
     assert main(["style", "remove", "bad", *folder]) == 2
@@ -409,5 +409,5 @@ def test_an_archive_has_the_styles_that_are_named(
     assert "style is 'absent'" in capsys.readouterr().err
     styles.path("bad").write_text("no style")
     assert main([*common, "--styles", "bad"]) == 2
-    assert "bad.safetensors is no saved style" in capsys.readouterr().err
+    assert "bad.safetensors is not a saved style" in capsys.readouterr().err
     assert archive_check.digest_of(tmp_path / "genartisan.mar")

@@ -152,7 +152,7 @@ def test_with_a_style_picture_the_prompt_may_be_missing() -> None:
     ("fields", "at", "words"),
     [
         ({"style_image__Sky": b"wave"}, "style_image.Sky", "name a style picture by"),
-        ({"style_image__": b"wave"}, "style_image.", "is of no region"),
+        ({"style_image__": b"wave"}, "style_image.", "names no region"),
         ({"style_image__portrait": b"a", "style_image__person": b"b"}, "style_image.person", "second style picture"),
         ({"style_image": b"a", "style_image__all": b"b"}, "style_image.all", "second style picture of all"),
         ({"style_images": b"wave"}, "style_images", "known are photo, prompt, style_image, mask, params"),
@@ -171,7 +171,7 @@ def test_a_style_picture_that_cannot_be_placed_is_refused(fields: dict[str, byte
         (3, "style_image", "base64 text, got a number"),
         ("no/base64!", "style_image", "is not base64"),
         ({"sky": True}, "style_image.sky", "base64 text, got a boolean"),
-        ({"Sky": "AAAA"}, "style_image.Sky", "is of no region"),
+        ({"Sky": "AAAA"}, "style_image.Sky", "names no region"),
     ],
 )
 def test_in_json_a_bad_style_picture_is_named(value: object, at: str, words: str) -> None:

@@ -27,8 +27,8 @@ from genartisan.method.painters import (
     PastichePainter,
     adam,
     composed,
-    drawn,
-    layers_of,
+    draw_layers,
+    draw_picture,
     new_stylenets,
     plan_layers,
 )
@@ -183,7 +183,7 @@ class Run:
 
     def draw(self, targets: ScaleTargets) -> Tensor:
         """The painter's layers of the photo, ``(L, 3, H, W)``."""
-        return layers_of(self.painter, targets.net_input, self.dtype)
+        return draw_layers(self.painter, targets.net_input, self.dtype)
 
     def update(self, index: int) -> None:
         """Adam's update of step ``index``, counted from 0."""
@@ -299,7 +299,7 @@ class Run:
     @torch.no_grad()
     def _draw(self, inputs: Tensor) -> Tensor:
         """The painter's picture, ``(1, 3, H, W)``."""
-        return drawn(self.painter, inputs, self.dtype)
+        return draw_picture(self.painter, inputs, self.dtype)
 
     def picture(self, target: RenderTarget | None = None) -> Image.Image:
         """The picture so far, of the photo at full size or of a larger ``target``.

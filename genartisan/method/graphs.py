@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from genartisan.method.objective import Objective
-from genartisan.method.painters import adam, drawn
+from genartisan.method.painters import adam, draw_picture
 from genartisan.method.targets import ScaleTargets
 from genartisan.networks.memory import out_of_memory
 from genartisan.networks.stylenet import StyleNet
@@ -94,7 +94,7 @@ class StepGraph:
         self.objective, self.targets = objective.copied(), targets.copied()
 
         def body() -> Outputs:
-            picture = drawn(buffers.stylenet, self.targets.net_input, dtype)
+            picture = draw_picture(buffers.stylenet, self.targets.net_input, dtype)
             buffers.optimizer.zero_grad(set_to_none=True)
             losses = self.objective.backward(picture, self.targets, 0)
             buffers.optimizer.step()

@@ -1,4 +1,4 @@
-"""What a run minimises: the weighted sum of the losses, and its gradient (eq 1, 23)."""
+"""The objective of a run: the weighted sum of the losses, and its gradient (eq 1, 23)."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from genartisan.method.perspective import warp
 from genartisan.method.targets import FeatureExtractor, ScaleTargets
 
 LOSSES = ("total", "direction", "patch", "content", "tv", "pixel", "draft")
-VIEWS_AT_ONCE = 24  # patches that CLIP sees at a time on a CPU, which gains nothing by more and needs memory for each
+VIEWS_AT_ONCE = 24  # patches in a batch for CLIP on a CPU: larger ones cost memory and save no time
 
 
 @dataclass
 class Objective:
-    """The losses of a picture, as the frozen networks see it.
+    """The losses of a picture, and their gradient.
 
     Args:
         directions: ΔT of each text, and the regions that follow it.
-        layers: of the painter whose pictures these are.
-        pixels: of the photo at its full size.
+        layers: of the painter.
+        pixels: of the photo at full size.
 
     Attributes:
-        lambdas: the weights of the losses after the total, in the order of `LOSSES`, ``(6,)``.
-        rows: ΔT of each text, ``(T, D)``, and
-        rows_of: which of them each region follows, ``(R,)``, int64, on the device.
-        layers_of: which layer each region is drawn on, ``(R,)``, int64.
-        rejected: how many patches of each region have been rejected so far, ``(R,)``, int64.
+        lambdas: weights of the losses after the total, in the order of `LOSSES`, ``(6,)``.
+        rows: ΔT of each text, ``(T, D)``.
+        rows_of: row of each region, by label, ``(R,)``, int64, on the device.
+        layers_of: layer of each region, by label, ``(R,)``, int64.
+        rejected: rejected patches of each region so far, ``(R,)``, int64.
     """
 
     config: StyleConfig
@@ -77,11 +77,11 @@ class Objective:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What two objectives have to have in common for one step's code to do for both."""
+        """Objectives of equal shape can share a captured step."""
         return (self.pixels, len(self.rows), len(self.layers), len(self.rows_of))
 
     def copied(self) -> Objective:
-        """The same with tensors of its own."""
+        """A copy with new tensors."""
         other = copy.copy(self)
         other.rows, other.rows_of, other.layers_of, other.lambdas, other.rejected = (
             tensor.clone() for tensor in self.tensors
@@ -151,11 +151,11 @@ class Objective:
     def _warped(self, layers: Tensor, patches: PatchBatch, side: int) -> Tensor:
         """The patches, ``(N, 3, side, side)``, each from the layer of its region.
 
-        Cut from the composed picture, a patch on an edge would draw the other text's network towards its own text.
+        A patch on an edge of the composed picture would train the other text's network, too.
         """
         if len(layers) == 1:
             return warp(layers, patches.boxes, patches.homographies, side)
-        apart = F.pad(layers, (0, 0, 0, 1))  # a black row below, which rounding may touch instead of the next layer
+        apart = F.pad(layers, (0, 0, 0, 1))  # a black row keeps rounding out of the next layer
         tall = apart.transpose(0, 1).flatten(1, 2)[None]  # (1, 3, L * (H + 1), W)
         down = apart.shape[-2] * self.layers_of[patches.regions]  # (N,), pixels
         boxes = patches.boxes + torch.stack((torch.zeros_like(down), down), dim=-1)  # (N, 2)

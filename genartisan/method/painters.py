@@ -126,12 +126,12 @@ class PastichePainter(nn.Module):
         photo_nhwc = photo.contiguous(memory_format=torch.channels_last)
         if photo.device.type == "cpu" and torch.is_grad_enabled():
             # Recomputing each layer for its gradient costs a third more time and saves the memory of the others.
-            drawn = torch.cat([checkpoint(self.net, photo_nhwc, row[None], use_reentrant=False) for row in numbers])
+            layers = torch.cat([checkpoint(self.net, photo_nhwc, row[None], use_reentrant=False) for row in numbers])
         else:
-            drawn = self.net(photo_nhwc, numbers)
+            layers = self.net(photo_nhwc, numbers)
         if not self.fades:
-            return drawn
-        return torch.lerp(photo.to(drawn.dtype), drawn, (self.strengths / FADE).clamp(max=1)[..., None, None])
+            return layers
+        return torch.lerp(photo.to(layers.dtype), layers, (self.strengths / FADE).clamp(max=1)[..., None, None])
 
     def forward(self, net_input: Tensor) -> Tensor:
         return composed(self.layers(net_input), net_input)
@@ -152,14 +152,14 @@ def composed(layers: Tensor, net_input: Tensor) -> Tensor:
     return layers if len(layers) == 1 else (layers * net_input[0, -len(layers) :, None]).sum(dim=0, keepdim=True)
 
 
-def layers_of(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
+def draw_layers(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
     """A painter's layers, ``(L, 3, H, W)``, float32, computed in ``dtype``."""
     with record_function("stylenet"), torch.autocast(net_input.device.type, dtype, enabled=dtype != torch.float32):
         layers: Tensor = net(net_input) if isinstance(net, StyleNet) else net.layers(net_input)
     return layers.float()
 
 
-def drawn(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
+def draw_picture(net: Painter, net_input: Tensor, dtype: torch.dtype) -> Tensor:
     """A painter's picture, ``(N, 3, H, W)``, float32, computed in ``dtype``."""
     with record_function("stylenet"), torch.autocast(net_input.device.type, dtype, enabled=dtype != torch.float32):
         picture: Tensor = net(net_input)

@@ -238,7 +238,7 @@ def test_a_mixture_lies_between() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_is_from_0_to_1(share: float) -> None:
-    with pytest.raises(InputError, match="from 0 to 1") as caught:
+    with pytest.raises(InputError, match="must be 0 to 1") as caught:
         of_numbers(1).mixed(of_numbers(2), share)
     assert caught.value.field == "share"
 

@@ -91,7 +91,7 @@ def test_the_remedy_for_words_that_look_like_more_works(tiny_stylizer: Stylizer)
         ("person: fire; dog: ice", r"person\: fire; dog\: ice"),
     ):
         if escaped is not None:
-            with pytest.raises(InputError, match=r"\\[;:+] where a (plus|semicolon|colon) is meant"):
+            with pytest.raises(InputError, match=r"\\[;:+] for a literal (plus|semicolon|colon)"):
                 tiny_stylizer(tiny.picture(), prompt, config=config)
         result = tiny_stylizer(tiny.picture(), escaped or prompt, config=config)
         assert result.report["prompt"] == (escaped or prompt)

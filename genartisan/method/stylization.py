@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from genartisan.config import preset_name
+from genartisan.config import StyleConfig, preset_name
 from genartisan.io.images import fitted, to_image
 from genartisan.method.engine import Run, Step
 from genartisan.method.region_report import Explanation, region_plan, region_report
@@ -66,6 +66,8 @@ class Stylization(Iterator[Step]):
         facts: of the request, for the report.
         seconds: that its phases took so far.
         release: gives back memory that other runs will want again; says whether there was any.
+        config: the settings, with a region for each mask, text and style picture.
+        size: width and height of the picture that is optimised, in pixels.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ class Stylization(Iterator[Step]):
         facts: dict[str, Any],
         seconds: dict[str, float],
         release: Callable[[], bool],
+        config: StyleConfig,
+        size: tuple[int, int],
     ) -> None:
+        self.config, self.size = config, size
         self._begin, self._facts, self._seconds, self._release = begin, facts, seconds, release
         self._closed = False
 

@@ -242,7 +242,7 @@ class Stylizer:
 
             return Begun(run, reader.all_cached, large)
 
-        return Stylization(begin, facts, seconds, self.release)
+        return Stylization(begin, facts, seconds, self.release, config, small.size)
 
     def style_numbers(
         self, prompt: str | None = None, *, config: StyleConfig | None = None, style_image: PictureSource | None = None

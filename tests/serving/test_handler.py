@@ -1,4 +1,4 @@
-"""The handler when something breaks on our side: what is said, in which way, and what is not."""
+"""The handler without a server: errors of ours, memory, deadlines, the cache, and what is logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from genartisan.io.images import OUTPUTS, Photo, encode
 from genartisan.method.engine import Run, Step
 from genartisan.method.saved_style import About, SavedStyle
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Scale
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import set_threads
 from genartisan.serving.limits import Limits
@@ -38,7 +37,7 @@ from genartisan.serving.telemetry import Record, Telemetry
 
 
 class Metrics:
-    """Takes what a handler counts."""
+    """TorchServe's metrics, ignored."""
 
     def add_counter(self, *arguments: Any) -> None: ...
 
@@ -84,17 +83,17 @@ def fields(photo: bytes, **params: Any) -> list[dict[str, Any]]:
 
 
 def numbers_of_mean(bundle: Bundle, photo: Photo) -> torch.Tensor:
-    """Style numbers that tell pictures apart, which the tiny predictor does not."""
+    """Style numbers that differ between pictures, unlike the tiny predictor's."""
     return torch.randn(100, generator=torch.Generator().manual_seed(int(1e6 * photo.pixels.mean())))
 
 
 def read_the_prompt(handler: Any, photo: bytes) -> None:
-    """Has the prompt's direction cached, so that of a later request no deadline comes before its first step."""
+    """Caches the prompt's direction, so that no deadline passes before a later request's first step."""
     assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
 
 
 def prepared(handler: Any, data: dict[str, Any], request: Context) -> Any:
-    """What the handler reads of a request, for one of its later parts."""
+    """The preprocessed request, for one of the handler's later stages."""
     handler.context, handler.record = request, Record("some-id", "http", "explanation")
     return handler.preprocess([data])
 
@@ -205,19 +204,28 @@ def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, ph
     assert caught.value.error_code == 504
 
 
+def run_out_of_memory_above(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, side: int, error: Exception | None = None
+) -> None:
+    """Has VGG run out of memory on pictures with a longer side, in pixels."""
+    vgg = handler.stylizer.bundle.vgg
+    forward = vgg.forward
+
+    def limited(pixels: torch.Tensor, *arguments: Any) -> Any:
+        if max(pixels.shape[-2:]) > side:
+            raise error or MemoryError
+        return forward(pixels, *arguments)
+
+    monkeypatch.setattr(vgg, "forward", limited)
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 @pytest.mark.parametrize("accept", ["image/png", "application/x-ndjson"])
 def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     accept: str, error: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylised, largest = Run._stylised, 100
-
-    def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > largest:
-            raise error
-        return stylised(run, scale)
-
-    monkeypatch.setattr(Run, "_stylised", limited)
+    largest = 100
+    run_out_of_memory_above(monkeypatch, handler, largest, error)
     request = context({**HTTP, "Accept": accept})
     request.cl_socket = SimpleNamespace(sendall=lambda content: None)
     refused = json.loads(handler.handle(fields(photo, size=200), request)[0])["error"]
@@ -228,25 +236,13 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     (fits,) = map(int, re.findall(r"size (\d+) would fit", refused["message"]))
     assert 50 <= fits <= largest
     assert handler.handle(fields(photo, size=fits), context(HTTP))[0].startswith(b"\x89PNG")
-    largest = 0
+    run_out_of_memory_above(monkeypatch, handler, 0)
     hopeless = json.loads(handler.handle(fields(photo, size=200), context(HTTP))[0])["error"]
     assert "lower patches" in hopeless["message"]
 
 
-def run_out_of_memory_above(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
-    """Lets steps run out of memory whose photo has a longer side."""
-    stylised = Run._stylised
-
-    def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > side:
-            raise MemoryError
-        return stylised(run, scale)
-
-    monkeypatch.setattr(Run, "_stylised", limited)
-
-
 def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_out_of_memory_above(monkeypatch, 170)
+    run_out_of_memory_above(monkeypatch, handler, 170)
     banner = encode(tiny.picture(512, 56))  # at 128 pixels 14 high, at 160 pixels 18
     refused = json.loads(handler.handle(fields(banner, size=512), context(HTTP))[0])["error"]
     assert (refused["code"], refused["field"]) == ("too_large", "photo")
@@ -334,7 +330,7 @@ def test_an_explanation_knows_of_style_pictures(handler: Any, photo: bytes) -> N
 def test_out_of_memory_with_a_style_picture_names_a_size(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_out_of_memory_above(monkeypatch, 100)
+    run_out_of_memory_above(monkeypatch, handler, 100)
     data = {"photo": photo, "style_image": encode(tiny.picture()), "params": json.dumps({**TINY, "size": 200}).encode()}
     assert "would fit" in json.loads(handler.handle([data], context(HTTP))[0])["error"]["message"]
 
@@ -421,7 +417,7 @@ def test_what_waited_beyond_its_deadline_is_refused_at_once(handler: Any, photo:
     handler.stylizer = SimpleNamespace(styles={})  # no work is begun
     error = json.loads(handler.handle(fields(photo, timeout_s=50.0), request)[0])["error"]
     assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
-    assert re.search(r"set out (6\d|[7-9]\d|\d{3})\.", error["message"])
+    assert re.search(r"was sent (6\d|[7-9]\d|\d{3})\.", error["message"])
     (data,) = fields(photo, timeout_s=50.0)
     with pytest.raises(PredictionException) as caught:
         handler.handle([{**data, "x-request-start": since.encode()}], context({}))

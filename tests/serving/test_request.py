@@ -11,7 +11,8 @@ import pytest
 from genartisan.config import DEFAULT_PRESET, PRESETS, preset
 from genartisan.errors import InputError
 from genartisan.serving.duplicate_fields import repeats_kept
-from genartisan.serving.request import StyleRequest, choose_media_type, read_body, read_form, read_grpc
+from genartisan.serving.media_types import choose_media_type
+from genartisan.serving.request import StyleRequest, read_body, read_form, read_grpc
 from genartisan.serving.request_headers import request_start, seconds_waited
 
 

@@ -69,7 +69,7 @@ def test_living_workers_have_numbers_of_their_own(tmp_path: Path) -> None:
     first, second = (WorkerGauges(registry.emit, tmp_path, ["busy"]) for _ in range(2))
     first.set("busy", 1)
     second.set("busy", 2)
-    second.bury_the_dead()
+    second.reset_dead()
     assert registry.values == {("busy", "0"): 1, ("busy", "1"): 2}
 
 

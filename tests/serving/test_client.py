@@ -48,10 +48,10 @@ class Server:
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers: Iterator[Answer] = iter(answers)
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = next(self.answers)
         if isinstance(answer, Exception):
             raise answer
@@ -79,12 +79,12 @@ both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 @both
-def test_what_is_sent_and_what_comes_back(kind: str) -> None:
+def test_requests_and_replies(kind: str) -> None:
     server = Server([PICTURE])
     params = {"preset": "fast", "seed": 3}
     reply = ask(kind, server, "stylize", mask=b"mask", params=params, accept="image/jpeg")
     assert reply == Reply(b"picture", "image/jpeg")
-    (request,) = server.asked
+    (request,) = server.requests
     assert (request.url.path, request.headers["accept"]) == ("/predictions/genartisan", "image/jpeg")
     for name, content in (("photo", b"photo"), ("prompt", b"fire"), ("mask", b"mask"), ("params", b'"seed": 3')):
         assert f'name="{name}"'.encode() in request.content
@@ -92,21 +92,21 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
     server = Server([PICTURE])
     ask(kind, server, "stylize", mask={"portrait": b"people", "sky": b"above"})
     for name, content in (("mask.portrait", b"people"), ("mask.sky", b"above")):
-        assert f'name="{name}"'.encode() in server.asked[0].content
-        assert content in server.asked[0].content
+        assert f'name="{name}"'.encode() in server.requests[0].content
+        assert content in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "stylize", prompt=None, style_image=b"wave")
-    assert b'name="style_image"' in server.asked[0].content
-    assert b"wave" in server.asked[0].content
-    assert b'name="prompt"' not in server.asked[0].content
+    assert b'name="style_image"' in server.requests[0].content
+    assert b"wave" in server.requests[0].content
+    assert b'name="prompt"' not in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "explain", style_image={"all": b"wave", "sky": b"clouds"})
     for name, content in (("style_image.all", b"wave"), ("style_image.sky", b"clouds"), ("prompt", b"fire")):
-        assert f'name="{name}"'.encode() in server.asked[0].content
-        assert content in server.asked[0].content
+        assert f'name="{name}"'.encode() in server.requests[0].content
+        assert content in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "explain")
-    assert (server.asked[0].url.path, server.asked[0].headers["accept"]) == (
+    assert (server.requests[0].url.path, server.requests[0].headers["accept"]) == (
         "/explanations/genartisan", "application/json",
     )  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
 def test_a_stream_gives_its_events(kind: str) -> None:
     server = Server([STREAM])
     assert ask(kind, server, "stream", accept="image/webp") == EVENTS
-    assert server.asked[0].headers["accept"] == "application/x-ndjson, image/webp;q=0.5"
+    assert server.requests[0].headers["accept"] == "application/x-ndjson, image/webp;q=0.5"
 
 
 @both
@@ -123,13 +123,13 @@ def test_a_stream_gives_its_events(kind: str) -> None:
 def test_a_busy_or_silent_server_is_retried(kind: str, method: str, pauses: list[float]) -> None:
     server = Server([BUSY, httpx.ReadTimeout("slow"), TOO_OFTEN, STREAM])
     assert ask(kind, server, method)
-    assert (len(server.asked), len(pauses)) == (4, 3)
+    assert (len(server.requests), len(pauses)) == (4, 3)
     assert all(0 <= pause <= 20 for pause in pauses)
-    assert len({request.content.split(b"\r\n", 1)[1].count(b"photo") for request in server.asked}) == 1
+    assert len({request.content.split(b"\r\n", 1)[1].count(b"photo") for request in server.requests}) == 1
 
 
 @both
-def test_a_server_that_says_when_to_come_back_is_asked_then(kind: str, pauses: list[float]) -> None:
+def test_retry_after_is_honoured(kind: str, pauses: list[float]) -> None:
     def busy(seconds: str) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": seconds})
 
@@ -142,17 +142,17 @@ def test_a_server_that_says_when_to_come_back_is_asked_then(kind: str, pauses: l
     server = Server([busy("10")])  # beyond the client's timeout
     with pytest.raises(BusyError, match="in 10 s") as caught:
         ask(kind, server, "stylize")
-    assert (caught.value.retry_after, len(server.asked)) == (10, 1)
+    assert (caught.value.retry_after, len(server.requests)) == (10, 1)
     assert ask(kind, Server([busy("soon"), PICTURE]), "stylize")
     assert 0 <= pauses[3] <= 20
 
 
 @both
-def test_it_gives_up_in_the_end(kind: str) -> None:
+def test_retries_are_limited(kind: str) -> None:
     server = Server([BUSY] * 9)
     with pytest.raises(BusyError, match="busy or not ready: no worker is available"):
         ask(kind, server, "stylize")
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     with pytest.raises(BusyError, match=r"busy or not ready: Too Many Requests\. Try"):
         ask(kind, Server([TOO_OFTEN] * 9), "stylize")
     with pytest.raises(LateError, match="within 9 s"):
@@ -178,7 +178,7 @@ def test_other_failures_are_raised_at_once(
         server = Server([answer])
         with pytest.raises(error, match=words):
             ask(kind, server, method)
-        assert (len(server.asked), pauses) == (1, [])
+        assert (len(server.requests), pauses) == (1, [])
 
 
 @both
@@ -191,7 +191,7 @@ def test_a_failure_within_a_stream_is_not_retried(kind: str) -> None:
     cut = Server([httpx.Response(200, content=json.dumps(EVENTS[0]))])
     with pytest.raises(ServeError, match="without a result"):
         ask(kind, cut, "stream")
-    assert len(server.asked) == len(cut.asked) == 1
+    assert len(server.requests) == len(cut.requests) == 1
 
 
 @both
@@ -208,7 +208,7 @@ def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(kind: str)
         for style_image in (None, {"sky": b"of the sky alone"}):
             with pytest.raises(InputError, match="prompt is missing"):
                 ask(kind, server, method, prompt=None, style_image=style_image)
-        assert not server.asked
+        assert not server.requests
 
 
 @both
@@ -218,7 +218,10 @@ def test_each_attempt_carries_its_own_time(kind: str, method: str, monkeypatch: 
     monkeypatch.setattr("genartisan.serving.calls.request_start", lambda: next(stamps))
     server = Server([BUSY, STREAM])
     ask(kind, server, method)
-    assert [request.headers["x-request-start"] for request in server.asked] == ["t=1700000000.250", "t=1700000009.500"]
+    assert [request.headers["x-request-start"] for request in server.requests] == [
+        "t=1700000000.250",
+        "t=1700000009.500",
+    ]
 
 
 def test_an_invalid_url_is_named() -> None:
@@ -243,7 +246,7 @@ def test_a_rotated_key_is_sent_with_the_next_attempt(tmp_path: Path) -> None:
         write("old")
         server = Rotating([denied, PICTURE])
         assert ask(kind, server, "stylize", key_file=file).content == b"picture"
-        assert [request.headers["authorization"] for request in server.asked] == ["Bearer old", "Bearer new"]
+        assert [request.headers["authorization"] for request in server.requests] == ["Bearer old", "Bearer new"]
         with pytest.raises(AccessError):
             ask(kind, Server([denied, denied]), "stylize", key_file=file)
 

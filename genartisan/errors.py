@@ -1,18 +1,18 @@
-"""What can go wrong, in words a user can act on.
+"""Errors that a user can act on.
 
-Every error carries an HTTP status, so that the command line, HTTP and gRPC report one and the same mistake alike.
+Each carries an HTTP status, so that the command line, HTTP and gRPC report a mistake alike.
 """
 
 from __future__ import annotations
 
 
 class GenartisanError(Exception):
-    """An error with the field it concerns and what to do about it.
+    """An error, the field it concerns and what to do about it.
 
     Attributes:
         message: one sentence or two: the field, the value received, the allowed range, the remedy.
-        field: the input that is at fault, such as ``photo`` or ``regions.portrait.weight``; None where there is none.
-        status: the HTTP status that says the same (400, 401, 413, 415, 500, 503, 504).
+        field: the input at fault, such as ``photo`` or ``regions.portrait.weight``; None if there is none.
+        status: the HTTP status (400, 401, 413, 415, 500, 503, 504).
         exit_status: of the command line.
     """
 
@@ -45,28 +45,28 @@ class TooLargeError(InputError):
 
 
 class UnsupportedImageError(InputError):
-    """Not one of the image formats we take (HTTP 415)."""
+    """An unsupported image format (HTTP 415)."""
 
     status = 415
     code = "unsupported_image"
 
 
 class UnsupportedEncodingError(InputError):
-    """A body that is compressed (HTTP 415)."""
+    """A compressed body (HTTP 415)."""
 
     status = 415
     code = "unsupported_encoding"
 
 
 class DeadlineError(GenartisanError):
-    """The deadline came before there was a picture, or a finished one where no other was wanted (HTTP 504)."""
+    """The deadline passed before there was a picture, or a finished one if no other is wanted (HTTP 504)."""
 
     status = 504
     code = "deadline"
 
 
 class ExpiredError(DeadlineError):
-    """The deadline came before the work began: the request waited too long (HTTP 504)."""
+    """The deadline passed in the queue, before the work began (HTTP 504)."""
 
 
 class BundleError(GenartisanError):
@@ -88,24 +88,32 @@ class ServeError(GenartisanError):
 
 
 class EndedError(ServeError):
-    """A server that was to stay has ended by itself."""
+    """A server in the foreground ended by itself."""
 
     exit_status = 3
 
 
 class AccessError(ServeError):
-    """The server wants a key, and got none or one that it does not take (HTTP 401 elsewhere, 400 in TorchServe)."""
+    """The key is missing or invalid (HTTP 401; 400 from TorchServe)."""
 
     status = 401
 
 
 class BusyError(ServeError):
-    """The server's queue is full, or none of its workers is up: the same request may succeed later."""
+    """The server's queue is full, no worker is up, or requests come too fast: the same one may succeed later.
+
+    Attributes:
+        retry_after: seconds after which the server wants to be asked again; None if it does not say.
+    """
 
     status = 503
 
+    def __init__(self, message: str, field: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, field)
+        self.retry_after = retry_after
+
 
 class LateError(ServeError):
-    """The server did not answer in the time that the client waits."""
+    """The server did not answer within the client's timeout."""
 
     status = 504

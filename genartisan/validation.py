@@ -1,4 +1,4 @@
-"""What a caller may say, checked, and what is answered where it is refused: field, value, what is allowed."""
+"""Validation of what callers pass, with messages that give field, value and range."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ from pydantic import BaseModel, ValidationError
 from genartisan.errors import InputError
 
 MAX_PROMPT = 1000  # characters; CLIP reads 77 tokens, which is about 300
-HIDDEN = re.compile(  # written out: Python's own tables know no emoji that is younger than they are
+HIDDEN = re.compile(  # written out: Python's Unicode tables lack emoji newer than they are
     "[\0-\x1f\x7f-\x9f"  # controls
     "\ud800-\udfff"  # surrogates
-    "\u202a-\u202e\u2066-\u2069"  # which turn text round
+    "\u202a-\u202e\u2066-\u2069"  # bidirectional controls
     "\ufdd0-\ufdef" + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)) + "]"
-)  # the last are Unicode's noncharacters
+)  # the last are noncharacters
 MAX_SEED = 2**63 - 1  # what torch.Generator takes
-STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a saved style; it is a file's name, too
+STYLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a saved style, and of its file
 REGION_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-BACKGROUND, PORTRAIT = "background", "portrait"  # the regions that every photo has
-PERSON = "person"  # the class of VOC that is portrait
-CLASSES = "classes"  # name of a mask that is a picture of VOC's labels
+BACKGROUND, PORTRAIT = "background", "portrait"  # regions of every photo
+PERSON = "person"  # VOC's class for portrait
+CLASSES = "classes"  # the name of a mask of VOC's labels
 M = TypeVar("M", bound=BaseModel)
 
 
 def validated(model: type[M], data: Any, field: str | None = None) -> M:
-    """``model`` made from ``data``, or an InputError in our own words."""
+    """A ``model`` of ``data``.
+
+    Raises:
+        InputError: ``data`` is invalid; the message names the field, the value and the range.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # a caller's own name may be long
+        path = ".".join(str(part) for part in first["loc"])[:80] or field or "params"  # callers may choose long names
         raise InputError(_explanation(path, first, model), path) from error
 
 
 def mask_field(region: str) -> str:
-    """The field of a request that is a region's mask: ``mask`` the people's, ``mask.sky`` the sky's."""
+    """A request's field for the mask of a region: ``mask`` for the portrait, ``mask.sky`` for the sky."""
     return "mask" if region == PORTRAIT else f"mask.{region}"
 
 
 def check_mask_name(name: object) -> str:
-    """The region of a mask by its name; a person is a portrait.
+    """The region of a mask by its name; ``person`` is an alias of ``portrait``.
 
     Raises:
-        InputError: no mask can have that name.
+        InputError: the name is invalid.
     """
     region = region_by(name)
     if region is None or region == BACKGROUND:
@@ -57,28 +61,28 @@ def check_mask_name(name: object) -> str:
 
 
 def region_by(name: object) -> str | None:
-    """The region of that name; a person is a portrait. None if no region can have it."""
+    """The region by that name, where ``person`` is an alias of ``portrait``; None if the name is invalid."""
     if not isinstance(name, str) or not REGION_NAME.fullmatch(name):
         return None
     return PORTRAIT if name == PERSON else name
 
 
 def plain(text: str) -> str:
-    """The text, each run of white space in it one space.
+    """The text with each run of white space collapsed to one space.
 
     Raises:
-        ValueError: it is empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
+        ValueError: it is empty, longer than `MAX_PROMPT`, or has a hidden character (`hidden`).
     """
     if not text.strip() or len(text) > MAX_PROMPT or hidden(text):
-        raise ValueError(f"must be plain text that says something, of at most {MAX_PROMPT} characters")
+        raise ValueError(f"must be plain, non-empty text of at most {MAX_PROMPT} characters")
     return " ".join(text.split())
 
 
 def check_prompt(prompt: object) -> str:
-    """The prompt, each run of white space in it one space.
+    """The prompt with each run of white space collapsed to one space.
 
     Raises:
-        InputError: it is no text, empty, longer than `MAX_PROMPT`, or holds what `hidden` finds.
+        InputError: it is no text, empty, longer than `MAX_PROMPT`, or has a hidden character (`hidden`).
     """
     if prompt is None:
         raise InputError('prompt is missing; describe a style, such as "Watercolor painting".', "prompt")
@@ -90,25 +94,25 @@ def check_prompt(prompt: object) -> str:
         raise InputError(
             f"prompt has {len(prompt)} characters; at most {MAX_PROMPT} are allowed. Shorten it.", "prompt"
         )
-    if hidden(prompt):
-        raise InputError(f"prompt holds {shown(hidden(prompt))}, which no one can see; send plain text.", "prompt")
+    if character := hidden(prompt):
+        raise InputError(f"prompt has the invisible character {shown(character)}; send plain text.", "prompt")
     return " ".join(prompt.split())
 
 
 def hidden(text: str) -> str:
-    """The first character of ``text`` that has no place in a sentence, or "": see `HIDDEN`.
+    """The first invisible character of ``text`` (`HIDDEN`), or "".
 
-    White space is none, nor are the joiners that emoji and many scripts need, nor what Unicode may yet assign.
+    White space is allowed, and so are the joiners of emoji and many scripts, and unassigned code points.
     """
-    found = HIDDEN.search(" ".join(text.split()))
-    return "" if found is None else found[0]
+    match = HIDDEN.search(" ".join(text.split()))
+    return "" if match is None else match[0]
 
 
 def check_style_name(name: str) -> str:
     """The name of a saved style.
 
     Raises:
-        ValueError: it cannot be one.
+        ValueError: it is invalid.
     """
     if not STYLE_NAME.fullmatch(name):
         raise ValueError("must be the name of a saved style: up to 64 letters, digits, dots, - and _")
@@ -116,7 +120,7 @@ def check_style_name(name: str) -> str:
 
 
 def check_seed(seed: object) -> int:
-    """The seed as an integer in [0, 2^63 - 1].
+    """The seed, an integer in [0, 2^63 - 1].
 
     Raises:
         InputError: it is anything else.
@@ -127,13 +131,13 @@ def check_seed(seed: object) -> int:
 
 
 def shown(value: object, limit: int = 80) -> str:
-    """``value`` as it may stand in a message: short, however long it is."""
+    """``value`` for a message, abbreviated to ``limit`` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with ``changes`` on top, level by level."""
+    """``base`` with ``changes`` merged into it, recursively."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
@@ -142,7 +146,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _explanation(path: str, error: Any, model: type[BaseModel]) -> str:
-    """One sentence for a pydantic error: the field, the value, what is allowed."""
+    """One sentence for a pydantic error: field, value, range."""
     owner = _owner(model, error["loc"])
     name = str(error["loc"][-1]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
@@ -157,7 +161,7 @@ def _explanation(path: str, error: Any, model: type[BaseModel]) -> str:
 
 
 def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel]:
-    """The model whose field the last part of ``location`` is, or should be."""
+    """The model that has, or should have, the last part of ``location`` as a field."""
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
         if field is None and (others := getattr(model, "OTHERS", None)) is not None:
@@ -170,7 +174,7 @@ def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseMo
 
 
 def _allowed(model: type[BaseModel], name: str) -> str:
-    """The range of a number field in words, such as "from 1 to 5000"."""
+    """The range of a number field, such as "from 1 to 5000"."""
     schema = model.model_json_schema()["properties"].get(name, {})
     schema = next((s for s in schema.get("anyOf", []) if "type" in s and s["type"] != "null"), schema)
     low, above, high = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))

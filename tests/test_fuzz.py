@@ -1,6 +1,6 @@
-"""Input that nobody would think of: damaged pictures for the decoder, and whatever the endpoint's description allows.
+"""Fuzzing: damaged pictures for the decoder, and whatever the endpoint's description allows.
 
-A few hundred examples in `make test`; `make fuzz` goes on for ten minutes with ever new ones (FUZZ_SECONDS).
+A few hundred examples in `make test`; `make fuzz` draws new ones for ten minutes (FUZZ_SECONDS).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def corpus() -> list[bytes]:
-    """A small good picture of every format, in the modes and with the extras that have code of their own to read."""
+    """A small valid picture of every format, in each mode and with each extra that is decoded by separate code."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a picture"
@@ -83,7 +83,7 @@ GOOD = corpus()
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A picture with a few bytes changed, taken out, put in twice or cut off, or with a piece of another one in it."""
+    """A picture with bytes changed, removed, duplicated or truncated, or spliced from another one."""
     data = bytearray(draw(st.sampled_from(GOOD)))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.one_of(st.integers(0, min(160, len(data))), st.integers(0, len(data))))
@@ -107,7 +107,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 def run(examples: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-    """Checks so many examples, always the same; or, with FUZZ_SECONDS, ever new ones until these are over."""
+    """Checks a fixed set of examples; with FUZZ_SECONDS, new ones until the time is up."""
     deadline, number = time.monotonic() + SECONDS, 0
     while number == 0 or time.monotonic() < deadline:
         options = settings(
@@ -118,7 +118,7 @@ def run(examples: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], 
         number += 1
 
 
-def test_the_decoder_reads_or_refuses_whatever_it_gets() -> None:
+def test_the_decoder_reads_or_refuses_any_bytes() -> None:
     def check(data: bytes) -> None:
         for read in (lambda: read_photo(data), lambda: read_mask(data, (SIDE, SIDE))):
             with contextlib.suppress(InputError):
@@ -131,7 +131,7 @@ def test_the_decoder_reads_or_refuses_whatever_it_gets() -> None:
 
 @pytest.fixture
 def same_worker(server: Server) -> Iterator[Server]:
-    """The server, whose worker has to outlive the test, and to log no traceback meanwhile."""
+    """The server, whose worker must outlive the test and log no traceback."""
     pid, before = servers.worker_pid(server), len(servers.log(server))
     yield server
     assert servers.worker_pid(server) == pid
@@ -154,29 +154,29 @@ def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None
 
 @pytest.mark.server
 @pytest.mark.parametrize("path", ["predictions", "explanations"])
-def test_the_endpoint_is_as_it_is_described(same_worker: Server, path: str) -> None:
-    """Schemathesis draws requests from the description. What is costly in them is made small, and half get a photo."""
+def test_the_endpoint_matches_its_description(same_worker: Server, path: str) -> None:
+    """Schemathesis draws requests from the description; costly settings are lowered, and half get a photo."""
     operation = schemathesis.openapi.from_dict(openapi())[f"/{path}/genartisan"]["POST"]
     described = [status_code_conformance, content_type_conformance, response_schema_conformance]
     answered: set[int] = set()
 
-    def check(drawn: tuple[Any, bool]) -> None:
-        case, with_photo = drawn
-        case.headers.pop("X-Request-Start", None)  # of most times nothing would be left to do
+    def check(example: tuple[Any, bool]) -> None:
+        case, with_photo = example
+        case.headers.pop("X-Request-Start", None)  # most would have expired
         if isinstance(case.body, dict):
             case.body = affordable(case.body, with_photo, case.media_type == "application/json")
         answer = case.call(base_url=same_worker.url, headers=servers.key(same_worker), timeout=60)
         answered.add(answer.status_code)
-        # 504 is what a request gets that wants all or nothing within a moment.
-        wanted = answer.status_code == 504 and answer.json()["error"]["code"] == "deadline"
-        case.validate_response(answer, checks=described if wanted else [not_a_server_error, *described])
+        # A request with a short timeout_s and on_timeout error gets 504.
+        expired = answer.status_code == 504 and answer.json()["error"]["code"] == "deadline"
+        case.validate_response(answer, checks=described if expired else [not_a_server_error, *described])
 
     run(100, st.tuples(operation.as_strategy(), st.booleans()), check)
     assert {200, 400} <= answered
 
 
 def affordable(body: dict[str, Any], with_photo: bool, is_json: bool) -> dict[str, Any]:
-    """The same request with a real photo in it, and not more than two steps and a hundred pixels of work."""
+    """The same request with a real photo, and at most two steps at small sizes."""
     body = copy.deepcopy(body)
     if with_photo:
         body["photo"] = base64.b64encode(GOOD[0]).decode() if is_json else GOOD[0]

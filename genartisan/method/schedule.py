@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from genartisan.config import StyleConfig
 
-COARSE_COST = 1 / 3  # of a coarse step, in steps at full size
+COARSE_PIXELS = 1 / 4  # of a coarse step, in steps at full size: both sides are halved
+COARSE_COST = 1 / 3  # time of a coarse step, in steps at full size: CLIP sees as many patches in both
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Schedule:
     def rate_factor(self, step: int) -> float:
         """Factor on the learning rates."""
         return float(0.5 ** (step // self.halve_every))
+
+    @property
+    def pixel_steps(self) -> float:
+        """Steps at full size that process as many pixels."""
+        return self.steps - self.coarse_steps * (1 - COARSE_PIXELS)
 
     def cost(self, steps: int) -> float:
         """Cost of the first ``steps``, in steps at full size."""

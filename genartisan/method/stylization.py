@@ -15,6 +15,7 @@ from PIL import Image
 from genartisan.config import preset_name
 from genartisan.io.images import fitted, to_image
 from genartisan.method.engine import Run, Step
+from genartisan.method.inputs import Inputs
 from genartisan.method.region_report import Explanation, region_plan, region_report
 from genartisan.networks.device import hardware
 from genartisan.networks.memory import out_of_memory
@@ -47,22 +48,28 @@ class Stylization(Iterator[Step]):
     Work begins with the first step, or with the draft or result.
 
     Args:
+        inputs: of the request.
         prepare: makes the run.
         facts: of the request, for the report.
-        seconds: of each phase so far.
         release: frees memory that is held for other runs; returns whether there was any.
+
+    Attributes:
+        config: the settings, with a region for each mask, region prompt and style picture.
+        size: (width, height) of the optimised photo, in pixels.
     """
 
     def __init__(
-        self, prepare: Callable[[], Run], facts: dict[str, Any], seconds: dict[str, float], release: Callable[[], bool]
+        self, inputs: Inputs, prepare: Callable[[Inputs], Run], facts: dict[str, Any], release: Callable[[], bool]
     ) -> None:
-        self._prepare, self._facts, self._seconds, self._release = prepare, facts, seconds, release
+        self.config, self.size = inputs.config, inputs.photo.size
+        self._inputs, self._seconds = inputs, inputs.seconds
+        self._prepare, self._facts, self._release = prepare, facts, release
         self._closed = False
 
     @cached_property
     def run(self) -> Run:
         """The run whose steps these are."""
-        return self._with_room(self._prepare)
+        return self._with_room(lambda: self._prepare(self._inputs))
 
     def _with_room(self, work: Callable[[], T]) -> T:
         """The result of ``work``; if memory runs out, a second try without what is held for other runs."""

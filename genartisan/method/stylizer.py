@@ -155,7 +155,7 @@ class Stylizer:
         facts: dict[str, Any] = {"prompt": inputs.prompt, "bundle": self.bundle.name, "precision": self.precision}
         if inputs.style_images:
             facts["style_images"] = sorted(inputs.style_images)
-        return Stylization(partial(self.prepare, inputs), facts, inputs.seconds, self.release)
+        return Stylization(inputs, self.prepare, facts, self.release)
 
     def check_inputs(
         self,

@@ -1,4 +1,4 @@
-"""What is sent twice is refused, since nobody can say which of the two was meant: parts of a form, keys of JSON."""
+"""Duplicates are ambiguous, and refused: parts of a form, and keys of JSON."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Batch = list[dict[str, Any]]
 
 
 def load_json(text: str) -> Any:
-    """JSON parsed, each object with each of its keys once.
+    """Parsed JSON without duplicate keys.
 
     Raises:
         InputError: an object has a key twice.
         ValueError, RecursionError: as `json.loads`.
     """
-    return json.loads(text, object_pairs_hook=_once)
+    return json.loads(text, object_pairs_hook=_without_duplicates)
 
 
 def check_once(fields: Mapping[str, Any]) -> None:
-    """Refuses the fields of a form of which one was sent more than once: its value is then a list.
+    """Refuses a form with a field that was sent more than once: its value is a list.
 
     Raises:
-        InputError: naming it.
+        InputError: naming the field.
     """
     for name, value in fields.items():
         if isinstance(value, list):
@@ -33,22 +33,22 @@ def check_once(fields: Mapping[str, Any]) -> None:
 
 
 def repeats_kept(fields_of: Callable[[Batch], Any]) -> Callable[[Batch], Any]:
-    """TorchServe's function that makes a dict of each request's parameters, and of two by one name keeps the last.
+    """Wraps TorchServe's reading of a batch, which keeps the last of several parameters by one name.
 
     Args:
-        fields_of: it; of a batch, each request with ``parameters``, a list of ``name`` and ``value``, its second result
-            is those dicts.
+        fields_of: takes a batch of requests, each with ``parameters``, a list of ``name`` and ``value``; its second
+            result has a dict of fields for each request.
 
     Returns:
-        The same, but where a name came more than once its value is the list of all its values.
+        The same, but a field that was sent more than once is the list of its values.
     """
 
     def fields_of_all(batch: Batch) -> Any:
-        made = fields_of(batch)
-        for request, fields in zip(batch, made[1], strict=True):
+        read = fields_of(batch)
+        for request, fields in zip(batch, read[1], strict=True):
             if len(fields) < len(request["parameters"]):
                 fields.update(_repeated(request["parameters"]))
-        return made
+        return read
 
     return fields_of_all
 
@@ -57,13 +57,13 @@ def _repeated(parameters: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     values = dict[str, list[Any]]()
     for parameter in parameters:
         values.setdefault(parameter["name"], []).append(parameter["value"])
-    return {name: several for name, several in values.items() if len(several) > 1}
+    return {name: repeated for name, repeated in values.items() if len(repeated) > 1}
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)[:80]
         raise InputError(f"{twice} is a key twice in one JSON object; give it once.", twice)
-    return made
+    return fields

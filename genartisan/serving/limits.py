@@ -1,30 +1,29 @@
-"""What a server takes of a request: its limits, all in one place, and what a run costs."""
+"""A server's limits on requests, and the cost of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from genartisan.config import MAX_OUTPUT, MAX_TEXTS, StyleConfig
 from genartisan.errors import ExpiredError, InputError, TooLargeError
 from genartisan.io.decode import MAX_BYTES, MAX_PIXELS, size_of
-from genartisan.method.region_inputs import apply_region_prompts
-from genartisan.method.style_images import ALL, style_image_field, with_their_regions
+from genartisan.method.schedule import Schedule
+from genartisan.method.style_images import ALL, style_image_field
+from genartisan.serving.request import StyleRequest
 from genartisan.serving.request_headers import REQUEST_START
 from genartisan.validation import MAX_PROMPT, mask_field
 
-BESIDE_PHOTO = 16 * 1024 * 1024  # bytes of a request for masks, style pictures and settings, beside the largest photo
-MARGIN = 300  # seconds from the longest deadline to the time at which the server takes the worker for dead
-# GFLOP of a step of the official networks, forward and backward, counted: CLIP's for each view, the other networks' for
-# each pixel of the picture.
+BESIDE_PHOTO = 16 * 1024 * 1024  # bytes of a request for masks, style pictures and settings
+MARGIN = 300  # seconds between the longest deadline and the time at which the server considers a worker dead
+# GFLOP of a step of the official networks, forward and backward, as counted: CLIP for each view, the others per pixel.
 PER_VIEW, PER_PIXEL, PER_PIXEL_OF_NET = 1155 / 65, 388 / 512**2, 96 / 512**2
-PER_PIXEL_OUT = 1.7 * 96 / 3 / 512**2  # of StyleNet, once forward, for each pixel of a larger picture; tiles overlap
-COARSE = 1 / 4  # of a picture's pixels, in the coarse steps
+PER_PIXEL_OUT = 1.7 * 96 / 3 / 512**2  # StyleNet forward once, per pixel of a larger picture; tiles overlap
 
 
 class Limits(BaseModel):
-    """The limits of a server; none may be wider than the library's own."""
+    """The limits of a server; none may exceed the library's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -37,11 +36,11 @@ class Limits(BaseModel):
     output_size: int = Field(MAX_OUTPUT, gt=0, le=MAX_OUTPUT)
     """Long side of a finished picture, in pixels."""
     cost: float = Field(10.0, gt=0)
-    """What a run may cost, in runs with the paper's settings on a square photo."""
+    """Cost of a run, in runs with the paper's settings on a square photo."""
     timeout_s: float = Field(1800.0, gt=0)
-    """Seconds after which a run ends where the request names no ``timeout_s``."""
+    """Seconds after which a run ends if the request has no ``timeout_s``."""
     max_timeout_s: float = Field(3000.0, gt=0)
-    """The longest ``timeout_s`` that a request may name."""
+    """The longest ``timeout_s`` of a request, in seconds."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Limits:
@@ -51,7 +50,7 @@ class Limits(BaseModel):
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of a whole request: the largest photo in base64, as JSON has it, and what comes with it."""
+        """Bytes of a whole request: the largest photo in base64, as in JSON, and what comes with it."""
         return 4 * -(-self.photo_bytes // 3) + BESIDE_PHOTO
 
     @classmethod
@@ -59,10 +58,10 @@ class Limits(BaseModel):
         """The limits in a server's settings.
 
         Args:
-            response_timeout: seconds after which the server takes a silent worker for dead.
+            response_timeout: seconds after which the server considers a silent worker dead.
 
         Raises:
-            ValueError: a setting is wrong, or a run could last until the worker is taken for dead.
+            ValueError: a setting is invalid, or a run could outlast ``response_timeout``.
         """
         try:
             limits = cls.model_validate(settings)
@@ -71,65 +70,50 @@ class Limits(BaseModel):
             raise ValueError(f"{'.'.join(('limits', *map(str, first['loc'])))}: {first['msg']}") from None
         if limits.max_timeout_s + MARGIN > response_timeout:
             raise ValueError(
-                f"responseTimeout is {response_timeout:g} s; it has to be at least {MARGIN} s above "
-                f"limits.max_timeout_s, {limits.max_timeout_s:g} s, or the server kills workers that are busy"
+                f"responseTimeout is {response_timeout:g} s; it must be at least {MARGIN} s above "
+                f"limits.max_timeout_s, {limits.max_timeout_s:g} s, or the server kills busy workers"
             )
         return limits
 
-    def admit(
-        self,
-        photo: bytes,
-        masks: Mapping[str, bytes],
-        style_images: Mapping[str, bytes],
-        prompt: str | None,
-        config: StyleConfig,
-    ) -> StyleConfig:
-        """The settings with their deadline, if the request is within the limits.
-
-        Args:
-            masks, style_images: encoded, by the names of their regions.
+    def admit(self, request: StyleRequest) -> StyleConfig:
+        """The settings with their deadline, if the request is within the limits that need no decoding.
 
         Raises:
-            TooLargeError: it has too many bytes or pixels, asks for too many, or would cost too much.
-            InputError: its photo or a style picture cannot be read, its prompt or its deadline is too long, or too many
-                regions have a style of their own.
+            TooLargeError: it has too many bytes or pixels, or wants too many.
+            InputError: the photo or a style picture cannot be read, or a prompt or the deadline is too long.
         """
-        of_style = {style_image_field(name): picture for name, picture in style_images.items()}
-        for field, content in {
-            "photo": photo, **{mask_field(name): mask for name, mask in masks.items()}, **of_style,
-        }.items():  # fmt: skip
+        config = request.config
+        masks = {mask_field(name): mask for name, mask in request.masks.items()}
+        style_images = {style_image_field(name): picture for name, picture in request.style_images.items()}
+        for field, content in {"photo": request.photo, **masks, **style_images}.items():
             if len(content) > self.photo_bytes:
                 raise TooLargeError(
-                    f"{field} has {len(content):,} bytes; this server takes at most {self.photo_bytes:,}. "
+                    f"{field} has {len(content):,} bytes; this server accepts at most {self.photo_bytes:,}. "
                     "Send a smaller file.",
                     field,
                 )
-        for field, text in {"prompt": prompt, **config.texts}.items():
-            if text is not None and len(text) > self.prompt_characters:
+        for field, text in {"prompt": request.prompt or "", **config.texts}.items():
+            if len(text) > self.prompt_characters:
                 raise InputError(
-                    f"{field} has {len(text)} characters; this server takes at most {self.prompt_characters}. "
+                    f"{field} has {len(text)} characters; this server accepts at most {self.prompt_characters}. "
                     "Shorten it.",
                     field,
                 )
         if config.long_side > self.output_size:
+            field = "size" if config.output_size is None else "output_size"
             raise TooLargeError(
-                f"{'size' if config.output_size is None else 'output_size'} is {config.long_side}; this server makes "
-                f"pictures of at most {self.output_size} pixels. Lower it.",
-                "size" if config.output_size is None else "output_size",
+                f"{field} is {config.long_side}; this server makes pictures of at most {self.output_size} pixels. "
+                "Lower it.",
+                field,
             )
-        for field, picture in of_style.items():
-            self._check_pixels(size_of(picture, field), field)
-        size = size_of(photo, "photo")
-        self._check_pixels(size, "photo")
-        told = with_their_regions(apply_region_prompts(prompt, config, masks)[1], style_images)
-        styles = styles_of(told, style_images)
-        if style_images and styles > 1 + MAX_TEXTS:
-            raise InputError(
-                f"style_image: {styles - 1} regions have a style of their own; at most {MAX_TEXTS} may. Send fewer "
-                "style pictures, or one for all regions.",
-                "style_image",
-            )
-        self._check_cost(size, told, styles)
+        for field, picture in {**style_images, "photo": request.photo}.items():
+            width, height = size_of(picture, field)
+            if width * height > self.photo_pixels:
+                raise TooLargeError(
+                    f"{field} is {width}x{height}, {width * height:,} pixels; this server accepts at most "
+                    f"{self.photo_pixels:,}. Resize it.",
+                    field,
+                )
         if config.timeout_s is not None and config.timeout_s > self.max_timeout_s:
             raise InputError(
                 f"timeout_s is {config.timeout_s:g}; this server allows above 0 to {self.max_timeout_s:g} s.",
@@ -137,68 +121,88 @@ class Limits(BaseModel):
             )
         return config.updated({"timeout_s": config.timeout_s or self.timeout_s})
 
-    def _check_pixels(self, size: tuple[int, int], field: str) -> None:
-        width, height = size
-        if width * height > self.photo_pixels:
-            raise TooLargeError(
-                f"{field} is {width}x{height}, {width * height:,} pixels; this server takes at most "
-                f"{self.photo_pixels:,}. Resize it.",
-                field,
-            )
+    def check_cost(self, size: tuple[int, int], config: StyleConfig, style_images: Collection[str]) -> None:
+        """Refuses a run that costs too much.
 
-    def _check_cost(self, size: tuple[int, int], config: StyleConfig, styles: int) -> None:
-        width, height = (max(1, round(side * config.size / max(size))) for side in size)
+        Args:
+            size: width and height of the picture that is optimised, in pixels.
+            config: the settings with the prompt's texts for regions (`Stylization.config`).
+            style_images: the names of the regions of the style pictures.
+
+        Raises:
+            TooLargeError: the cost is above the limit.
+            InputError: too many regions have a style of their own, some by pictures.
+        """
+        width, height = size
+        styles = styles_of(config, style_images)
+        if style_images and styles > 1 + MAX_TEXTS:
+            raise InputError(
+                f"style_image: {styles - 1} regions have a style of their own; at most {MAX_TEXTS} may. Send fewer "
+                "style pictures, or one for all regions.",
+                "style_image",
+            )
         cost = run_cost(config, width * height, styles)
         if cost > self.cost:
             steps = int(config.steps * self.cost / cost)
             raise TooLargeError(
                 f"steps is {config.steps}, which with {config.patches} patches at {width}x{height} pixels costs "
-                f"{cost:.1f} times a run with the paper's settings; this server takes at most {self.cost:g}. "
+                f"{cost:.1f} times a run with the paper's settings; this server accepts at most {self.cost:g}. "
                 f"Lower steps to {max(1, steps)}, or size or patches.",
                 "steps",
             )
 
 
 def check_not_expired(waited: float, config: StyleConfig) -> None:
-    """Refuses a request whose time was over before anybody took it up.
+    """Refuses a request whose deadline passed before a worker took it.
 
     Args:
-        waited: seconds since it set out.
+        waited: seconds since it was sent.
 
     Raises:
-        ExpiredError: its deadline was before now.
+        ExpiredError: that is above ``timeout_s``.
     """
     if config.timeout_s is not None and waited > config.timeout_s:
         raise ExpiredError(
-            f"timeout_s is {config.timeout_s:g}, and by its {REQUEST_START} the request set out {waited:.1f} s ago: "
-            "its time was over before a worker was free. Ask again later, raise it, or set the sender's clock.",
+            f"timeout_s is {config.timeout_s:g}, and by its {REQUEST_START} the request was sent {waited:.1f} s ago: "
+            "its deadline passed before a worker was free. Try again later, raise it, or set the sender's clock.",
             "timeout_s",
         )
 
 
-def styles_of(config: StyleConfig, style_images: Mapping[str, bytes]) -> int:
-    """How many styles a picture has, each drawn by itself: one for all, and those that regions have of their own."""
-    texts = config.regions.texts
-    by_text = {text for name, text in texts.items() if name not in style_images}
-    return 1 + len(by_text) + len(style_images.keys() - {ALL})
+def out_of_memory_error(config: StyleConfig, fitting_size: int | None) -> TooLargeError:
+    """The refusal of a run for which the memory does not suffice.
+
+    Args:
+        fitting_size: a size for which it does; None if none is known.
+    """
+    remedy = f"size {fitting_size} would fit"
+    if not fitting_size:
+        remedy = f"lower patches, which is {config.patches}"
+        if config.output_size is not None:
+            remedy += f", or output_size, which is {config.output_size}"
+    return TooLargeError(f"size is {config.size}, for which the server's memory does not suffice; {remedy}.", "size")
+
+
+def styles_of(config: StyleConfig, style_images: Collection[str]) -> int:
+    """The number of styles in a picture, each drawn by itself: one for all, and those of single regions."""
+    texts = {text for name, text in config.regions.texts.items() if name not in style_images}
+    return 1 + len(texts) + len(set(style_images) - {ALL})
 
 
 def run_cost(config: StyleConfig, pixels: int, styles: int | None = None) -> float:
-    """What a run costs, in runs with the paper's settings on a square photo.
+    """The cost of a run, in runs with the paper's settings on a square photo.
 
     Args:
-        pixels: of the picture.
-        styles: as `styles_of`; None: of the texts alone.
+        pixels: of the picture that is optimised.
+        styles: as `styles_of`; by default those of the texts alone.
     """
     paper = StyleConfig()
-    given = styles_of(config, {}) if styles is None else styles
-    return _gflop(config, pixels, given) / _gflop(paper, paper.size**2, 1)
+    styles = styles_of(config, ()) if styles is None else styles
+    return _gflop(config, pixels, styles) / _gflop(paper, paper.size**2, 1)
 
 
 def _gflop(config: StyleConfig, pixels: int, styles: int) -> float:
-    coarse = round(config.coarse_share * config.steps)
-    full_steps = config.steps - coarse * (1 - COARSE)
     rendered = pixels * (config.long_side / config.size) ** 2 if config.long_side > config.size else 0.0
     views = config.steps * (config.patches + styles)
     per_pixel = PER_PIXEL + PER_PIXEL_OF_NET * styles
-    return views * PER_VIEW + full_steps * per_pixel * pixels + PER_PIXEL_OUT * styles * rendered
+    return views * PER_VIEW + Schedule.of(config).pixel_steps * per_pixel * pixels + PER_PIXEL_OUT * styles * rendered

@@ -1,11 +1,14 @@
-"""What a server's answer means: the picture, or one of our own errors, over HTTP and gRPC alike."""
+"""What a server's answer means: a picture, or one of our errors; over HTTP and gRPC alike."""
 
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -36,11 +39,11 @@ ERRORS: dict[str, type[GenartisanError]] = {
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server answered.
+    """A successful answer.
 
     Attributes:
         content: an encoded picture, or JSON text with ``photo`` (a picture in base64) and ``report``.
-        media_type: which of these it is.
+        media_type: the media type of the content.
     """
 
     content: bytes
@@ -51,7 +54,7 @@ def read_reply(answer: httpx.Response, url: str, accept: str) -> Reply:
     """The reply in an answer over HTTP.
 
     Raises:
-        GenartisanError: it is none, in the server's own words.
+        GenartisanError: the server refused or failed, with its message.
     """
     if answer.status_code == 200:
         return Reply(answer.content, answer.headers.get("content-type", accept))
@@ -62,43 +65,43 @@ def read_event(line: str, url: str) -> Event:
     """One line of a stream.
 
     Raises:
-        GenartisanError: it tells of one.
+        GenartisanError: the event is an ``error``.
     """
     event: Event = json.loads(line)
     if event["event"] == "error":
-        raise ours(line) or ServeError(f"the server at {url} failed: {line[:200]}", "url")
+        raise our_error(line) or ServeError(f"the server at {url} failed: {line[:200]}", "url")
     return event
 
 
 def cut_off(url: str) -> ServeError:
-    """The error of a stream without an end."""
+    """The error of a stream that ends without a result."""
     return ServeError(f"the server at {url} ended the stream without a result; its log says why.", "url")
 
 
 def refusal(answer: httpx.Response, url: str) -> GenartisanError:
     """The error in an answer whose status is not 200."""
-    error = ours(answer.text)
+    error = our_error(answer.text)
     if error is not None:
         return error
-    if answer.status_code == 401 or _type(answer) == "InvalidKeyException":  # 401 and 429 are a proxy's
+    if answer.status_code == 401 or _field(answer, "type") == "InvalidKeyException":  # 401 and 429 come from a proxy
         return denied(url, "url")
     if answer.status_code == 413:  # from TorchServe, before the handler; its body is empty
         size = int(answer.request.headers.get("content-length", 0))
-        reason = f"the request has {size:,} bytes, more than the server takes"
+        reason = f"the request has {size:,} bytes, more than the server accepts"
         return TooLargeError(f"{reason}; send a smaller photo.", "photo")
     if answer.status_code in (429, 503):
-        return busy(url, _message(answer), "url")
+        return busy(url, _message(answer), "url", retry_after(answer.headers.get("retry-after", "")))
     return ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
 
 
 def from_rpc(code: str, details: str, address: str, timeout: float) -> GenartisanError:
-    """The error that a gRPC status stands for. Ours carry the HTTP body in the second line of their details."""
+    """The error of a gRPC status. Ours carry the HTTP body in the second line of their details."""
     for line in details.splitlines()[1:]:
-        error = ours(line)
+        error = our_error(line)
         if error is not None:
             return error
     reason = details.splitlines()[0] if details else code
-    if "no worker" in reason:  # TorchServe's words for a full queue or a worker that is not up
+    if "no worker" in reason:  # TorchServe's message for a full queue or a missing worker
         return busy(address, reason, "grpc")
     if code == "PERMISSION_DENIED":
         return denied(address, "grpc")
@@ -107,7 +110,7 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
     if code == "DEADLINE_EXCEEDED":
         return late(address, timeout)
     if code in ("CANCELLED", "RESOURCE_EXHAUSTED") and "Worker died" not in reason:
-        return TooLargeError(f"the request is larger than the server takes ({reason}); send a smaller photo.", "photo")
+        return TooLargeError(f"the request exceeds the server's limit ({reason}); send a smaller photo.", "photo")
     return ServeError(f"the server at {address} answered {code}: {reason}", "grpc")
 
 
@@ -126,8 +129,8 @@ def transport_errors(url: str, timeout: float) -> Iterator[None]:
         raise unreachable(url, str(error) or type(error).__name__, "url") from error
 
 
-def ours(text: str) -> GenartisanError | None:
-    """The error in a body ``{"error": {code, message, field}}``; None if it is no such body."""
+def our_error(text: str) -> GenartisanError | None:
+    """The error in a body ``{"error": {code, message, field}}``; None for any other body."""
     try:
         body = json.loads(text)["error"]
         return ERRORS.get(body["code"], GenartisanError)(body["message"], body["field"])
@@ -136,44 +139,56 @@ def ours(text: str) -> GenartisanError | None:
 
 
 def denied(where: str, field: str) -> AccessError:
-    """It wants a key, or another one."""
+    """The key is missing or invalid."""
     return AccessError(
-        f"the server at {where} takes no request without a valid key; give its key file (--key-file, or "
+        f"the server at {where} accepts no request without a valid key; give its key file (--key-file, or "
         f"{FILE_VARIABLE} in the environment) or the key itself ({TOKEN_VARIABLE}).",
         field,
     )
 
 
-def busy(where: str, reason: str, field: str) -> BusyError:
-    """The queue is full, no worker is up, or we ask too often."""
-    return BusyError(f"the server at {where} is busy or not ready: {reason.rstrip('.')}. Try again later.", field)
+def busy(where: str, reason: str, field: str, seconds: float | None = None) -> BusyError:
+    """The queue is full, no worker is up, or requests come too fast.
+
+    Args:
+        seconds: after which the server wants to be asked again, if it says so.
+    """
+    when = "later" if seconds is None else f"in {seconds:.0f} s"
+    reason = f"the server at {where} is busy or not ready: {reason.rstrip('.')}"
+    return BusyError(f"{reason}. Try again {when}.", field, seconds)
+
+
+def retry_after(value: str) -> float | None:
+    """The seconds that a header ``Retry-After`` asks for, as a number or a date; None if it is neither."""
+    if re.fullmatch("[0-9]{1,9}", value):
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def unreachable(where: str, reason: str, field: str) -> ServeError:
-    """Nothing listens there."""
+    """Nothing listens at the address."""
     remedy = "start one with `genartisan serve`, or correct the address"
     return ServeError(f"no server answers at {where} ({reason}); {remedy}.", field)
 
 
 def late(where: str, timeout: float) -> LateError:
-    """It listens, and does not answer."""
+    """The server accepts the connection and does not answer in time."""
     return LateError(
         f"no answer from {where} within {timeout:g} s; raise the timeout, or lower steps or size.", "timeout"
     )
 
 
 def _message(answer: httpx.Response) -> str:
-    """What TorchServe itself, or a proxy before it, says in an error of its own."""
-    page = "html" in answer.headers.get("content-type", "")  # a proxy's, which says no more than the status
-    return _told(answer, "message") or ("" if page else answer.text[:200]) or answer.reason_phrase
+    """The message of TorchServe, or of a proxy in front of it."""
+    is_page = "html" in answer.headers.get("content-type", "")  # a proxy's page says no more than its status
+    return _field(answer, "message") or ("" if is_page else answer.text[:200]) or answer.reason_phrase
 
 
-def _type(answer: httpx.Response) -> str:
-    """TorchServe's name for the kind of its error."""
-    return _told(answer, "type")
-
-
-def _told(answer: httpx.Response, name: str) -> str:
+def _field(answer: httpx.Response, name: str) -> str:
+    """A field of TorchServe's own error; empty for any other body."""
     try:
         return str(answer.json()[name])
     except (ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""What a request's headers say beside ``Accept``: when it set out, and whether its body is as it was written.
+"""Request headers besides ``Accept``: when the request was sent, and whether its body is compressed.
 
-TorchServe stamps no arrival. So the time in its queue is known where the sender, or the proxy in front, says when the
-request set out, in the header that Heroku, nginx and Rails use for it: ``X-Request-Start: t=SECONDS``.
+TorchServe does not record when a request arrives. So the time in its queue is known only if the sender, or a proxy,
+stamps the request, with the header of Heroku, nginx and Rails: ``X-Request-Start: t=SECONDS``.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import time
 from genartisan.errors import InputError, UnsupportedEncodingError
 from genartisan.validation import shown
 
-REQUEST_START = "x-request-start"  # over gRPC, which has no headers here, a field of this name
+REQUEST_START = "x-request-start"  # over gRPC, where TorchServe passes no headers on, a field
 STAMP = re.compile(r"(?:t=)?(\d{1,20}(?:\.\d{1,9})?)")
-UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # below the first a number counts seconds, then ms, then µs, since 1970
+UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # a time since 1970 below these is in s, ms, µs
 
 
 def request_start() -> str:
-    """The stamp of a request that sets out now."""
+    """The stamp of a request that is sent now."""
     return f"t={time.time():.3f}"
 
 
 def seconds_waited(stamp: object) -> float | None:
-    """Seconds since a request set out, 0 if its clock is ahead of ours; None where nobody said.
+    """Seconds since a request was sent, 0 if the sender's clock is ahead of ours; None without a stamp.
 
     Args:
         stamp: ``t=`` and the time since 1970 in seconds, milliseconds or microseconds; text or bytes.
 
     Raises:
-        InputError: it is no such time.
+        InputError: the stamp is malformed.
     """
     if stamp is None:
         return None
@@ -45,17 +45,17 @@ def seconds_waited(stamp: object) -> float | None:
 
 
 def check_encoding(encoding: str | None) -> None:
-    """Refuses a body that is compressed.
+    """Refuses a compressed body.
 
     Args:
         encoding: the header ``Content-Encoding``.
 
     Raises:
-        UnsupportedEncodingError: it is anything but ``identity``.
+        UnsupportedEncodingError: it is not ``identity``.
     """
     if encoding and encoding.strip().lower() != "identity":
         raise UnsupportedEncodingError(
-            f"content-encoding is {shown(encoding)}; the server unpacks no body. Send it as it is, without this "
-            "header; pictures are compressed already.",
+            f"content-encoding is {shown(encoding)}; the server does not decompress bodies. Send the request "
+            "without this header, uncompressed; pictures are compressed already.",
             "content-encoding",
         )

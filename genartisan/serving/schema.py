@@ -1,4 +1,4 @@
-"""What the endpoint takes and gives, as JSON schemas and as an OpenAPI 3.1 description, made from the models."""
+"""The endpoint as JSON schemas and as an OpenAPI 3.1 description, derived from the models."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from genartisan.io.decode import MAX_BYTES
 from genartisan.io.images import OUTPUTS
 from genartisan.serving.defaults import MODEL, URL
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
-from genartisan.serving.request import JSON, MEDIA_TYPES
+from genartisan.serving.media_types import JSON, MEDIA_TYPES
 from genartisan.validation import MAX_PROMPT, MAX_SEED, REGION_NAME
 
 Schema = dict[str, Any]
 PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has the decoder, AVIF or HEIC"
-FROM_THE_SERVER = (400, 500)  # these may be TorchServe's own: no valid key, or a worker that died
+TORCHSERVE_STATUSES = (400, 500)  # may also come from TorchServe: an invalid key, or a worker that died
 ERRORS = (
     InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, GenartisanError, DeadlineError,
 )  # fmt: skip
 START: Schema = {
     "name": "X-Request-Start", "in": "header", "required": False,
-    "description": "When the request set out, in seconds since 1970: its deadline counts from then, with the queue.",
+    "description": "When the request was sent, in seconds since 1970; its deadline counts from then, queue included.",
     "schema": {"type": "string", "pattern": r"^t=[0-9]{10}(\.[0-9]{1,9})?$"},
 }  # fmt: skip
 
 
 def params_schema() -> Schema:
-    """Of ``params``: every setting, and what concerns the request alone. Definitions are under ``$defs``."""
+    """The schema of ``params``: every setting, and those of the request alone. Definitions are under ``$defs``."""
     settings = StyleConfig.model_json_schema()
     extra = {
         "preset": {
-            "enum": list(PRESETS), "default": DEFAULT_PRESET, "description": "Settings to begin with.",
+            "enum": list(PRESETS), "default": DEFAULT_PRESET, "description": "The settings to start from.",
         },
         "seed": {
             "type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 0,
@@ -55,12 +55,12 @@ def params_schema() -> Schema:
 
 
 def _optional_default(entry: Schema) -> Schema:
-    """Without the default: a preset may change it."""
+    """A field's schema without its default, which presets change."""
     return {name: value for name, value in entry.items() if name != "default"}
 
 
 def request_schema() -> Schema:
-    """Of a request's body in JSON."""
+    """The schema of a JSON body."""
     base64 = {"type": "string", "contentEncoding": "base64", "minLength": 1, "maxLength": MAX_BYTES * 4 // 3 + 4}
     return {
         "type": "object",
@@ -70,12 +70,12 @@ def request_schema() -> Schema:
             "photo": {**base64, "description": f"{PICTURE}."},
             "prompt": {
                 "type": "string", "minLength": 1, "maxLength": MAX_PROMPT,
-                "description": "The style, in words; a backslash before ; : or + makes it an ordinary character. It "
-                "may be left out with a style_image, or where params name a saved style.",
+                "description": "The style in words; a backslash escapes ; : and +. Optional with a style_image, or if "
+                "params name a saved style.",
             },
             "style_image": {
-                "description": f"{PICTURE}, whose style is wanted, beside the prompt or without one; or such pictures "
-                "by the names of their regions, where `all` is for every region without a style of its own.",
+                "description": f"{PICTURE}, whose style is wanted, with or without a prompt; or such pictures by the "
+                "names of their regions, where `all` is for every region without a style of its own.",
                 "anyOf": [base64, {"type": "object", "maxProperties": MAX_REGIONS, "additionalProperties": base64,
                                    "propertyNames": {"pattern": f"^(?!classes$){REGION_NAME.pattern}$"}}],
             },
@@ -91,7 +91,7 @@ def request_schema() -> Schema:
 
 
 def openapi() -> Schema:
-    """The whole description of the inference endpoint."""
+    """The OpenAPI description of the inference endpoint."""
     params = params_schema()
     definitions = params.pop("$defs")
     schemas = {
@@ -126,10 +126,10 @@ def openapi() -> Schema:
 
 
 def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = False) -> Schema:
-    """One POST.
+    """A POST operation.
 
     Args:
-        fields: the names of the picture and of the facts about it in an answer in JSON.
+        fields: in JSON, the names of the picture and of the facts about it.
     """
     content: Schema = {media_type: {"schema": {}} for media_type in OUTPUTS}
     content[JSON] = {"schema": picture_answer(*fields)}
@@ -145,10 +145,10 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
         }
         for status, words in sorted(statuses.items())
     }
-    refusals["400"]["description"] += " Or there was no valid key."
-    theirs = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
-    refusals["503"] = {"description": "Busy: the queue is full, or no worker is up.", "content": theirs}
-    refusals["507"] = {"description": "The worker was killed, perhaps for its memory.", "content": theirs}
+    refusals["400"]["description"] += " Or the key is missing or invalid."
+    server_error = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
+    refusals["503"] = {"description": "Busy: the queue is full, or no worker is up.", "content": server_error}
+    refusals["507"] = {"description": "The worker was killed, perhaps out of memory.", "content": server_error}
     return {
         "operationId": name,
         "summary": summary,
@@ -165,14 +165,14 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
 
 
 def _refusal_schema(status: int) -> Schema:
-    """Of an error with this status, which is ours, or may be TorchServe's own, too."""
-    names = ("Error", "ServerError") if status in FROM_THE_SERVER else ("Error",)
+    """The schema of an error with this status, of ours or of TorchServe."""
+    names = ("Error", "ServerError") if status in TORCHSERVE_STATUSES else ("Error",)
     schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
     return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
 
 
 def form_schema() -> Schema:
-    """Of a request in multipart/form-data: pictures are files, ``params`` is JSON text."""
+    """The schema of a form: pictures are files, ``params`` is JSON text."""
     binary = {"type": "string", "contentMediaType": "application/octet-stream"}
     body = request_schema()
     properties = {**body["properties"], "photo": binary, "style_image": binary, "mask": binary}
@@ -189,7 +189,7 @@ def form_schema() -> Schema:
 
 
 def picture_answer(picture: str, facts: str) -> Schema:
-    """Of an answer in JSON."""
+    """The schema of an answer in JSON."""
     return {
         "type": "object",
         "required": ["media_type", picture, facts],
@@ -202,7 +202,7 @@ def picture_answer(picture: str, facts: str) -> Schema:
 
 
 def event_schema() -> Schema:
-    """Of one line of a stream."""
+    """The schema of one line of a stream."""
     return {
         "type": "object",
         "required": ["event"],
@@ -211,7 +211,7 @@ def event_schema() -> Schema:
 
 
 def error_schema() -> Schema:
-    """Of an error's body."""
+    """The schema of our errors."""
     text = {"type": "string"}
     return {
         "type": "object",
@@ -227,7 +227,7 @@ def error_schema() -> Schema:
 
 
 def server_error_schema() -> Schema:
-    """Of the body of TorchServe's own errors."""
+    """The schema of TorchServe's errors."""
     text = {"type": "string"}
     return {
         "type": "object",
@@ -237,12 +237,12 @@ def server_error_schema() -> Schema:
 
 
 def description() -> Schema:
-    """What a server tells of its input: ``GET /models/genartisan?customized=true`` has it under ``input``."""
+    """The input of the endpoint, in short, as a worker reports it."""
     return {"media_types": list(MEDIA_TYPES), "presets": PRESETS, "params": params_schema()}
 
 
 def _relocated(value: Any) -> Any:
-    """References into pydantic's ``$defs``, as references into OpenAPI's components."""
+    """Turns references into pydantic's ``$defs`` into references into OpenAPI's components."""
     if isinstance(value, dict):
         return {
             name: entry.replace("#/$defs/", "#/components/schemas/") if name == "$ref" else _relocated(entry)

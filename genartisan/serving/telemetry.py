@@ -1,9 +1,9 @@
-"""What a server tells of its requests: metrics for Prometheus, and one line of JSON a request for the log.
+"""Metrics for Prometheus, and one line of JSON in the log for each request.
 
-TorchServe fixes a histogram's buckets at 5 ms to 10 s, too short for jobs of seconds to minutes. So how long a phase
-took is told by counters: how often it ended, how many seconds in all, and how often within so many ``seconds``, from
-which PromQL's ``histogram_quantile`` reads (docs/serving.md). Counters of ``le`` would be a histogram in disguise,
-which Prometheus' own check of names refuses.
+TorchServe fixes a histogram's buckets at 5 ms to 10 s, too short for jobs of seconds to minutes. So counters measure
+phases: how often one ended, its total seconds, and how often it took at most so many ``seconds``, for PromQL's
+``histogram_quantile`` (docs/serving.md). The label is not ``le``: ``promtool check metrics`` rejects that outside a
+histogram.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -21,6 +21,7 @@ from genartisan.config import StyleConfig
 from genartisan.errors import ExpiredError, GenartisanError
 from genartisan.serving.gauges import Emit, WorkerGauges
 from genartisan.serving.log_privacy import public_field
+from genartisan.serving.request import StyleRequest
 
 BOUNDS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
 WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
@@ -39,7 +40,7 @@ COUNTERS: dict[str, dict[str, tuple[str, ...]]] = {
     "genartisan_prompts_total": {"cache": CACHE},
     "genartisan_results_total": {"cache": CACHE},
 }
-"""Every counter, and every value that its labels may have. All are there, at 0, as soon as a worker is."""
+"""Every counter with all values of its labels. All start at 0 with the worker."""
 GAUGES = {
     "genartisan_in_flight": ("worker",),
     "genartisan_steps_per_second": ("worker",),
@@ -48,20 +49,20 @@ GAUGES = {
     "genartisan_build_info": ("worker", "version", "bundle", "bundle_sha256", "model_version"),
 }
 LABELS = {**{name: tuple(labels) for name, labels in COUNTERS.items()}, **GAUGES}
-"""Every metric and its labels, in the order that handlers/metrics.yaml declares them in."""
+"""Every metric and its labels, in the order of handlers/metrics.yaml."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Record:
-    """One request, filled in as it goes.
+    """The log record of one request.
 
     Attributes:
-        outcome: ``ok``, ``timeout`` (its deadline came first), ``expired`` (it came before the work began), ``refused``
-            (the input was at fault), ``failed``.
-        mode: of the settings; ``none`` where they could not be read.
-        details: what else the log tells.
+        outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began), ``refused``
+            (bad input) or ``failed``.
+        mode: of the settings; ``none`` if they are invalid.
+        details: further fields of the log line.
     """
 
     request_id: str
@@ -74,6 +75,21 @@ class Record:
     details: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
+    def requested(self, request: StyleRequest, styles: Container[str], with_prompt: bool) -> None:
+        """Notes a valid request.
+
+        Args:
+            styles: the names of the saved styles; any other name is the user's and stays out of the log.
+        """
+        self.mode = request.config.mode
+        self.details["prompt_characters"] = len(request.prompt or "")
+        if request.config.style is not None and request.config.style in styles:
+            self.details["style"] = request.config.style
+        if request.style_images:
+            self.details["style_images"] = len(request.style_images)
+        if with_prompt:
+            self.details["prompt"] = request.prompt
+
     def refused(self, error: GenartisanError) -> None:
         """Notes an error."""
         self.status = error.status
@@ -82,9 +98,9 @@ class Record:
             self.outcome = "expired"
         self.details |= {"code": error.code, "field": public_field(error.field)}
 
-    def made(self, report: dict[str, Any], wanted_steps: int, prompt_cached: bool) -> None:
-        """Notes a picture."""
-        if report["steps"] < wanted_steps:
+    def made(self, report: dict[str, Any], requested_steps: int, prompt_cached: bool) -> None:
+        """Notes a finished picture."""
+        if report["steps"] < requested_steps:
             self.outcome = "timeout"
         self.seconds |= {phase: value for phase, value in report["seconds"].items() if phase != "total"}
         self.details |= {name: report[name] for name in ("preset", "seed", "steps", "size")}
@@ -95,15 +111,15 @@ class Telemetry:
     """Counts requests and writes the log.
 
     Args:
-        emit: takes a metric's name, what to add to it or set it to, and the values of its labels.
-        folder: which all workers of a server share, for `WorkerGauges`.
-        build: the values of the labels of ``genartisan_build_info`` after the worker.
+        emit: takes a metric's name, what to add to a counter or set a gauge to, and the values of its labels.
+        folder: shared by all workers of a server, for `WorkerGauges`.
+        build: the labels of ``genartisan_build_info`` after the worker.
     """
 
     def __init__(self, emit: Emit, folder: Path, build: Sequence[str]) -> None:
         self._emit = emit
         self._gauges = WorkerGauges(emit, folder, tuple(GAUGES), {"genartisan_build_info": build})
-        self._last_step, self._told_step = 0.0, 0.0
+        self._last_step, self._emitted_step = 0.0, 0.0
         for name, labels in COUNTERS.items():
             for values in product(*labels.values()):
                 emit(name, 0, list(values))
@@ -111,26 +127,26 @@ class Telemetry:
         self._gauge("build_info", 1)
 
     def begin(self, record: Record) -> None:
-        """A request has come."""
+        """A request came in."""
         self._gauge("in_flight", 1)
         self.step()
 
     def step(self) -> None:
-        """A step is done, or another piece of a request's work."""
+        """A step, or another unit of a request's work, is done."""
         self._last_step = time.time()
 
     def beat(self) -> None:
-        """Now and then, in any thread: tells of the last step, and that the gauges of dead workers are 0."""
-        if self._told_step != self._last_step:
-            self._told_step = self._last_step
-            self._gauge("last_step_timestamp_seconds", self._told_step)
-        self._gauges.bury_the_dead()
+        """Emits the time of the last step, and resets the gauges of dead workers; runs periodically, in any thread."""
+        if self._emitted_step != self._last_step:
+            self._emitted_step = self._last_step
+            self._gauge("last_step_timestamp_seconds", self._emitted_step)
+        self._gauges.reset_dead()
 
     def end(self, record: Record, peak_memory: int) -> None:
-        """It has been answered.
+        """The request has been answered.
 
         Args:
-            peak_memory: bytes, the most that its device held meanwhile.
+            peak_memory: of the device meanwhile, in bytes.
         """
         record.seconds["total"] = time.perf_counter() - record.began
         emit, details = self._emit, record.details
@@ -144,13 +160,13 @@ class Telemetry:
             emit("genartisan_steps_total", details["steps"], [record.mode])
             emit("genartisan_pixels_total", width * height, [record.mode])
             emit("genartisan_prompts_total", 1, ["hit" if details["prompt_cached"] else "miss"])
-            if details["steps"]:  # a draft has none, and says nothing of the pace
+            if details["steps"]:  # a draft has none
                 self._gauge("steps_per_second", details["steps"] / max(record.seconds["optimise"], 1e-3))
         self._gauge("peak_memory_bytes", peak_memory)
         self._gauge("in_flight", 0)
-        told = {name: getattr(record, name) for name in ("request_id", "protocol", "kind", "outcome", "status", "mode")}
-        seconds_told = {phase: round(value, 3) for phase, value in record.seconds.items()}
-        logger.info("%s", json.dumps({**told, "seconds": seconds_told, "peak_memory": peak_memory, **details}))
+        line = {name: getattr(record, name) for name in ("request_id", "protocol", "kind", "outcome", "status", "mode")}
+        rounded = {phase: round(value, 3) for phase, value in record.seconds.items()}
+        logger.info("%s", json.dumps({**line, "seconds": rounded, "peak_memory": peak_memory, **details}))
 
     def _observe(self, phase: str, seconds: float) -> None:
         for bound, within in zip((*BOUNDS, float("inf")), WITHIN, strict=True):

@@ -1,4 +1,4 @@
-"""Pictures that a worker makes for itself before it takes requests, so that no user waits for kernels to be loaded."""
+"""Warm-up: pictures that a worker makes before it accepts requests, so that no user waits for kernels to load."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from genartisan.method.stylizer import Stylizer
 SMALL = {"preset": "fast", "size": 64, "steps": 1, "coarse_share": 0.0, "patches": 2, "patch_size": 32}
 
 
-def warm_up(stylizer: Stylizer, named: Any) -> None:
-    """Makes one small picture from its draft on, and those that are named, each with people in it and without.
+def warm_up(stylizer: Stylizer, pictures: Any) -> None:
+    """Makes one small picture, and those of the server's settings, each with and without people.
 
     Args:
-        named: a server's setting ``warm_up``: a list of ``{width, height, params}``; nothing names none.
+        pictures: the setting ``warm_up``, a list of ``{width, height, params}`` or None.
 
     Raises:
-        ValueError: it is no such list, or names a picture that cannot be made.
+        ValueError: it is malformed, or a picture cannot be made.
     """
-    named = named or []
-    if not isinstance(named, list):
-        raise ValueError(f"warm_up is {named!r}; it must be a list")
-    for wanted in ({"width": 64, "height": 64, "params": SMALL}, *named):
+    pictures = pictures or []
+    if not isinstance(pictures, list):
+        raise ValueError(f"warm_up is {pictures!r}; it must be a list")
+    for picture in ({"width": 64, "height": 64, "params": SMALL}, *pictures):
         try:
-            size = wanted["width"], wanted["height"]
+            size = picture["width"], picture["height"]
             photo, people = Image.linear_gradient("L").resize(size).convert("RGB"), Image.new("L", size)
-            config, seed = from_params(wanted.get("params", {}))
+            config, seed = from_params(picture.get("params", {}))
             people.paste(255, (0, 0, size[0] // 2, size[1]))
-            for mask in (None, people):  # FCN looks at the first
+            for mask in (None, people):  # without a mask, FCN runs
                 stylizer(photo, "Warm-up", config=config, mask=mask, seed=seed)
         except (GenartisanError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"warm_up: {wanted}: {error!r}") from error
+            raise ValueError(f"warm_up: {picture}: {error!r}") from error

@@ -1,9 +1,8 @@
-"""Ends a worker that hangs or is stopped, so that the server replaces it, within a time that is set.
+"""Ends a worker that hangs or is stopped within a timeout, so that the server replaces it.
 
-A worker that hangs at a request ends itself: PyTorch's threads may wait for each other for ever, but the timer of
-`faulthandler` needs none of them, and writes to the log where every thread stood. A process that is stopped, or whose
-interpreter is, cannot do that. So it has a child, this very file run by itself, to which a thread sends a byte now and
-then; when none comes for too long the child kills its parent.
+A worker that hangs in a request ends itself: `faulthandler`'s timer works even if PyTorch's threads deadlock, and logs
+the stack of every thread. A stopped process, or one whose interpreter is stuck, cannot do that. So it has a child, this
+very file run as a script, that expects heartbeats, and kills its parent when they stop.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-BEAT = 5.0  # seconds between two signs of life, or a tenth of the time that is set
+BEAT = 5.0  # seconds between two heartbeats, or a tenth of the timeout
 logger = logging.getLogger(__name__)
 
 
@@ -28,11 +27,11 @@ class Watchdog:
     """Watches this process from now on.
 
     Args:
-        seconds: without a sign of life, or at a request without a sign of progress, after which it is ended.
-        on_beat: called with each sign of life, in a thread of its own.
+        seconds: the longest time without a heartbeat, or without progress in a request.
+        on_beat: called with each heartbeat, in its thread.
 
     Raises:
-        ValueError: the seconds are not above 0.
+        ValueError: ``seconds`` is not above 0.
     """
 
     def __init__(self, seconds: float, on_beat: Callable[[], None] = lambda: None) -> None:
@@ -40,12 +39,12 @@ class Watchdog:
             raise ValueError(f"silence_s is {seconds:g}; give seconds above 0")
         self._seconds, self._on_beat = seconds, on_beat
         self._beat_every = min(BEAT, seconds / 10)
-        self._armed_at: float | None = None  # None: not at a request
+        self._armed_at: float | None = None  # None between requests
         threading.Thread(target=self._beat, name="watchdog", daemon=True).start()
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """While it lasts the process is at a request."""
+        """A block in which the process works on a request."""
         self._arm()
         try:
             yield
@@ -54,7 +53,7 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
     def progress(self) -> None:
-        """The request has got on."""
+        """The request has made progress."""
         if self._armed_at is not None and time.monotonic() - self._armed_at >= self._beat_every:
             self._arm()
 
@@ -63,31 +62,31 @@ class Watchdog:
         faulthandler.dump_traceback_later(self._seconds, exit=True)
 
     def _beat(self) -> None:
-        signs = self._watched()
+        heartbeats = self._start_child()
         while True:
             try:
-                os.write(signs, b".")
+                os.write(heartbeats, b".")
             except OSError:
-                logger.warning("the process that watches this one is gone; another one takes its place")
-                os.close(signs)
-                signs = self._watched()
+                logger.warning("the watchdog process is gone; starting another one")
+                os.close(heartbeats)
+                heartbeats = self._start_child()
             try:
                 self._on_beat()
             except Exception:
-                logger.exception("what is told with each sign of life failed")
+                logger.exception("on_beat failed")
             time.sleep(self._beat_every)
 
-    def _watched(self) -> int:
-        """Starts the child, and gives the pipe that it reads."""
+    def _start_child(self) -> int:
+        """Starts the child; returns the pipe that it reads."""
         read, write = os.pipe()
         command = [sys.executable, "-I", "-S", __file__, str(self._seconds), str(self._beat_every)]
-        with open(read, closefd=True) as signs:
-            self._child = subprocess.Popen(command, stdin=signs, stdout=subprocess.DEVNULL)
+        with open(read, closefd=True) as heartbeats:
+            self._child = subprocess.Popen(command, stdin=heartbeats, stdout=subprocess.DEVNULL)
         return write
 
 
 def watch(seconds: float, beat_every: float) -> None:
-    """The child's part: reads the signs of life from standard input, until they end with the parent or fail to come."""
+    """The child: reads heartbeats from standard input until the parent ends, or kills it when they stop."""
     parent, patience = os.getppid(), seconds
     while os.getppid() == parent:
         ready, _, _ = select.select([sys.stdin], [], [], patience)
@@ -96,7 +95,7 @@ def watch(seconds: float, beat_every: float) -> None:
                 return
             patience = seconds
         elif patience == seconds:
-            patience = 2 * beat_every  # once more: perhaps both were suspended, and only this one has had its turn yet
+            patience = 2 * beat_every  # once more: both may have been suspended, and the parent not yet resumed
         else:
             sys.stderr.write(f"process {parent} gave no sign of life for {seconds:g} s and is killed\n")
             sys.stderr.flush()

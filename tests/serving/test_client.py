@@ -1,10 +1,12 @@
-"""The clients against servers that are busy, slow, broken or good: none of them a TorchServe."""
+"""The clients against servers that are busy, slow, broken or good, without a TorchServe."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import email.utils
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between attempts, which are not waited for."""
+    """The pauses between attempts, recorded instead of waited for."""
     waited: list[float] = []
 
     async def asleep(seconds: float) -> None:
@@ -42,14 +44,14 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Server:
-    """Gives one answer after another, and keeps what it was asked."""
+    """Gives one answer after another, and records the requests."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers: Iterator[Answer] = iter(answers)
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = next(self.answers)
         if isinstance(answer, Exception):
             raise answer
@@ -57,18 +59,16 @@ class Server:
 
 
 def ask(kind: str, server: Server, method: str, key_file: Path | None = None, **keywords: Any) -> Any:
-    """One call of either client; of a stream, all events."""
+    """One call of either client; for a stream, all its events."""
     keywords = {"photo": b"photo", "prompt": "fire", **keywords}
     transport = httpx.MockTransport(server)
     if kind == "sync":
-        with Client(timeout=9, key_file=key_file) as client:
-            client.__dict__["_http"] = httpx.Client(transport=transport)
+        with Client(timeout=9, key_file=key_file, transport=transport) as client:
             answer = getattr(client, method)(**keywords)
             return list(answer) if method == "stream" else answer
 
     async def called() -> Any:
-        async with AsyncClient(timeout=9, key_file=key_file) as client:
-            client.__dict__["_http"] = httpx.AsyncClient(transport=transport)
+        async with AsyncClient(timeout=9, key_file=key_file, transport=transport) as client:
             answer = getattr(client, method)(**keywords)
             return [event async for event in answer] if method == "stream" else await answer
 
@@ -79,12 +79,12 @@ both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
 @both
-def test_what_is_sent_and_what_comes_back(kind: str) -> None:
+def test_requests_and_replies(kind: str) -> None:
     server = Server([PICTURE])
     params = {"preset": "fast", "seed": 3}
     reply = ask(kind, server, "stylize", mask=b"mask", params=params, accept="image/jpeg")
     assert reply == Reply(b"picture", "image/jpeg")
-    (request,) = server.asked
+    (request,) = server.requests
     assert (request.url.path, request.headers["accept"]) == ("/predictions/genartisan", "image/jpeg")
     for name, content in (("photo", b"photo"), ("prompt", b"fire"), ("mask", b"mask"), ("params", b'"seed": 3')):
         assert f'name="{name}"'.encode() in request.content
@@ -92,21 +92,21 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
     server = Server([PICTURE])
     ask(kind, server, "stylize", mask={"portrait": b"people", "sky": b"above"})
     for name, content in (("mask.portrait", b"people"), ("mask.sky", b"above")):
-        assert f'name="{name}"'.encode() in server.asked[0].content
-        assert content in server.asked[0].content
+        assert f'name="{name}"'.encode() in server.requests[0].content
+        assert content in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "stylize", prompt=None, style_image=b"wave")
-    assert b'name="style_image"' in server.asked[0].content
-    assert b"wave" in server.asked[0].content
-    assert b'name="prompt"' not in server.asked[0].content
+    assert b'name="style_image"' in server.requests[0].content
+    assert b"wave" in server.requests[0].content
+    assert b'name="prompt"' not in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "explain", style_image={"all": b"wave", "sky": b"clouds"})
     for name, content in (("style_image.all", b"wave"), ("style_image.sky", b"clouds"), ("prompt", b"fire")):
-        assert f'name="{name}"'.encode() in server.asked[0].content
-        assert content in server.asked[0].content
+        assert f'name="{name}"'.encode() in server.requests[0].content
+        assert content in server.requests[0].content
     server = Server([PICTURE])
     ask(kind, server, "explain")
-    assert (server.asked[0].url.path, server.asked[0].headers["accept"]) == (
+    assert (server.requests[0].url.path, server.requests[0].headers["accept"]) == (
         "/explanations/genartisan", "application/json",
     )  # fmt: skip
 
@@ -115,25 +115,44 @@ def test_what_is_sent_and_what_comes_back(kind: str) -> None:
 def test_a_stream_gives_its_events(kind: str) -> None:
     server = Server([STREAM])
     assert ask(kind, server, "stream", accept="image/webp") == EVENTS
-    assert server.asked[0].headers["accept"] == "application/x-ndjson, image/webp;q=0.5"
+    assert server.requests[0].headers["accept"] == "application/x-ndjson, image/webp;q=0.5"
 
 
 @both
 @pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
-def test_a_busy_or_silent_server_is_asked_again(kind: str, method: str, pauses: list[float]) -> None:
+def test_a_busy_or_silent_server_is_retried(kind: str, method: str, pauses: list[float]) -> None:
     server = Server([BUSY, httpx.ReadTimeout("slow"), TOO_OFTEN, STREAM])
     assert ask(kind, server, method)
-    assert (len(server.asked), len(pauses)) == (4, 3)
+    assert (len(server.requests), len(pauses)) == (4, 3)
     assert all(0 <= pause <= 20 for pause in pauses)
-    assert len({request.content.split(b"\r\n", 1)[1].count(b"photo") for request in server.asked}) == 1
+    assert len({request.content.split(b"\r\n", 1)[1].count(b"photo") for request in server.requests}) == 1
 
 
 @both
-def test_it_gives_up_in_the_end(kind: str) -> None:
+def test_retry_after_is_honoured(kind: str, pauses: list[float]) -> None:
+    def busy(seconds: str) -> httpx.Response:
+        return httpx.Response(429, headers={"retry-after": seconds})
+
+    soon = email.utils.formatdate(time.time() + 7, usegmt=True)
+    past = "Wed, 21 Oct 2015 07:28:00 GMT"
+    assert ask(kind, Server([busy("2"), busy(soon), busy(past), PICTURE]), "stylize")
+    assert pauses[0] == 2
+    assert pauses[1] == pytest.approx(7, abs=2)
+    assert pauses[2] == 0
+    server = Server([busy("10")])  # beyond the client's timeout
+    with pytest.raises(BusyError, match="in 10 s") as caught:
+        ask(kind, server, "stylize")
+    assert (caught.value.retry_after, len(server.requests)) == (10, 1)
+    assert ask(kind, Server([busy("soon"), PICTURE]), "stylize")
+    assert 0 <= pauses[3] <= 20
+
+
+@both
+def test_retries_are_limited(kind: str) -> None:
     server = Server([BUSY] * 9)
     with pytest.raises(BusyError, match="busy or not ready: no worker is available"):
         ask(kind, server, "stylize")
-    assert len(server.asked) == 5
+    assert len(server.requests) == 5
     with pytest.raises(BusyError, match=r"busy or not ready: Too Many Requests\. Try"):
         ask(kind, Server([TOO_OFTEN] * 9), "stylize")
     with pytest.raises(LateError, match="within 9 s"):
@@ -152,18 +171,18 @@ def test_it_gives_up_in_the_end(kind: str) -> None:
         (httpx.RemoteProtocolError("gone"), ServeError, "broke off"),
     ],
 )
-def test_other_trouble_is_told_at_once(
+def test_other_failures_are_raised_at_once(
     kind: str, answer: Answer, error: type[Exception], words: str, pauses: list[float]
 ) -> None:
     for method in ("stylize", "stream"):
         server = Server([answer])
         with pytest.raises(error, match=words):
             ask(kind, server, method)
-        assert (len(server.asked), pauses) == (1, [])
+        assert (len(server.requests), pauses) == (1, [])
 
 
 @both
-def test_what_goes_wrong_within_a_stream_is_not_asked_again(kind: str) -> None:
+def test_a_failure_within_a_stream_is_not_retried(kind: str) -> None:
     failing = {"event": "error", "error": {"code": "internal", "message": "The server failed.", "field": None}}
     lines = "".join(json.dumps(event) + "\n" for event in (EVENTS[0], failing))
     server = Server([httpx.Response(200, content=lines)])
@@ -172,11 +191,11 @@ def test_what_goes_wrong_within_a_stream_is_not_asked_again(kind: str) -> None:
     cut = Server([httpx.Response(200, content=json.dumps(EVENTS[0]))])
     with pytest.raises(ServeError, match="without a result"):
         ask(kind, cut, "stream")
-    assert len(server.asked) == len(cut.asked) == 1
+    assert len(server.requests) == len(cut.requests) == 1
 
 
 @both
-def test_input_that_cannot_be_sent_is_refused_before(kind: str) -> None:
+def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(kind: str) -> None:
     for method in ("stylize", "stream", "explain"):
         server = Server([])
         with pytest.raises(InputError, match="prompt is empty"):
@@ -189,26 +208,29 @@ def test_input_that_cannot_be_sent_is_refused_before(kind: str) -> None:
         for style_image in (None, {"sky": b"of the sky alone"}):
             with pytest.raises(InputError, match="prompt is missing"):
                 ask(kind, server, method, prompt=None, style_image=style_image)
-        assert not server.asked
+        assert not server.requests
 
 
 @both
 @pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
-def test_each_attempt_says_when_it_sets_out(kind: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attempt_carries_its_own_time(kind: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stamps = iter(("t=1700000000.250", "t=1700000009.500"))
-    monkeypatch.setattr("genartisan.client.request_start", lambda: next(stamps))
+    monkeypatch.setattr("genartisan.serving.calls.request_start", lambda: next(stamps))
     server = Server([BUSY, STREAM])
     ask(kind, server, method)
-    assert [request.headers["x-request-start"] for request in server.asked] == ["t=1700000000.250", "t=1700000009.500"]
+    assert [request.headers["x-request-start"] for request in server.requests] == [
+        "t=1700000000.250",
+        "t=1700000009.500",
+    ]
 
 
-def test_a_url_that_is_none_is_named() -> None:
+def test_an_invalid_url_is_named() -> None:
     for url in ("127.0.0.1:8080", "ftp://127.0.0.1"):
         with pytest.raises(ServeError, match="Write it as in http://"), Client(url, retries=0) as client:
             client.stylize(base64.b64decode("AAAA"), "fire")
 
 
-def test_a_key_that_has_changed_meanwhile_is_sent_at_the_next_attempt(tmp_path: Path) -> None:
+def test_a_rotated_key_is_sent_with_the_next_attempt(tmp_path: Path) -> None:
     file = tmp_path / "key_file.json"
     denied = httpx.Response(400, json={"code": 400, "type": "InvalidKeyException", "message": "Token ..."})
 
@@ -224,19 +246,19 @@ def test_a_key_that_has_changed_meanwhile_is_sent_at_the_next_attempt(tmp_path: 
         write("old")
         server = Rotating([denied, PICTURE])
         assert ask(kind, server, "stylize", key_file=file).content == b"picture"
-        assert [request.headers["authorization"] for request in server.asked] == ["Bearer old", "Bearer new"]
+        assert [request.headers["authorization"] for request in server.requests] == ["Bearer old", "Bearer new"]
         with pytest.raises(AccessError):
             ask(kind, Server([denied, denied]), "stylize", key_file=file)
 
 
-def test_a_key_that_cannot_be_one_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_key_is_refused_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     for token in ("a\nb", "ключ", "two words"):
         monkeypatch.setenv("GENARTISAN_TOKEN", token)
         with pytest.raises(ServeError, match="GENARTISAN_TOKEN"):
             Client()
 
 
-def test_over_grpc_a_worker_that_died_is_told_from_a_request_that_is_too_large() -> None:
+def test_over_grpc_a_dead_worker_is_distinguished_from_a_request_that_is_too_large() -> None:
     died = from_rpc("RESOURCE_EXHAUSTED", "Worker died.", "127.0.0.1:7070", 9)
     assert (type(died), died.field) == (ServeError, "grpc")
     assert isinstance(from_rpc("RESOURCE_EXHAUSTED", "message larger than max", "127.0.0.1:7070", 9), TooLargeError)

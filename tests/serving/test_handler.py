@@ -1,4 +1,4 @@
-"""The handler when something breaks on our side: what is said, in which way, and what is not."""
+"""The handler without a server: errors of ours, memory, deadlines, the cache, and what is logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from genartisan.io.images import OUTPUTS, Photo, encode
 from genartisan.method.engine import Run, Step
 from genartisan.method.saved_style import About, SavedStyle
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Scale
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import set_threads
 from genartisan.serving.limits import Limits
@@ -38,7 +37,7 @@ from genartisan.serving.telemetry import Record, Telemetry
 
 
 class Metrics:
-    """Takes what a handler counts."""
+    """TorchServe's metrics, ignored."""
 
     def add_counter(self, *arguments: Any) -> None: ...
 
@@ -67,10 +66,10 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer, tmp_path: Path) -> Any:
 
 
 def context(headers: dict[str, Any]) -> Context:
-    made = Context("genartisan", ".", {}, 1, None, "0.12.0", True, Metrics(), {})
-    made.request_processor = [RequestProcessor(headers)]
-    made.request_ids = {0: "some-id"}
-    return made
+    request = Context("genartisan", ".", {}, 1, None, "0.12.0", True, Metrics(), {})
+    request.request_processor = [RequestProcessor(headers)]
+    request.request_ids = {0: "some-id"}
+    return request
 
 
 HTTP = {"Host": "127.0.0.1", "url_path": ""}
@@ -84,17 +83,17 @@ def fields(photo: bytes, **params: Any) -> list[dict[str, Any]]:
 
 
 def numbers_of_mean(bundle: Bundle, photo: Photo) -> torch.Tensor:
-    """Style numbers that tell pictures apart, which the tiny predictor does not."""
+    """Style numbers that differ between pictures, unlike the tiny predictor's."""
     return torch.randn(100, generator=torch.Generator().manual_seed(int(1e6 * photo.pixels.mean())))
 
 
 def read_the_prompt(handler: Any, photo: bytes) -> None:
-    """Has the prompt's direction cached, so that of a later request no deadline comes before its first step."""
+    """Caches the prompt's direction, so that no deadline passes before a later request's first step."""
     assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
 
 
 def prepared(handler: Any, data: dict[str, Any], request: Context) -> Any:
-    """What the handler reads of a request, for one of its later parts."""
+    """The preprocessed request, for one of the handler's later stages."""
     handler.context, handler.record = request, Record("some-id", "http", "explanation")
     return handler.preprocess([data])
 
@@ -113,7 +112,7 @@ def test_the_module_has_one_class(module: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("broken", [RuntimeError("secret detail"), KeyError("secret detail")])
-def test_unexpected_errors_are_answered_without_detail_and_logged_without_words_unless_these_may_be(
+def test_unexpected_errors_are_answered_without_detail_and_logged_without_message_by_default(
     broken: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*arguments: Any, **keywords: Any) -> None:
@@ -193,16 +192,31 @@ def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, pho
     assert report["warnings"]
 
 
-def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, photo: bytes) -> None:
+def test_at_the_deadline_on_timeout_error_is_an_error(handler: Any, photo: bytes) -> None:
     read_the_prompt(handler, photo)
-    wish = fields(photo, steps=500, timeout_s=1e-6, on_timeout="error")
+    data = fields(photo, steps=500, timeout_s=1e-6, on_timeout="error")
     request = context(HTTP)
-    error = json.loads(handler.handle(wish, request)[0])["error"]
+    error = json.loads(handler.handle(data, request)[0])["error"]
     assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
     assert "after 1 of 500 steps" in error["message"]
     with pytest.raises(PredictionException) as caught:
-        handler.handle(wish, context({}))
+        handler.handle(data, context({}))
     assert caught.value.error_code == 504
+
+
+def run_out_of_memory_above(
+    monkeypatch: pytest.MonkeyPatch, handler: Any, side: int, error: Exception | None = None
+) -> None:
+    """Has VGG run out of memory on pictures with a longer side, in pixels."""
+    vgg = handler.stylizer.bundle.vgg
+    forward = vgg.forward
+
+    def limited(pixels: torch.Tensor, *arguments: Any) -> Any:
+        if max(pixels.shape[-2:]) > side:
+            raise error or MemoryError
+        return forward(pixels, *arguments)
+
+    monkeypatch.setattr(vgg, "forward", limited)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
@@ -210,14 +224,8 @@ def test_at_the_deadline_who_wants_all_or_nothing_gets_an_error(handler: Any, ph
 def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     accept: str, error: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylised, largest = Run.draw, 100
-
-    def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > largest:
-            raise error
-        return stylised(run, scale)
-
-    monkeypatch.setattr(Run, "draw", limited)
+    largest = 100
+    run_out_of_memory_above(monkeypatch, handler, largest, error)
     request = context({**HTTP, "Accept": accept})
     request.cl_socket = SimpleNamespace(sendall=lambda content: None)
     refused = json.loads(handler.handle(fields(photo, size=200), request)[0])["error"]
@@ -228,37 +236,25 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     (fits,) = map(int, re.findall(r"size (\d+) would fit", refused["message"]))
     assert 50 <= fits <= largest
     assert handler.handle(fields(photo, size=fits), context(HTTP))[0].startswith(b"\x89PNG")
-    largest = 0
+    run_out_of_memory_above(monkeypatch, handler, 0)
     hopeless = json.loads(handler.handle(fields(photo, size=200), context(HTTP))[0])["error"]
     assert "lower patches" in hopeless["message"]
 
 
-def run_out_of_memory_above(monkeypatch: pytest.MonkeyPatch, side: int) -> None:
-    """Lets steps run out of memory whose photo has a longer side."""
-    stylised = Run.draw
-
-    def limited(run: Run, scale: Scale) -> torch.Tensor:
-        if max(run.photo.size) > side:
-            raise MemoryError
-        return stylised(run, scale)
-
-    monkeypatch.setattr(Run, "draw", limited)
-
-
 def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_out_of_memory_above(monkeypatch, 170)
+    run_out_of_memory_above(monkeypatch, handler, 170)
     banner = encode(tiny.picture(512, 56))  # at 128 pixels 14 high, at 160 pixels 18
     refused = json.loads(handler.handle(fields(banner, size=512), context(HTTP))[0])["error"]
     assert (refused["code"], refused["field"]) == ("too_large", "photo")
 
 
-def test_a_header_that_only_looks_like_torchserves_changes_nothing(handler: Any, photo: bytes) -> None:
+def test_a_header_that_resembles_torchserves_changes_nothing(handler: Any, photo: bytes) -> None:
     for name in ("describe", "explain"):
         (content,) = handler.handle(fields(photo), context({**HTTP, name: "no"}))
         assert content.startswith(b"\x89PNG")
 
 
-def test_the_very_same_request_is_answered_from_the_cache(
+def test_an_identical_request_is_answered_from_the_cache(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler.results = ByteCache(1_000_000)
@@ -324,7 +320,7 @@ def test_style_pictures_reach_the_picture_and_the_cache(
     assert ask(style_image=wave)[0]["error"]["field"] == "style_image"
 
 
-def test_an_explanation_knows_of_style_pictures(handler: Any, photo: bytes) -> None:
+def test_an_explanation_includes_style_pictures(handler: Any, photo: bytes) -> None:
     request = context({**HTTP, "Accept": "application/json", "explain": "True"})
     data = {"photo": photo, "style_image": encode(tiny.picture(seed=7)), "params": json.dumps(TINY).encode()}
     (content,) = handler.explain_handle(prepared(handler, data, request), None)
@@ -334,7 +330,7 @@ def test_an_explanation_knows_of_style_pictures(handler: Any, photo: bytes) -> N
 def test_out_of_memory_with_a_style_picture_names_a_size(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_out_of_memory_above(monkeypatch, 100)
+    run_out_of_memory_above(monkeypatch, handler, 100)
     data = {"photo": photo, "style_image": encode(tiny.picture()), "params": json.dumps({**TINY, "size": 200}).encode()}
     assert "would fit" in json.loads(handler.handle([data], context(HTTP))[0])["error"]["message"]
 
@@ -349,7 +345,7 @@ def test_a_description_says_what_the_saved_styles_are(handler: Any, tiny_bundle:
     }  # fmt: skip
 
 
-def test_a_picture_that_its_deadline_cut_short_is_not_kept(handler: Any, photo: bytes) -> None:
+def test_a_picture_cut_short_by_its_deadline_is_not_cached(handler: Any, photo: bytes) -> None:
     read_the_prompt(handler, photo)
     handler.results = ByteCache(1_000_000)
     for _ in range(2):
@@ -358,7 +354,7 @@ def test_a_picture_that_its_deadline_cut_short_is_not_kept(handler: Any, photo: 
         assert request.get_response_headers(0)["X-Genartisan-Cache"] == "miss"
 
 
-def test_limits_are_those_of_the_settings(handler: Any, photo: bytes) -> None:
+def test_the_servers_limits_apply(handler: Any, photo: bytes) -> None:
     handler.limits = Limits(prompt_characters=3, max_timeout_s=20, timeout_s=10)
     request = context(HTTP)
     error = json.loads(handler.handle(fields(photo), request)[0])["error"]
@@ -375,7 +371,7 @@ def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:
 
 
 def test_out_of_memory_for_real() -> None:
-    """In a process of its own with 2 GB more than it needs: refused with a size, which then succeeds."""
+    """In a process with 2 GB to spare: refused with a size, which then succeeds."""
     command = [sys.executable, str(ROOT / "benchmarks" / "out_of_memory.py"), "--megabytes", "2000"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -383,33 +379,35 @@ def test_out_of_memory_for_real() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "workers", "variable", "threads"),
+    ("threads_setting", "workers", "variable", "threads"),
     [("auto", 1, None, 8), ("auto", 3, None, 2), ("auto", 20, None, 1), ("auto", 2, "5", None), (3, 2, "5", 3)],
 )
 def test_workers_share_the_cores(
     monkeypatch: pytest.MonkeyPatch,
-    wanted: int | str,
+    threads_setting: int | str,
     workers: int,
     variable: str | None,
     threads: int | None,
 ) -> None:
-    told: list[int] = []
+    numbers: list[int] = []
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr(torch, "set_num_threads", numbers.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if variable is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    set_threads(wanted, workers)
-    assert told == ([] if threads is None else [threads])
+    set_threads(threads_setting, workers)
+    assert numbers == ([] if threads is None else [threads])
 
 
-@pytest.mark.parametrize("wanted", ["two", 0, -1, 1.5])
-def test_a_wrong_number_of_threads_is_told(wanted: Any) -> None:
+@pytest.mark.parametrize("threads", ["two", 0, -1, 1.5])
+def test_an_invalid_number_of_threads_is_named(threads: Any) -> None:
     with pytest.raises(ValueError, match="threads is"):
-        set_threads(wanted, 1)
+        set_threads(threads, 1)
 
 
-def test_what_waited_beyond_its_deadline_is_refused_at_once(handler: Any, photo: bytes, told: list[Record]) -> None:
+def test_a_request_that_expired_in_the_queue_is_refused_at_once(
+    handler: Any, photo: bytes, records: list[Record]
+) -> None:
     since = f"t={time.time() - 60:.3f}"
     patient = fields(photo, timeout_s=600.0)
     report = json.loads(
@@ -421,18 +419,18 @@ def test_what_waited_beyond_its_deadline_is_refused_at_once(handler: Any, photo:
     handler.stylizer = SimpleNamespace(styles={})  # no work is begun
     error = json.loads(handler.handle(fields(photo, timeout_s=50.0), request)[0])["error"]
     assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
-    assert re.search(r"set out (6\d|[7-9]\d|\d{3})\.", error["message"])
+    assert re.search(r"was sent (6\d|[7-9]\d|\d{3})\.", error["message"])
     (data,) = fields(photo, timeout_s=50.0)
     with pytest.raises(PredictionException) as caught:
         handler.handle([{**data, "x-request-start": since.encode()}], context({}))
     assert caught.value.error_code == 504
-    assert [record.outcome for record in told] == ["ok", "expired", "expired"]
-    assert all(60 <= record.seconds["queue"] < 120 for record in told)
+    assert [record.outcome for record in records] == ["ok", "expired", "expired"]
+    assert all(60 <= record.seconds["queue"] < 120 for record in records)
     error = json.loads(handler.handle(patient, context({**HTTP, "X-Request-Start": "yesterday"}))[0])["error"]
     assert error["field"] == "x-request-start"
 
 
-def test_a_run_that_waited_ends_by_its_deadline(handler: Any, photo: bytes) -> None:
+def test_a_deadline_counts_from_when_the_request_was_sent(handler: Any, photo: bytes) -> None:
     read_the_prompt(handler, photo)
     since = {"X-Request-Start": f"t={time.time() - 1000:.3f}", "Accept": "application/json"}
     (content,) = handler.handle(fields(photo, steps=5000, timeout_s=1000.5), context({**HTTP, **since}))
@@ -440,7 +438,7 @@ def test_a_run_that_waited_ends_by_its_deadline(handler: Any, photo: bytes) -> N
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
-def test_a_compressed_body_is_refused_as_that(encoding: str, handler: Any, photo: bytes) -> None:
+def test_a_compressed_body_is_refused(encoding: str, handler: Any, photo: bytes) -> None:
     request = context({**HTTP, "CONTENT-encoding": encoding})
     for data in ([{"body": bytearray(b"\x1f\x8b...")}], [{}], fields(photo)):
         error = json.loads(handler.handle(data, request)[0])["error"]
@@ -449,12 +447,12 @@ def test_a_compressed_body_is_refused_as_that(encoding: str, handler: Any, photo
     assert handler.handle(fields(photo), context({**HTTP, "Content-Encoding": "identity"}))[0].startswith(b"\x89PNG")
 
 
-def test_words_of_users_are_in_no_record_unless_they_may_be(
+def test_users_words_are_logged_only_with_log_prompts(
     handler: Any, photo: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "genartisan.serving.telemetry")
     (data,) = fields(photo)
-    asked = [
+    requests = [
         {**data, "prompt": b"zebra"},
         {**data, "zebra": b""},
         {**data, "mask.zebra": b"no mask"},
@@ -465,19 +463,19 @@ def test_words_of_users_are_in_no_record_unless_they_may_be(
         {**data, "params": b'{"regions": {"zebra": {"prompt": ""}}}'},
         {**data, "params": b'{"zebra": 1, "zebra": 2}'},
     ]
-    for each in asked:
-        handler.handle([each], context(HTTP))
+    for request in requests:
+        handler.handle([request], context(HTTP))
     records = [json.loads(record.message) for record in caplog.records]
-    assert len(records) == len(asked)
+    assert len(records) == len(requests)
     assert "zebra" not in caplog.text
     assert {"mask.*", "regions.*", "regions.*.weight", "style", "*"} <= {record.get("field") for record in records}
     handler.settings["log_prompts"] = True
-    handler.handle([asked[0]], context(HTTP))
+    handler.handle([requests[0]], context(HTTP))
     assert "zebra" in caplog.text
 
 
-def test_over_grpc_every_reply_is_the_last_one(handler: Any, photo: bytes) -> None:
-    """StreamPredictions asks for that, and TorchServe loses the worker where nobody says so."""
+def test_over_grpc_every_reply_is_marked_as_the_last(handler: Any, photo: bytes) -> None:
+    """StreamPredictions needs the mark, or TorchServe loses the worker."""
     request = context({})
     handler.handle(fields(photo), request)
     assert request.get_response_headers(0)["ts_stream_next"] == "false"
@@ -486,7 +484,7 @@ def test_over_grpc_every_reply_is_the_last_one(handler: Any, photo: bytes) -> No
     assert "ts_stream_next" not in request.get_response_headers(0)
 
 
-def test_a_call_that_torchserve_cannot_answer_is_answered_to_nobody(handler: Any, photo: bytes) -> None:
+def test_a_call_that_torchserve_cannot_answer_is_dropped(handler: Any, photo: bytes) -> None:
     """StreamPredictions2: any reply, or an error, would wedge the worker."""
     request = context({"ts_request_sequence_id": "some-sequence", "ts_request_sequence_end": "true"})
     assert handler.handle(fields(photo), request) == [b""]
@@ -494,15 +492,15 @@ def test_a_call_that_torchserve_cannot_answer_is_answered_to_nobody(handler: Any
     assert handler.handle(fields(photo), context({**HTTP, "ts_request_sequence_id": "1"}))[0].startswith(b"\x89PNG")
 
 
-def test_over_grpc_nobody_is_held(handler: Any) -> None:
-    """A reply in pieces would wedge the worker."""
+def test_over_grpc_no_worker_is_held(handler: Any) -> None:
+    """A streamed reply would wedge the worker."""
     with pytest.raises(PredictionException):
         handler.handle([{"body": json.dumps({"hold": os.getpid()}).encode()}], context({}))
 
 
 @pytest.fixture
-def told(handler: Any, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
-    """What the handler counts, request by request."""
-    records: list[Record] = []
-    monkeypatch.setattr(handler.telemetry, "end", lambda record, peak_memory: records.append(record))
-    return records
+def records(handler: Any, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
+    """The records of the handler's requests."""
+    ended: list[Record] = []
+    monkeypatch.setattr(handler.telemetry, "end", lambda record, peak_memory: ended.append(record))
+    return ended

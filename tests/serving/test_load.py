@@ -1,4 +1,4 @@
-"""Many requests at once: each gets its own picture or its own error, and a worker that dies takes one along."""
+"""Many concurrent requests: each gets its own picture or error, and a dying worker fails only one."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ WAYS = ("form", "json", "stream", "grpc")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A good request: what differs between two of them."""
+class Request:
+    """A valid request, by what varies between two of them."""
 
     size: tuple[int, int]
     prompt: str
@@ -44,13 +44,13 @@ class Wish:
         return {**TINY, "mode": self.mode, "seed": self.seed}
 
     def picture(self, stylizer: Stylizer) -> bytes:
-        """What the library makes of it, alone."""
+        """The picture that the library makes, alone."""
         config, seed = from_params(self.params)
-        own = mask(*self.size) if self.masked else None
-        return encode(stylizer(photo(*self.size), self.prompt, config=config, mask=own, seed=seed).image)
+        portrait = mask(*self.size) if self.masked else None
+        return encode(stylizer(photo(*self.size), self.prompt, config=config, mask=portrait, seed=seed).image)
 
     def ask(self, server: serve.Server, way: str) -> bytes:
-        """The picture that a server gives."""
+        """The picture that a server returns."""
         pictures = {"photo": photo(*self.size), **({"mask": mask(*self.size)} if self.masked else {})}
         fields = {**pictures, "prompt": self.prompt.encode(), "params": json.dumps(self.params).encode()}
         if way == "grpc":
@@ -67,18 +67,18 @@ class Wish:
 def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_stylizer: Stylizer) -> None:
     """Eight at a time, over every protocol, every fifth of them bad."""
     rng = random.Random(0)
-    wishes = [
-        Wish(size, prompt, mode, seed, masked)
+    requests = [
+        Request(size, prompt, mode, seed, masked)
         for size in ((72, 56), (40, 64))
         for prompt in ("Watercolor painting", "fire", "neon light")
         for mode, masked in (("artisan", True), ("clipstyler", False))
         for seed in (1, 2)
     ]
-    solo = {wish: wish.picture(tiny_stylizer) for wish in wishes}
-    assert len(set(solo.values())) == len(wishes)
+    solo = {request: request.picture(tiny_stylizer) for request in requests}
+    assert len(set(solo.values())) == len(requests)
 
-    def good(wish: Wish, way: str) -> str | None:
-        return None if wish.ask(server, way) == solo[wish] else f"{wish} over {way} got another picture"
+    def good(request: Request, way: str) -> str | None:
+        return None if request.ask(server, way) == solo[request] else f"{request} over {way} got another picture"
 
     def bad(case: Case, way: str) -> str | None:
         fields = {name: content for name, content in {**GOOD, **case.fields}.items() if content is not None}
@@ -86,7 +86,7 @@ def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_styl
         refused = answer.status in (case.status, "INVALID_ARGUMENT") and answer.error["field"] == case.at[:80]
         return None if refused and case.says in answer.error["message"] else f"{case.name} over {way}: {answer}"
 
-    jobs: list[tuple[Any, ...]] = [(good, rng.choice(wishes), rng.choice(WAYS)) for _ in range(160)]
+    jobs: list[tuple[Any, ...]] = [(good, rng.choice(requests), rng.choice(WAYS)) for _ in range(160)]
     jobs += [(bad, rng.choice(CASES), rng.choice(("form", "grpc"))) for _ in range(40)]
     rng.shuffle(jobs)
     pid = servers.worker_pid(server)
@@ -117,25 +117,25 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
         stopped.set()
         for thread in threads:
             thread.join()
-    # 507 is TorchServe's guess where it sees in time that the process was killed: out of memory.
+    # 507: TorchServe saw in time that the process was killed, and assumes it was out of memory.
     died = (500, 507, "INTERNAL", "RESOURCE_EXHAUSTED")
     lost = sorted(when for when, status, _ in answers if status in died)
-    kept = [content for _, status, content in answers if status in (200, "OK")]
+    pictures = [content for _, status, content in answers if status in (200, "OK")]
     assert len(lost) == 10, Counter(status for _, status, _ in answers)
-    assert len(lost) + len(kept) == len(answers)
-    assert set(kept) == {expected}
+    assert len(lost) + len(pictures) == len(answers)
+    assert set(pictures) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
     assert statistics.median(seconds for _, seconds in killed) < 30  # 8 to 9.5 on two cores
 
 
 def slow() -> dict[str, bytes]:
-    """A request of many seconds, which a kill meets in its midst."""
+    """A request of many seconds, to be interrupted."""
     return {**FIELDS, "params": json.dumps({**TINY, "steps": 100}).encode()}
 
 
 def kill(server: serve.Server) -> tuple[float, float]:
-    """Kills the worker when it is at a request: when, and the seconds until another one is ready."""
+    """Kills the worker during a request; returns when, and the seconds until another one is ready."""
     pid, starts = servers.worker_pid(server), servers.worker_starts(server)
     servers.eventually(lambda: servers.in_flight(server)["0"] == 1, "the worker is at a request")
     at = time.monotonic()
@@ -143,6 +143,6 @@ def kill(server: serve.Server) -> tuple[float, float]:
     another = lambda worker: worker["status"] == "READY" and worker["pid"] != pid  # noqa: E731
     servers.eventually(lambda: any(map(another, serve.workers(server))), "another worker is ready")
     seconds = time.monotonic() - at
-    # From then on the gauge is the new worker's: it sets it to 0 before it counts its start.
+    # From then on the gauge is the new worker's, which resets it before it counts its start.
     servers.eventually(lambda: servers.worker_starts(server) == starts + 1, "its start is counted")
     return at, seconds

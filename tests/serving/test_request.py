@@ -11,7 +11,8 @@ import pytest
 from genartisan.config import DEFAULT_PRESET, PRESETS, preset
 from genartisan.errors import InputError
 from genartisan.serving.duplicate_fields import repeats_kept
-from genartisan.serving.request import StyleRequest, choose_media_type, read_body, read_form, read_grpc
+from genartisan.serving.media_types import choose_media_type
+from genartisan.serving.request import StyleRequest, read_body, read_form, read_grpc
 from genartisan.serving.request_headers import request_start, seconds_waited
 
 
@@ -58,12 +59,12 @@ def test_accept_refused(accept: str) -> None:
         ("application/x-ndjson;q=0.4, image/jpeg;q=0.5", ("image/jpeg", "image/jpeg")),
     ],
 )
-def test_the_picture_in_an_answer_has_the_type_that_is_accepted_next(accept: str, types: tuple[str, str]) -> None:
+def test_the_picture_in_an_answer_has_the_type_accepted_next(accept: str, types: tuple[str, str]) -> None:
     request = read_body({"photo": "AAAA", "prompt": "fire"}, "", accept)
     assert (request.media_type, request.picture_type) == types
 
 
-def test_previews_are_no_setting_of_the_picture() -> None:
+def test_preview_every_is_no_setting_of_the_picture() -> None:
     body = {"photo": "AAAA", "prompt": "fire"}
     plain = read_body(body, "", None)
     often = read_body({**body, "params": {"preview_every": 1}}, "", None)
@@ -89,7 +90,7 @@ def test_a_form_and_a_body_give_the_same_request() -> None:
 
 
 @pytest.mark.parametrize("prompt", ["Fire \U0001fae8", r"dog: a tale\; cat: another", r"0.5 fire \+ ice", "-winter-"])
-def test_words_arrive_as_they_were_sent_over_every_protocol(prompt: str) -> None:
+def test_prompts_arrive_unchanged_over_every_protocol(prompt: str) -> None:
     form = {"photo": b"photo", "prompt": prompt.encode()}
     body = {"photo": base64_of(b"photo"), "prompt": prompt}
     read = read_form(form, None), read_grpc(form), read_body(json.dumps(body).encode(), "application/json", None)
@@ -117,7 +118,7 @@ def base64_of(content: bytes) -> str:
 
 
 def styled(**fields: bytes) -> StyleRequest:
-    """A form's request for a photo in the style of "fire"; a dot in a field's name is written as two underscores."""
+    """A form's request for the style "fire"; two underscores stand for a dot in a field's name."""
     named = {name.replace("__", "."): content for name, content in fields.items()}
     return read_form({"photo": b"photo", "prompt": b"fire", **named}, None)
 
@@ -134,7 +135,7 @@ def test_style_pictures_come_by_form_by_json_and_by_grpc() -> None:
     assert (alone.masks, styled().style_images) == ({}, {})
 
 
-def test_with_a_style_picture_the_prompt_may_be_missing() -> None:
+def test_with_a_style_picture_the_prompt_is_optional() -> None:
     request = read_form({"photo": b"photo", "style_image": b"wave"}, None)
     assert (request.prompt, request.config) == (None, preset(DEFAULT_PRESET))
     assert read_body({"photo": "AAAA", "style_image": "AAAA"}, "", None).prompt is None
@@ -186,7 +187,7 @@ def test_in_json_style_pictures_of_regions_are_in_one_field() -> None:
     assert caught.value.field == "style_image.sky"
 
 
-def test_the_cache_tells_style_pictures_apart() -> None:
+def test_the_cache_distinguishes_style_pictures() -> None:
     requests = [
         styled(),
         styled(style_image=b"wave"),
@@ -208,7 +209,7 @@ def test_the_cache_tells_style_pictures_apart() -> None:
     assert turned[0].key("bundle") == turned[1].key("bundle")
 
 
-def test_what_is_sent_twice_is_refused() -> None:
+def test_duplicates_are_refused() -> None:
     for twice, at in (
         ({"photo": b"x", "prompt": [b"fire", b"water"]}, "prompt"),
         ({"photo": [b"x", b"x"], "prompt": b"fire"}, "photo"),
@@ -232,7 +233,7 @@ def test_what_is_sent_twice_is_refused() -> None:
         )
 
 
-def test_torchserves_reading_of_a_form_keeps_what_came_twice() -> None:
+def test_torchserves_decoding_keeps_duplicates() -> None:
     service = pytest.importorskip("ts.service")
     read = repeats_kept(service.Service.retrieve_data_for_inference)
 
@@ -245,7 +246,7 @@ def test_torchserves_reading_of_a_form_keeps_what_came_twice() -> None:
     assert read(batch(("a", b"1")))[1] == [{"a": b"1"}]
 
 
-def test_over_grpc_the_time_of_setting_out_is_no_unknown_field() -> None:
+def test_over_grpc_the_stamp_is_a_known_field() -> None:
     fields = {"photo": b"x", "prompt": b"fire", "x-request-start": b"t=1700000000"}
     assert read_grpc(fields).prompt == "fire"
     with pytest.raises(InputError, match="x-request-start is no field"):
@@ -265,17 +266,17 @@ def test_over_grpc_the_time_of_setting_out_is_no_unknown_field() -> None:
         (None, None),
     ],
 )
-def test_how_long_a_request_waited(stamp: object, waited: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_waited(stamp: object, waited: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1700000100.0)
     assert seconds_waited(stamp) == (None if waited is None else pytest.approx(waited))
 
 
-def test_our_own_stamp_is_read() -> None:
+def test_our_own_stamp_is_valid() -> None:
     assert 0 <= (seconds_waited(request_start()) or 0.0) < 10
 
 
 @pytest.mark.parametrize("stamp", ["yesterday", "", "t=", "t=-5", "t=nan", "t=1e9", "9" * 21, b"\xff", 5, "t=1 t=2"])
-def test_a_stamp_that_is_no_time_is_refused(stamp: object) -> None:
+def test_a_malformed_stamp_is_refused(stamp: object) -> None:
     with pytest.raises(InputError, match="seconds since 1970") as caught:
         seconds_waited(stamp)
     assert caught.value.field == "x-request-start"

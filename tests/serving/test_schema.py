@@ -1,4 +1,4 @@
-"""The description of the endpoint: sound by itself, and of the endpoint as it is."""
+"""The endpoint's description is valid and matches the code."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from genartisan.serving.schema import form_schema, openapi, params_schema, reque
 
 def references(value: Any) -> set[str]:
     if isinstance(value, dict):
-        own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*(references(entry) for entry in value.values()))
+        reference = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
+        return reference.union(*(references(entry) for entry in value.values()))
     return set().union(*(references(entry) for entry in value)) if isinstance(value, list) else set()
 
 
-def test_the_kept_file_is_what_the_models_make() -> None:
+def test_the_committed_description_is_up_to_date() -> None:
     assert json.loads((ROOT / "docs" / "openapi.json").read_text()) == json.loads(json.dumps(openapi()))
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     described = openapi()
     for reference in references(described):
         assert reference.startswith("#/components/schemas/")
         assert reference.rsplit("/", 1)[1] in described["components"]["schemas"]
 
 
-def test_the_fields_and_params_are_those_that_are_read() -> None:
+def test_fields_and_params_are_complete() -> None:
     described = openapi()["components"]["schemas"]
     assert set(described["Request"]["properties"]) == set(described["Form"]["properties"]) == set(FIELDS)
     assert set(described["Params"]["properties"]) == {*StyleConfig.model_fields, "preset", "seed", "preview_every"}
 
 
-def test_style_pictures_and_masks_are_one_or_several_by_region() -> None:
+def test_style_pictures_and_masks_are_one_or_by_region() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     body = request_schema()
-    body["properties"].pop("params")  # which is a reference into the whole description
+    body["properties"].pop("params")  # a reference into the whole description
     validator = jsonschema.Draft202012Validator(body)
     for field, good, bad in (
         ("style_image", ({"all": "AA=="}, {"sky": "AA==", "background": "AA=="}), ("classes", "Sky", "")),
@@ -57,7 +57,7 @@ def test_style_pictures_and_masks_are_one_or_several_by_region() -> None:
         assert not form.is_valid({"photo": "x", name: "x"})
 
 
-def test_presets_and_bounds_are_those_of_the_settings() -> None:
+def test_presets_and_bounds_match_the_settings() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(params_schema())
     for name, preset in PRESETS.items():

@@ -1,4 +1,4 @@
-"""A real TorchServe: the pictures it gives, the protocols it speaks, what it keeps to itself."""
+"""A real TorchServe: its pictures, its protocols, and what it does not reveal."""
 
 from __future__ import annotations
 
@@ -115,17 +115,17 @@ def test_masks_by_name_and_texts_by_region_are_served(server: serve.Server, tiny
     assert client.request(photo(), prompt, mask=masks, **ask).content == expected
     in_base64 = {name: base64.b64encode(content).decode() for name, content in masks.items()}
     body = {"photo": base64.b64encode(photo()).decode(), "prompt": prompt, "params": params, "mask": in_base64}
-    told = json.loads(send(server, {"Accept": "application/json"}, json=body).content)
-    assert base64.b64decode(told["photo"]) == expected
-    assert [region["name"] for region in told["report"]["regions"]] == ["background", "portrait", "sky"]
+    answer = json.loads(send(server, {"Accept": "application/json"}, json=body).content)
+    assert base64.b64decode(answer["photo"]) == expected
+    assert [region["name"] for region in answer["report"]["regions"]] == ["background", "portrait", "sky"]
     refused = json.loads(post(server, {**form, "mask.sky": mask(56, 72)}).content)["error"]
     assert (refused["code"], refused["field"]) == ("bad_input", "mask.sky")
     assert "56x72 pixels and photo is 72x56" in refused["message"]
 
 
-def test_a_kept_style_is_served_by_its_name(server: serve.Server, tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """Without a sentence, in one pass or as a start; and beside it others are refused, with those that are known."""
-    style = SavedStyle.load(tiny.write_style(tmp_path / "kept.safetensors"))
+def test_a_saved_style_is_served_by_its_name(server: serve.Server, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    """Without a prompt, in one pass or as a start; unknown names are refused with the known ones."""
+    style = SavedStyle.load(tiny.write_style(tmp_path / "saved.safetensors"))
     library = Stylizer(tiny_bundle, "cpu", "fp32", styles={servers.STYLE: style})
     for steps in (0, 2):
         params = {**TINY, "steps": steps, "style": servers.STYLE, "contrast": 1.0}
@@ -173,7 +173,7 @@ def test_a_json_body_and_a_form_are_the_same_request(server: serve.Server) -> No
     assert send(server, json={**urls, **body}).content == form.content
 
 
-def test_text_parts_and_typed_parts_are_taken_as_they_are_meant(server: serve.Server) -> None:
+def test_text_parts_and_typed_parts_are_accepted(server: serve.Server) -> None:
     """A browser names no type for text, curl names one for files; TorchServe decodes what is called text or JSON."""
     typed = {
         "photo": ("photo.png", photo(), "image/png"),
@@ -212,40 +212,40 @@ def test_too_large_requests_are_refused(server: serve.Server) -> None:
 
 
 def test_deadlines(server: serve.Server) -> None:
-    def asked(**params: Any) -> dict[str, bytes]:
+    def request_for(**params: Any) -> dict[str, bytes]:
         return {**FIELDS, "params": json.dumps({**TINY, "steps": 5000, **params}).encode()}
 
     post(server, FIELDS)  # the prompt is read now, and no deadline comes before the first step
-    answer = post(server, asked(timeout_s=0.2), {"Accept": "application/json"})
+    answer = post(server, request_for(timeout_s=0.2), {"Accept": "application/json"})
     report = json.loads(answer.content)["report"]
     assert 1 <= report["steps"] < 5000
     assert "timeout_s of 0.2 s ended the run" in report["warnings"][0]
-    over_http, over_grpc = (ask(server, asked(timeout_s=0.2, on_timeout="error")) for ask in (post, call))
+    over_http, over_grpc = (ask(server, request_for(timeout_s=0.2, on_timeout="error")) for ask in (post, call))
     assert (over_http.status, over_grpc.status) == (504, "DEADLINE_EXCEEDED")
     assert over_http.error["code"] == over_grpc.error["code"] == "deadline"
     params = {**TINY, "steps": 5000, "timeout_s": 1.5, "on_timeout": "error"}  # our clients' wait counts
     for protocol in ({"url": server.url, "key_file": server.keys}, {"grpc": server.grpc, "key_file": server.keys}):
         with pytest.raises(DeadlineError, match=r"timeout_s of 1\.5 s ended the run"):
             client.request(photo(), "Watercolor painting", params=params, **protocol)  # type: ignore[arg-type]
-    assert post(server, asked(timeout_s=3001)).error["field"] == "timeout_s"
+    assert post(server, request_for(timeout_s=3001)).error["field"] == "timeout_s"
 
 
-def test_an_explanation_tells_what_each_region_would_get(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+def test_an_explanation_lists_what_each_region_would_get(server: serve.Server, tiny_stylizer: Stylizer) -> None:
     params = {**TINY, "steps": 50, "patches": 4, "regions": {"portrait": {"share": 0.25, "weight": 0.5}}}
     fields = {**FIELDS, "mask": mask(), "params": json.dumps(params).encode()}
     answer = send(server, {"Accept": "application/json"}, "explanations", files=fields)
     assert (answer.status, answer.media_type) == (200, "application/json")
-    told = json.loads(answer.content)
-    background, portrait = told["explanation"]["regions"]
+    explained = json.loads(answer.content)
+    background, portrait = explained["explanation"]["regions"]
     assert (portrait["name"], portrait["weight"], portrait["share_of_pixels"]) == ("portrait", 0.5, 0.5)
     assert portrait["patches"] + background["patches"] == 50 * 4
     assert 0 < portrait["share_of_patches"] <= 0.25
     report = json.loads(post(server, fields, {"Accept": "application/json"}).content)["report"]
-    for planned, got in zip(told["explanation"]["regions"], report["regions"], strict=True):
+    for planned, got in zip(explained["explanation"]["regions"], report["regions"], strict=True):
         assert {name: value for name, value in got.items() if name != "rejected"}.items() <= planned.items()
 
     picture = send(server, {"Accept": "image/png"}, "explanations", files=fields)
-    assert (picture.media_type, base64.b64decode(told["overlay"])) == ("image/png", picture.content)
+    assert (picture.media_type, base64.b64decode(explained["overlay"])) == ("image/png", picture.content)
     config, _ = from_params(params)
     people = tiny_stylizer.regions(read_photo(photo()), mask()).resized((64, 50))
     assert picture.content == encode(people.overlay(resized(read_photo(photo()), config.size)))
@@ -262,7 +262,7 @@ def test_an_explanation_of_the_baseline_has_one_region(tiny_stylizer: Stylizer) 
     assert explanation.overlay.tobytes() == to_image(resized(read_photo(photo()), config.size).pixels).tobytes()
 
 
-def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server) -> None:
+def test_concurrent_requests_do_not_affect_each_other(server: serve.Server) -> None:
     requests = [{**FIELDS, "params": json.dumps({**TINY, "seed": seed}).encode()} for seed in range(4)]
     alone = [post(server, fields).content for fields in requests]
     assert len(set(alone)) == 4
@@ -271,7 +271,7 @@ def test_requests_at_the_same_time_do_not_touch_each_other(server: serve.Server)
     assert together == [content for content in alone for _ in range(2)]
 
 
-def test_the_client_raises_the_servers_own_errors(server: serve.Server, tmp_path: Path) -> None:
+def test_the_client_raises_the_servers_errors(server: serve.Server, tmp_path: Path) -> None:
     messages = set()
     for protocol in ({"url": server.url, "key_file": server.keys}, {"grpc": server.grpc, "key_file": server.keys}):
         with pytest.raises(InputError, match="steps is -1") as caught:
@@ -289,21 +289,21 @@ def test_the_client_raises_the_servers_own_errors(server: serve.Server, tmp_path
 
 def test_both_clients_get_the_same_picture_in_every_way(server: serve.Server) -> None:
     expected = post(server, FIELDS).content
-    wish: dict[str, Any] = {"photo": photo(), "prompt": "Watercolor painting", "params": TINY}
+    request: dict[str, Any] = {"photo": photo(), "prompt": "Watercolor painting", "params": TINY}
     key = {"key_file": server.keys}
     with client.Client(server.url, **key) as http, client.Client(grpc=server.grpc, **key) as rpc:
-        *_, last = http.stream(**wish)
-        pictures = [http.stylize(**wish).content, rpc.stylize(**wish).content, base64.b64decode(last["photo"])]
-        regions = json.loads(http.explain(**wish).content)["explanation"]["regions"]
+        *_, last = http.stream(**request)
+        pictures = [http.stylize(**request).content, rpc.stylize(**request).content, base64.b64decode(last["photo"])]
+        regions = json.loads(http.explain(**request).content)["explanation"]["regions"]
 
-    async def asked() -> list[bytes]:
+    async def requested() -> list[bytes]:
         async with client.AsyncClient(server.url, **key) as http, client.AsyncClient(grpc=server.grpc, **key) as rpc:
-            together = await asyncio.gather(http.stylize(**wish), rpc.stylize(**wish))
-            events = [event async for event in http.stream(**wish)]
-            assert json.loads((await http.explain(**wish)).content)["explanation"]["regions"] == regions
+            together = await asyncio.gather(http.stylize(**request), rpc.stylize(**request))
+            events = [event async for event in http.stream(**request)]
+            assert json.loads((await http.explain(**request)).content)["explanation"]["regions"] == regions
             return [*(reply.content for reply in together), base64.b64decode(events[-1]["photo"])]
 
-    assert [*pictures, *asyncio.run(asked())] == [expected] * 6
+    assert [*pictures, *asyncio.run(requested())] == [expected] * 6
 
 
 def test_the_client_says_where_no_server_answers(tmp_path: Path) -> None:
@@ -319,22 +319,22 @@ def test_the_client_says_where_no_server_answers(tmp_path: Path) -> None:
 
 def test_the_worker_runs_the_package_in_its_archive_with_torchs_own_threads(server: serve.Server) -> None:
     described = managed(server, "GET", "models/genartisan?customized=true").json()[0]
-    told = described["customizedMetadata"]
-    assert Path(told["package"]).is_relative_to(server.temporary)
-    assert (told["bundle"]["name"], told["device"], told["precision"]) == ("tiny", "cpu", "fp32")
-    assert told["threads"] == torch.get_num_threads()
+    description = described["customizedMetadata"]
+    assert Path(description["package"]).is_relative_to(server.temporary)
+    assert (description["bundle"]["name"], description["device"], description["precision"]) == ("tiny", "cpu", "fp32")
+    assert description["threads"] == torch.get_num_threads()
 
 
 def test_the_server_describes_its_input_limits_and_networks(server: serve.Server, tiny_folder: Path) -> None:
     (described,) = managed(server, "GET", "models/genartisan?customized=true").json()
-    told = described["customizedMetadata"]
-    assert told["version"] == genartisan.__version__
-    assert told["limits"] == Limits().model_dump()
-    assert set(told["input"]["presets"]) == {"paper", "fast", "draft"}
-    assert "application/x-ndjson" in told["input"]["media_types"]
-    assert set(StyleConfig.model_fields) | {"preset", "seed"} <= set(told["input"]["params"]["properties"])
-    assert told["bundle"]["sha256"] == sha256(tiny_folder / "bundle.json")
-    for name, expected in told["bundle"]["files"].items():
+    description = described["customizedMetadata"]
+    assert description["version"] == genartisan.__version__
+    assert description["limits"] == Limits().model_dump()
+    assert set(description["input"]["presets"]) == {"paper", "fast", "draft"}
+    assert "application/x-ndjson" in description["input"]["media_types"]
+    assert set(StyleConfig.model_fields) | {"preset", "seed"} <= set(description["input"]["params"]["properties"])
+    assert description["bundle"]["sha256"] == sha256(tiny_folder / "bundle.json")
+    for name, expected in description["bundle"]["files"].items():
         assert sha256(tiny_folder / name) == expected
 
 
@@ -368,18 +368,18 @@ def test_what_users_send_is_in_no_log(server: serve.Server) -> None:
 
 def metrics_of(server: serve.Server) -> dict[tuple[str, ...], float]:
     """Our metrics: (name, label value, ...) -> value."""
-    found = {}
+    values = {}
     for line in servers.metrics(server).splitlines():
         if line.startswith("genartisan_"):
             name, labels, value = re.fullmatch(r"(\w+){(.*)} (\S+)", line).groups()  # type: ignore[union-attr]
-            told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            told.pop("hostname", told.pop("Hostname", None))
-            found[(name, *(told.pop(label) for label in LABELS[name]))] = float(value)
-            assert not told
-    return found
+            by_label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+            by_label.pop("hostname", by_label.pop("Hostname", None))
+            values[(name, *(by_label.pop(label) for label in LABELS[name]))] = float(value)
+            assert not by_label
+    return values
 
 
-def test_metrics_tell_outcomes_phases_and_work(server: serve.Server, tiny_folder: Path) -> None:
+def test_metrics_count_outcomes_phases_and_work(server: serve.Server, tiny_folder: Path) -> None:
     post(server, FIELDS)
     before = metrics_of(server)
     post(server, FIELDS)
@@ -419,17 +419,17 @@ def test_metrics_tell_outcomes_phases_and_work(server: serve.Server, tiny_folder
 
 
 def test_every_set_of_labels_is_there_from_the_start(server: serve.Server) -> None:
-    told = metrics_of(server)
+    metrics = metrics_of(server)
     for name, labels in COUNTERS.items():
-        assert {key[1:] for key in told if key[0] == name} == set(product(*labels.values()))
-    assert {key[0] for key in told} == set(LABELS)
+        assert {key[1:] for key in metrics if key[0] == name} == set(product(*labels.values()))
+    assert {key[0] for key in metrics} == set(LABELS)
 
 
-def test_names_and_types_are_what_prometheus_wants(server: serve.Server) -> None:
+def test_names_and_types_follow_prometheus_conventions(server: serve.Server) -> None:
     """The rules of ``promtool check metrics``; TorchServe's own metrics have names that we cannot choose."""
-    told = servers.metrics(server)
-    types = dict(re.findall(r"^# TYPE (\S+) (\w+)$", told, re.M))
-    assert types.keys() == set(re.findall(r"^# HELP (\S+) \S", told, re.M))
+    metrics = servers.metrics(server)
+    types = dict(re.findall(r"^# TYPE (\S+) (\w+)$", metrics, re.M))
+    assert types.keys() == set(re.findall(r"^# HELP (\S+) \S", metrics, re.M))
     ours = {name: kind for name, kind in types.items() if name.startswith("genartisan_")}
     assert ours.keys() == LABELS.keys()
     for name, kind in ours.items():
@@ -440,7 +440,7 @@ def test_names_and_types_are_what_prometheus_wants(server: serve.Server) -> None
         assert not {"counter", "gauge", "ms", "s", "mb", "kb", "milliseconds", "minutes"} & set(name.split("_"))
     assert not {"le", "quantile"} & {label for labels in LABELS.values() for label in labels}
     if promtool := shutil.which("promtool"):
-        done = subprocess.run([promtool, "check", "metrics"], input=told, capture_output=True, text=True)
+        done = subprocess.run([promtool, "check", "metrics"], input=metrics, capture_output=True, text=True)
         assert "genartisan_" not in done.stdout + done.stderr
 
 
@@ -481,15 +481,15 @@ def test_the_log_has_a_line_for_each_request_and_its_sender_the_same_number(serv
     refused = httpx.post(url, files={}, headers=servers.key(server), timeout=60, trust_env=False)
     call(server, FIELDS)
     lines = servers.log(server).splitlines()
-    told = [json.loads(line[line.index("{") :]) for line in lines if '"request_id"' in line]
-    records = {record["request_id"]: record for record in told}
-    assert len(records) == len(told)
-    made, bad = records[answer.headers["x-request-id"]], records[refused.headers["x-request-id"]]
-    assert (made["outcome"], made["status"], made["steps"], made["protocol"]) == ("ok", 200, 2, "http")
-    assert made["seconds"]["total"] >= made["seconds"]["optimise"] > 0
+    logged = [json.loads(line[line.index("{") :]) for line in lines if '"request_id"' in line]
+    records = {record["request_id"]: record for record in logged}
+    assert len(records) == len(logged)
+    answered, bad = records[answer.headers["x-request-id"]], records[refused.headers["x-request-id"]]
+    assert (answered["outcome"], answered["status"], answered["steps"], answered["protocol"]) == ("ok", 200, 2, "http")
+    assert answered["seconds"]["total"] >= answered["seconds"]["optimise"] > 0
     assert (bad["outcome"], bad["status"], bad["code"]) == ("refused", 400, "bad_input")
-    assert told[-2]["protocol"] == "grpc"  # the last is the one that `servers.log` makes
-    assert not [record for record in told if "prompt" in record]
+    assert logged[-2]["protocol"] == "grpc"  # the last is the one that `servers.log` makes
+    assert not [record for record in logged if "prompt" in record]
 
 
 def test_nobody_can_make_the_server_fetch_anything(server: serve.Server) -> None:

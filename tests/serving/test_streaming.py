@@ -1,4 +1,4 @@
-"""A stream from a real TorchServe: its events, its picture, and what it does when something goes wrong."""
+"""Streams from a real TorchServe: events, pictures and failures."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def test_events_come_in_order_and_end_in_the_picture_of_one_reply(server: serve.
     params = {"steps": 7, "preview_every": 3}
     answer = post(server, with_params(**params), STREAM)
     assert (answer.status, answer.media_type) == (200, "application/x-ndjson")
-    accepted, draft, *told, result = events_of(answer.content)
+    accepted, draft, *progress, result = events_of(answer.content)
     assert draft["event"] == "draft"
     assert accepted == {**accepted, "event": "accepted", "seed": 7, "steps": 7, "bundle": "tiny"}
     assert accepted["request_id"]
-    assert {event["event"] for event in told} == {"progress"}
-    steps = [event["step"] for event in told]
+    assert {event["event"] for event in progress} == {"progress"}
+    steps = [event["step"] for event in progress]
     assert steps == sorted(set(steps))
     assert (steps[0], steps[-1]) == (1, 7)
-    assert {event["step"] for event in told if "preview" in event} == {3, 6}
-    for event in told:
+    assert {event["step"] for event in progress if "preview" in event} == {3, 6}
+    for event in progress:
         assert event["losses"] == {name: event_loss(result, event["step"], name) for name in event["losses"]}
         assert event["eta_s"] >= 0
         assert event["steps"] == 7
-    assert told[-1]["eta_s"] == 0
-    previews = [Image.open(io.BytesIO(base64.b64decode(event["preview"]))) for event in told if "preview" in event]
+    assert progress[-1]["eta_s"] == 0
+    previews = [Image.open(io.BytesIO(base64.b64decode(event["preview"]))) for event in progress if "preview" in event]
     assert [(preview.format, preview.size) for preview in previews] == [("JPEG", (64, 50))] * 2
     assert (result["event"], result["media_type"]) == ("result", "image/png")
     assert base64.b64decode(result["photo"]) == post(server, with_params(**params)).content
 
 
 def test_the_first_picture_is_the_draft(server: serve.Server, tmp_path: Path) -> None:
-    """Of a run from the draft on: what preset draft gives, before the first step."""
+    """A run that refines a draft begins with what the preset draft gives."""
     params = {**TINY, "steps": 2, "start": "draft", "contrast": 1.0}
     answer = post(server, with_params(**params), STREAM)
     accepted, draft, first, *_ = events_of(answer.content)
@@ -73,14 +73,14 @@ def test_the_first_picture_is_the_draft(server: serve.Server, tmp_path: Path) ->
     difference = [abs(a - b) for a, b in zip(preview.tobytes(), picture.tobytes(), strict=True)]
     assert sum(difference) / len(difference) < 8  # both are JPEGs, of two qualities
     for others in ({"preview_every": 0}, {"start": "random"}, {"steps": 0}):
-        told = events_of(post(server, with_params(**{**params, **others}), STREAM).content)
-        assert "draft" not in {event["event"] for event in told}
+        events = events_of(post(server, with_params(**{**params, **others}), STREAM).content)
+        assert "draft" not in {event["event"] for event in events}
     previews = tmp_path / "previews"
     (tmp_path / "photo.png").write_bytes(photo())
-    wanted = ["request", str(tmp_path / "photo.png"), "fire", "-o", str(tmp_path / "out.png"), "--preset", "fast"]
+    command = ["request", str(tmp_path / "photo.png"), "fire", "-o", str(tmp_path / "out.png"), "--preset", "fast"]
     flags = [flag for name in ("size", "steps", "patches", "patch_size") for flag in ("--set", f"{name}={TINY[name]}")]
     where = ["--url", server.url, "--key-file", server.keys, "--previews", str(previews), "--quiet"]
-    assert main([*wanted, *flags, *where]) == 0
+    assert main([*command, *flags, *where]) == 0
     assert [path.name for path in previews.iterdir()] == ["step_0000.jpg"]
 
 
@@ -88,16 +88,16 @@ def event_loss(result: dict[str, Any], step: int, name: str) -> float:
     return float(result["report"]["history"][step - 1][name])
 
 
-def test_the_picture_has_the_type_that_is_accepted_beside_the_stream(server: serve.Server) -> None:
+def test_the_picture_has_the_type_accepted_beside_the_stream(server: serve.Server) -> None:
     *_, result = events_of(post(server, FIELDS, {"Accept": "application/x-ndjson, image/webp;q=0.5"}).content)
     assert result["media_type"] == "image/webp"
     assert base64.b64decode(result["photo"]) == post(server, FIELDS, {"Accept": "image/webp"}).content
 
 
 def test_events_come_while_work_is_done(server: serve.Server) -> None:
-    """Each event tells the server's own clock; if all came at the end, the client's would not agree with it."""
+    """Each event has the server's clock; if all came at the end, the client's would disagree."""
     url, fields = f"{server.url}/predictions/genartisan", with_params(steps=300, preview_every=0)
-    arrived, told = [], []
+    arrived, reported = [], []
     headers = {**STREAM, **servers.key(server)}
     with httpx.stream("POST", url, files=fields, headers=headers, trust_env=False, timeout=120) as answer:
         assert answer.headers["x-accel-buffering"] == "no"
@@ -106,9 +106,9 @@ def test_events_come_while_work_is_done(server: serve.Server) -> None:
             assert "preview" not in event
             if event["event"] == "progress":
                 arrived.append(time.perf_counter())
-                told.append(event["seconds"])
-    assert len(told) >= 5
-    assert arrived[-1] - arrived[0] > 0.7 * (told[-1] - told[0])
+                reported.append(event["seconds"])
+    assert len(reported) >= 5
+    assert arrived[-1] - arrived[0] > 0.7 * (reported[-1] - reported[0])
 
 
 def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(server: serve.Server) -> None:
@@ -127,7 +127,7 @@ def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(server: 
     assert servers.worker_pid(server) == pid
 
 
-def test_what_fails_after_the_first_event_is_an_event(server: serve.Server) -> None:
+def test_a_failure_after_the_first_event_is_an_event(server: serve.Server) -> None:
     pid = servers.worker_pid(server)
     answer = post(server, with_params(learning_rate=0.1, steps=30, source_text="Watercolor painting"), STREAM)
     accepted, *_, last = events_of(answer.content)
@@ -140,7 +140,7 @@ def test_what_fails_after_the_first_event_is_an_event(server: serve.Server) -> N
     assert servers.worker_pid(server) == pid
 
 
-def test_a_stream_over_grpc_is_refused_with_the_place_where_streams_are(server: serve.Server) -> None:
+def test_a_stream_over_grpc_is_refused_with_a_pointer_to_http(server: serve.Server) -> None:
     answer = call(server, {**FIELDS, "accept": b"application/x-ndjson"})
     assert (answer.status, answer.error["field"]) == ("INVALID_ARGUMENT", "accept")
     assert "POST /predictions/genartisan" in answer.error["message"]
@@ -195,7 +195,7 @@ def test_the_command_line_shows_a_bar_and_keeps_the_previews(
 
 
 def test_a_stream_that_breaks_off_is_an_error() -> None:
-    """A server that says it goes on, and closes."""
+    """A server closes the connection within its answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -207,7 +207,7 @@ def test_a_stream_that_breaks_off_is_an_error() -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 connection.sendall(b"%x\r\n%s\r\n" % (len(event), event))
                 connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):  # what is closed with a part of the request unread is reset instead
+                while connection.recv(65536):  # closing with unread data would reset the connection
                     pass
 
         thread = threading.Thread(target=answer)

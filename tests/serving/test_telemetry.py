@@ -1,4 +1,4 @@
-"""Metrics without a server: what is there from the start, and what becomes of the gauges of workers that die."""
+"""Metrics without a server: initial values, and the gauges of dead workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUILD = ("0.1", "tiny", "hash", "1.0")
 
 
 class Registry:
-    """Adds up what is emitted, as a server does; a gauge is set."""
+    """Accumulates counters and sets gauges, as a server does."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, ...], float] = {}
@@ -29,8 +29,8 @@ class Registry:
         self.values[key] = value + (self.values.get(key, 0) if name.endswith("_total") else 0)
 
 
-def died(folder: Path, registry: Registry) -> None:
-    """A worker that was killed at a request: what it emitted is in the registry."""
+def kill_worker(folder: Path, registry: Registry) -> None:
+    """Starts a worker that is killed in a request; what it emitted is in the registry."""
     script = (
         "import json, os, sys\nfrom pathlib import Path\nfrom genartisan.serving.gauges import WorkerGauges\n"
         "names = 'genartisan_in_flight', 'genartisan_build_info'\n"
@@ -48,10 +48,10 @@ def died(folder: Path, registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_the_gauges_of_a_dead_worker_become_0(replaced: bool, tmp_path: Path) -> None:
+def test_the_gauges_of_a_dead_worker_are_reset(replaced: bool, tmp_path: Path) -> None:
     registry = Registry()
     other = None if replaced else Telemetry(registry.emit, tmp_path, BUILD)  # it has number 0
-    died(tmp_path, registry)
+    kill_worker(tmp_path, registry)
     number = "0" if replaced else "1"
     dead = ("genartisan_build_info", number, "0.0", "old", "h", "0.9")
     assert registry.values["genartisan_in_flight", number] == registry.values[dead] == 1
@@ -64,12 +64,12 @@ def test_the_gauges_of_a_dead_worker_become_0(replaced: bool, tmp_path: Path) ->
     assert registry.values[("genartisan_worker_starts_total",)] == 1
 
 
-def test_living_workers_have_numbers_of_their_own(tmp_path: Path) -> None:
+def test_living_workers_have_different_numbers(tmp_path: Path) -> None:
     registry = Registry()
     first, second = (WorkerGauges(registry.emit, tmp_path, ["busy"]) for _ in range(2))
     first.set("busy", 1)
     second.set("busy", 2)
-    second.bury_the_dead()
+    second.reset_dead()
     assert registry.values == {("busy", "0"): 1, ("busy", "1"): 2}
 
 

@@ -1,4 +1,4 @@
-"""What a worker makes for itself before it takes requests."""
+"""The warm-up of a worker."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from genartisan.method.stylizer import Stylizer
 from genartisan.serving.warm_up import warm_up
 
 
-def test_a_worker_warms_up_as_it_is_told() -> None:
-    made: list[Any] = []
+def test_a_worker_warms_up_as_configured() -> None:
+    pictures: list[Any] = []
 
     def stylizer(photo: Any, prompt: str, config: Any, mask: Any, seed: int) -> None:
-        made.append((photo.size, config.steps, mask and mask.getbbox()))
+        pictures.append((photo.size, config.steps, mask and mask.getbbox()))
 
     warm_up(stylizer, None)  # type: ignore[arg-type]
     warm_up(stylizer, [{"width": 90, "height": 60, "params": {"preset": "fast", "steps": 3}}])  # type: ignore[arg-type]
     small = [((64, 64), 1, None), ((64, 64), 1, (0, 0, 32, 64))]
-    assert made == [*small, *small, ((90, 60), 3, None), ((90, 60), 3, (0, 0, 45, 60))]
+    assert pictures == [*small, *small, ((90, 60), 3, None), ((90, 60), 3, (0, 0, 45, 60))]
 
 
 def test_a_real_stylizer_warms_up(tiny_stylizer: Stylizer) -> None:
@@ -31,6 +31,6 @@ def test_a_real_stylizer_warms_up(tiny_stylizer: Stylizer) -> None:
     "wrong",
     [7, [{"width": 90}], [{"width": 90, "height": 60, "params": {"steps": -1}}], [{"width": "a", "height": 3}], [7]],
 )
-def test_what_cannot_be_made_is_told(wrong: Any, tiny_stylizer: Stylizer) -> None:
+def test_a_malformed_setting_is_named(wrong: Any, tiny_stylizer: Stylizer) -> None:
     with pytest.raises(ValueError, match="warm_up"):
         warm_up(tiny_stylizer, wrong)

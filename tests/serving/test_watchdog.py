@@ -1,4 +1,4 @@
-"""A process that hangs or is stopped is ended in the time that is set; one that works or waits is not."""
+"""A process that hangs or is stopped is ended within the timeout; one that works or waits is not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SILENCE = 2.0  # seconds
 
 @contextmanager
 def watched(work: str) -> Iterator[subprocess.Popen[str]]:
-    """A process with a watchdog that prints a line when it has one, and then does ``work``."""
+    """A process that starts a watchdog, prints a line and then does ``work``."""
     begin = (
         f"import threading, time\nfrom genartisan.serving.watchdog import Watchdog\nwatchdog = Watchdog({SILENCE})\n"
     )
@@ -44,7 +44,7 @@ def watched(work: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def child_of(process: subprocess.Popen[str], but: int | None = None) -> psutil.Process:
-    """The watchdog's child, once there is one; ``but`` is one that does not count."""
+    """The watchdog's child, once it exists; not ``but``."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children():
@@ -54,7 +54,7 @@ def child_of(process: subprocess.Popen[str], but: int | None = None) -> psutil.P
     raise AssertionError("it has no child")
 
 
-def test_one_that_hangs_at_a_request_is_ended_and_says_where() -> None:
+def test_a_process_that_hangs_in_a_request_is_ended_and_logs_where() -> None:
     work = """
     def stuck():
         with watchdog.at_work():
@@ -63,23 +63,23 @@ def test_one_that_hangs_at_a_request_is_ended_and_says_where() -> None:
     """
     with watched(work) as process:
         began = time.monotonic()
-        _, said = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
         assert process.returncode == 1
-        assert "in stuck" in said
+        assert "in stuck" in stderr
         assert time.monotonic() - began >= SILENCE / 2
 
 
-def test_one_that_is_stopped_is_killed_by_its_child() -> None:
+def test_a_stopped_process_is_killed_by_its_child() -> None:
     with watched("threading.Event().wait()") as process:
         child = child_of(process)
         process.send_signal(signal.SIGSTOP)
-        _, said = process.communicate(timeout=30)
+        _, stderr = process.communicate(timeout=30)
         assert process.returncode == -signal.SIGKILL
-        assert "gave no sign of life for 2 s" in said
+        assert "gave no sign of life for 2 s" in stderr
         child.wait(10)
 
 
-def test_one_that_gets_on_or_waits_for_requests_is_left_alone_and_its_child_ends_with_it() -> None:
+def test_a_process_that_works_or_waits_is_left_alone_and_its_child_ends_with_it() -> None:
     work = """
     with watchdog.at_work():
         for _ in range(40):
@@ -97,7 +97,7 @@ def test_one_that_gets_on_or_waits_for_requests_is_left_alone_and_its_child_ends
         child.wait(10)
 
 
-def test_a_child_that_is_gone_is_replaced() -> None:
+def test_a_dead_child_is_replaced() -> None:
     with watched("threading.Event().wait()") as process:
         child = child_of(process)
         child.kill()
@@ -106,6 +106,6 @@ def test_a_child_that_is_gone_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
-def test_the_time_has_to_be_above_0(seconds: float) -> None:
+def test_the_timeout_must_be_above_0(seconds: float) -> None:
     with pytest.raises(ValueError, match="silence_s"):
         Watchdog(seconds)

@@ -1,0 +1,37 @@
+"""Answers as a server writes them; `genartisan.serving.replies` reads them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from genartisan.errors import InputError
+from genartisan.serving import events
+from genartisan.serving.media_types import JSON
+from genartisan.serving.request import StyleRequest
+
+
+def answer(request: StyleRequest, name: str, picture: bytes, facts: dict[str, Any], max_bytes: int) -> bytes:
+    """The picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event.
+
+    Args:
+        picture: encoded as ``request.picture_type``.
+        max_bytes: what the server can send.
+
+    Raises:
+        InputError: the answer is larger.
+    """
+    content = picture
+    if request.media_type in (JSON, events.MEDIA_TYPE):
+        fields = {"media_type": request.picture_type, name: base64.b64encode(picture).decode(), **facts}
+        in_json = request.media_type == JSON
+        content = json.dumps(fields).encode() if in_json else events.line(events.result(fields))
+    if len(content) > max_bytes:
+        field = "size" if request.config.output_size is None else "output_size"
+        raise InputError(
+            f"The answer has {len(content):,} bytes; at most {max_bytes:,} can be sent. Lower {field}, or request "
+            "image/jpeg.",
+            field,
+        )
+    return content

@@ -91,9 +91,8 @@ def write_config(
         archive: in the store, that it starts with.
         request_bytes: the most that a request may have, unless the settings say so.
     """
-    metrics = project_file("handlers") / "metrics.yaml"
-    shutil.copyfile(metrics, folder / "metrics.yaml")
-    shutil.copyfile(metrics.parent / "log4j2.xml", folder / "log4j2.xml")
+    for name in ("metrics.yaml", "log4j2.xml"):
+        shutil.copyfile(project_file(f"handlers/{name}"), folder / name)
     settings = {"max_request_size": str(request_bytes), **settings} | {
         "inference_address": f"http://{host}:{ports.inference}",
         "management_address": f"http://{HOST}:{ports.management}",

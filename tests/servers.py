@@ -1,4 +1,4 @@
-"""Real TorchServe servers for tests, and the plainest ways to talk to one: no client of ours in between."""
+"""Real TorchServe servers for tests, and plain HTTP and gRPC calls that bypass our client."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from genartisan.serving.inference_grpc import METHOD, decode_response, encode_re
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {"size": 64, "steps": 2, "patches": 2, "patch_size": 32, "seed": 7}
-STYLE = "kept"  # the one kept style that they serve
-MAX_REQUEST = 9_000_000  # bytes, in these servers: above gRPC's 4 MB and TorchServe's 6.5 MB, and soon exceeded
+STYLE = "saved"  # the saved style that they serve
+MAX_REQUEST = 9_000_000  # bytes: above the defaults of gRPC (4 MB) and TorchServe (6.5 MB), and quickly exceeded
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: over HTTP an HTTP status, over gRPC the name of its status."""
+    """A reply, with an HTTP status or the name of a gRPC status."""
 
     status: int | str
     content: bytes
@@ -37,14 +37,14 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error's code, message and field, wherever the protocol puts them."""
+        """The error object, wherever the protocol puts it."""
         text = self.content.decode()
         return json.loads(text if self.media_type else text.splitlines()[1])["error"]
 
 
 @contextmanager
 def running(bundle: Path, folder: Path) -> Iterator[serve.Server]:
-    """A server of ``bundle`` on free ports, with all its files in ``folder``."""
+    """A server with ``bundle`` on free ports; all its files are in ``folder``."""
     with prepared(bundle, folder) as arguments:
         server = serve.start(**arguments)
     members = family(server)
@@ -60,15 +60,14 @@ def running(bundle: Path, folder: Path) -> Iterator[serve.Server]:
 def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
     """The arguments for `serve.start`.
 
-    While it lasts, a genartisan that cannot be imported stands first in PYTHONPATH: a server that is started now has to
-    take the one in its archive.
+    Meanwhile PYTHONPATH starts with a genartisan that fails to import, so that the server must use that of its archive.
     """
     decoy = folder / "decoy" / "genartisan"
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise ImportError('not the genartisan of the archive')\n")
     config = folder / "config.properties"
     config.write_text((ROOT / "config.properties").read_text() + f"max_request_size={MAX_REQUEST}\n")
-    settings = folder / "model-config.yaml"  # without a cache of results: every test's picture is to be made
+    settings = folder / "model-config.yaml"  # without the result cache, so that every picture is computed
     text = (ROOT / "handlers" / "model-config.yaml").read_text()
     settings.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
     style = tiny.write_style(folder / f"{STYLE}.safetensors")
@@ -89,7 +88,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 def free_ports() -> serve.Ports:
-    """Five ports that nothing listens on."""
+    """Five free ports."""
     probes = [socket.socket() for _ in range(5)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
@@ -100,25 +99,25 @@ def free_ports() -> serve.Ports:
 
 
 def worker_pid(server: serve.Server) -> int:
-    """The process that makes the pictures; there is one, and it is ready."""
+    """PID of the only worker, which must be READY."""
     (worker,) = serve.workers(server)
     assert worker["status"] == "READY"
     return int(worker["pid"])
 
 
 def family(server: serve.Server) -> list[psutil.Process]:
-    """Every process of a server."""
+    """All processes of a server."""
     java = psutil.Process(server.pid)
     return [java, *java.children(recursive=True)]
 
 
 def key(server: serve.Server, kind: str = "inference") -> dict[str, str]:
-    """The header that every request needs."""
+    """The authorization header."""
     return {"Authorization": f"Bearer {json.loads(Path(server.keys).read_text())[kind]['key']}"}
 
 
 def post(server: serve.Server, fields: Mapping[str, bytes], headers: Mapping[str, str] | None = None) -> Answer:
-    """A form over HTTP."""
+    """Posts a form."""
     files = [(name, (name, content, "application/octet-stream")) for name, content in fields.items()]
     return send(server, headers, files=files)
 
@@ -130,14 +129,14 @@ def send(
     version: str = "",
     **body: Any,
 ) -> Answer:
-    """Any request over HTTP."""
+    """Posts any body."""
     url = f"{server.url}/{path}/genartisan/{version}".rstrip("/")
     answer = httpx.post(url, headers={**key(server), **(headers or {})}, timeout=120, trust_env=False, **body)
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
 
 
 def managed(server: serve.Server, method: str, path: str, **options: Any) -> httpx.Response:
-    """A call of the management API."""
+    """Calls the management API."""
     headers = key(server, "management")
     return httpx.request(
         method, f"{server.management}/{path}", headers=headers, timeout=120, trust_env=False, **options
@@ -145,10 +144,10 @@ def managed(server: serve.Server, method: str, path: str, **options: Any) -> htt
 
 
 def log(server: serve.Server) -> str:
-    """The worker's log with all that was logged so far.
+    """The worker's complete log so far.
 
-    TorchServe copies what its worker prints into that file in its own time. So one more request, which is refused, asks
-    for a line, and the log is read when that line, the last one, is in it.
+    TorchServe writes worker output to the log with a delay. So we send one more request, which is refused, and wait for
+    its line.
     """
     url, path = f"{server.url}/predictions/genartisan", Path(server.logs) / "worker.log"
     sent = httpx.post(url, files={}, headers=key(server), timeout=60, trust_env=False).headers["x-request-id"]
@@ -160,17 +159,16 @@ def log(server: serve.Server) -> str:
 
 
 def metrics(server: serve.Server) -> str:
-    """The metrics, with all that was counted so far, and with the refusal that this itself makes.
+    """All metrics so far, including the refused request of `log`.
 
-    TorchServe reads them from what its worker prints, in the order in which it is printed: so all are there that were
-    counted before a line which is in the log.
+    TorchServe reads metrics and log lines from the same output, in order: once a line is logged, earlier metrics count.
     """
     log(server)
     return httpx.get(f"{server.metrics}/metrics", trust_env=False).text
 
 
 def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    """Waits until something holds, and fails if it does not in time."""
+    """Waits for a condition; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -178,20 +176,20 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> Non
 
 
 def worker_starts(server: serve.Server) -> float:
-    """How many workers have started so far."""
-    told = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
-    return float(re.findall(r"^genartisan_worker_starts_total\{.*} (\S+)", told, re.M)[0])
+    """The number of worker starts so far."""
+    text = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+    return float(re.findall(r"^genartisan_worker_starts_total\{.*} (\S+)", text, re.M)[0])
 
 
 def in_flight(server: serve.Server) -> dict[str, float]:
-    """Worker -> 1 while it is at a request, as the metrics tell by now."""
-    told = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
-    found = re.findall(r'genartisan_in_flight{worker="(\d+)".*} (\S+)', told)
-    return {worker: float(value) for worker, value in found}
+    """Worker -> 1 while it has a request, according to the metrics."""
+    text = httpx.get(f"{server.metrics}/metrics", trust_env=False).text
+    samples = re.findall(r'genartisan_in_flight{worker="(\d+)".*} (\S+)', text)
+    return {worker: float(value) for worker, value in samples}
 
 
 def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
-    """A ``Predictions`` call over gRPC."""
+    """Calls ``Predictions`` over gRPC."""
     limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
     with grpc.insecure_channel(server.grpc, options=[*limits, ("grpc.enable_http_proxy", 0)]) as channel:
         try:

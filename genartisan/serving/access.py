@@ -1,6 +1,6 @@
-"""Who may ask a server: the keys that TorchServe draws when it starts, and where a client finds them.
+"""Access keys, which TorchServe generates at start, and where a client finds them.
 
-A key that was found, rather than given, is sent to the server that it is of, and to no other.
+A key from a state folder is sent only to the server of that folder.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from genartisan.serving.state import KEY_FILE, noted
 
 TOKEN_VARIABLE, FILE_VARIABLE = "GENARTISAN_TOKEN", "GENARTISAN_KEY_FILE"
 
-WRITTEN_WITHIN, POLL = 0.3, 0.02  # seconds that a new key file may take, and between two looks at it
+WRITTEN_WITHIN, POLL = 0.3, 0.02  # seconds for a new key file to be complete, and between polls
 
-Kind = Literal["inference", "management", "API"]  # TorchServe's names: pictures, models, new keys
+Kind = Literal["inference", "management", "API"]  # TorchServe's names; API rotates the other two
 
 
 @dataclass(frozen=True)
 class Access:
-    """A key, or the file that has it now: a server that draws a new one writes it there.
+    """A key, or the key file to read it from each time, since the server rewrites it on rotation.
 
     Attributes:
         token: the key itself.
-        file: TorchServe's key file. With neither no key is sent.
+        file: TorchServe's key file. With neither, no key is sent.
     """
 
     token: str | None = None
@@ -40,26 +40,28 @@ class Access:
 
     @classmethod
     def to(cls, address: str, token: str | None = None, key_file: str | Path | None = None) -> Access:
-        """The key for pictures from a server: the one given, or of the environment, or of a server started from here.
+        """The inference key for a server: as given, or from the environment, or from ``.serve`` in this folder.
 
         Args:
-            address: URL or HOST:PORT that will be asked.
-            token, key_file: as in `Access`; else ``GENARTISAN_TOKEN`` or ``GENARTISAN_KEY_FILE`` of the environment.
+            address: the server's URL or HOST:PORT.
+            token, key_file: as in `Access`; by default from ``GENARTISAN_TOKEN`` or ``GENARTISAN_KEY_FILE``.
 
         Raises:
-            ServeError: the token could not stand in a header.
+            ServeError: the token cannot be sent in a header.
         """
         token = token or (None if key_file else os.environ.get(TOKEN_VARIABLE))
         if token and not re.fullmatch("[!-~]+", token):
-            raise ServeError(f"token ({TOKEN_VARIABLE}) has characters that no key has; copy it anew.", "token")
-        key_file = None if token else key_file or os.environ.get(FILE_VARIABLE) or _noted(address)
+            raise ServeError(
+                f"token ({TOKEN_VARIABLE}) has spaces or non-ASCII characters; copy the key again.", "token"
+            )
+        key_file = None if token else key_file or os.environ.get(FILE_VARIABLE) or _local_key_file(address)
         return cls(token or None, None if key_file is None else Path(key_file))
 
     def key(self, kind: Kind = "inference") -> str | None:
-        """The key now.
+        """The current key.
 
         Raises:
-            ServeError: the file has none.
+            ServeError: the file has no such key.
         """
         if self.token is not None or self.file is None:
             return self.token
@@ -70,7 +72,7 @@ class Access:
                 return key
             except (OSError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, ValueError) and time.monotonic() < deadline:
-                    time.sleep(POLL)  # it is just being written
+                    time.sleep(POLL)  # the server is writing it
                     continue
                 reason = error.strerror if isinstance(error, OSError) else f"it has no key for {kind}"
                 raise ServeError(
@@ -80,17 +82,17 @@ class Access:
 
     @contextmanager
     def headers(self, kind: Kind = "inference") -> Iterator[dict[str, str]]:
-        """The header that shows the key, or none; for gRPC it is metadata.
+        """The authorization header, or gRPC metadata; empty without a key.
 
         Raises:
-            AccessError: the server does not take the key.
-            BusyError: it does not, and has drawn a new one in the meantime: the next attempt has that.
+            AccessError: the server rejects the key.
+            BusyError: the key was rotated meanwhile; a retry uses the new one.
         """
         key = self.key(kind)
         try:
             yield {} if key is None else {"authorization": f"Bearer {key}"}
         except AccessError as error:
-            deadline = time.monotonic() + WRITTEN_WITHIN  # a new key counts before it is in the file
+            deadline = time.monotonic() + WRITTEN_WITHIN  # a new key is valid before it is in the file
             while self.key(kind) == key:
                 if self.file is None or time.monotonic() > deadline:
                     raise
@@ -98,15 +100,15 @@ class Access:
             raise BusyError("the server has a new key; try again.", "key_file") from error
 
 
-def _noted(address: str) -> str | None:
-    """The key file of the server that `genartisan serve` started from this folder, if it listens at this address."""
+def _local_key_file(address: str) -> str | None:
+    """The key file of the server started from this folder, if it listens at this address."""
     try:
         server = noted(STATE)
-    except (ServeError, OSError):  # another user's
+    except (ServeError, OSError):  # it belongs to another user
         return None
     if server is None or _plain(address) not in (_plain(server.url), server.grpc):
         return None
-    return server.keys if Path(server.keys).is_file() else None  # without authorization there is none
+    return server.keys if Path(server.keys).is_file() else None  # there is none if keys are disabled
 
 
 def _plain(address: str) -> str:

@@ -1,8 +1,8 @@
-"""Whether an archive is whole, and ours: every file in it, code and weights, against its list of contents; a signature.
+"""Integrity and signature of an archive.
 
-The list comes with the archive, so it tells of damage and of files that were put in or exchanged, not of whoever writes
-a new list as well. Against that there is the signature: an HMAC of the whole file, kept beside it, with a key that only
-those have who build archives and who serve them.
+Every file in it, code and weights, is checked against its list of contents. The list comes with the archive, so it
+reveals damage and added or replaced files, but not an attacker who rewrites the list too. The signature does: an HMAC
+of the whole file, stored beside it, with a key shared by those who build archives and those who serve them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from genartisan.io.atomic import write_whole
 from genartisan.serving.defaults import MODEL
 
 HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
-CONTENTS = "contents.json"  # in the archive: what it was made from
-MANIFEST = "MAR-INF/MANIFEST.json"  # in the archive: TorchServe's own
-SIGNATURE = ".sig"  # what the signature's file has behind the archive's name
+CONTENTS = "contents.json"  # in the archive: its `Recipe`
+MANIFEST = "MAR-INF/MANIFEST.json"  # in the archive: TorchServe's manifest
+SIGNATURE = ".sig"  # suffix of the signature file
 MIN_KEY = 32  # bytes
-REMEDY = "make it again with `genartisan archive`"
+REMEDY = "rebuild it with `genartisan archive`"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an archive was made from.
+    """What an archive was built from.
 
     Attributes:
-        version: of the model.
-        request_bytes: the most that a request within its limits can have, for the server's own limit.
-        contents: SHA-256 in hexadecimal by the name of each file.
+        version: model version.
+        request_bytes: the largest request within its limits; sets the server's own limit.
+        contents: SHA-256 in hexadecimal of each file by name.
     """
 
     version: str
@@ -42,45 +42,45 @@ class Recipe:
     contents: dict[str, str]
 
     def text(self) -> str:
-        """As it stands in the archive."""
+        """The JSON stored in the archive."""
         return json.dumps(vars(self), indent=1)
 
 
 def check(path: Path, key_file: Path | None = None) -> Recipe:
-    """What an archive was made from, if it is whole and, with a key, signed with it.
+    """The recipe of an intact archive, which with a key must carry its signature.
 
     Raises:
-        ServeError: it is not, and why.
+        ServeError: the archive is damaged, altered or not signed with the key.
     """
     if not path.is_file():
-        raise ServeError(f"there is no {path.name} in {path.parent}; make it with `genartisan archive`.", "archive")
+        raise ServeError(f"there is no {path.name} in {path.parent}; build it with `genartisan archive`.", "archive")
     if key_file is not None:
         _check_signature(path, key_file)
     try:
         with zipfile.ZipFile(path) as file:
             recipe = Recipe(**json.loads(file.read(CONTENTS)))
             names = [name for name in file.namelist() if not name.endswith("/")]
-            odd = set(names) ^ {*recipe.contents, CONTENTS, MANIFEST}
-            odd |= {name for name in names if names.count(name) > 1}
+            mismatched = set(names) ^ {*recipe.contents, CONTENTS, MANIFEST}
+            mismatched |= {name for name in names if names.count(name) > 1}
             for name, digest in recipe.contents.items():
-                if not odd and _digest(file.open(name), hashlib.sha256()) != digest:
-                    odd.add(name)
+                if not mismatched and _digest(file.open(name), hashlib.sha256()) != digest:
+                    mismatched.add(name)
             if json.loads(file.read(MANIFEST))["model"] != _model(recipe.version):
-                odd.add(MANIFEST)
+                mismatched.add(MANIFEST)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise ServeError(f"{path} is not a whole archive of ours ({error}); {REMEDY}.", "archive") from error
-    if odd:
+        raise ServeError(f"{path} is not an intact archive ({error}); {REMEDY}.", "archive") from error
+    if mismatched:
         raise ServeError(
-            f"{path} is not a whole archive of ours: {min(odd)} is not that of {CONTENTS}; {REMEDY}.", "archive"
+            f"{path} is not an intact archive: {min(mismatched)} does not match {CONTENTS}; {REMEDY}.", "archive"
         )
     return recipe
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of what an archive was made from.
+    """The SHA-256 of an archive's recipe.
 
     Raises:
-        ServeError: as `check`.
+        ServeError: as in `check`.
     """
     return hashlib.sha256(check(path).text().encode()).hexdigest()
 
@@ -94,12 +94,12 @@ def _check_signature(path: Path, key_file: Path) -> None:
     signature = path.with_name(path.name + SIGNATURE)
     remedy = f"sign it with `genartisan archive --sign {key_file}`"
     try:
-        found = signature.read_text(encoding="ascii").strip()
+        recorded = signature.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         raise ServeError(f"{path} has no signature, {signature.name}; {remedy}.", "require_signature") from None
-    if not hmac.compare_digest(found, _signature(path, key_file)):
+    if not hmac.compare_digest(recorded, _signature(path, key_file)):
         raise ServeError(
-            f"the signature of {path} is not that of key {str(key_file)!r}; {remedy}.", "require_signature"
+            f"the signature of {path} does not match key {str(key_file)!r}; {remedy}.", "require_signature"
         )
 
 
@@ -110,8 +110,8 @@ def _signature(path: Path, key_file: Path) -> str:
         raise ServeError(f"key {str(key_file)!r} cannot be read: {error.strerror}.", "sign") from error
     if len(key) < MIN_KEY:
         raise ServeError(
-            f"key {str(key_file)!r} has {len(key)} bytes; {MIN_KEY} at least: "
-            "`(umask 077; openssl rand -hex 32 > FILE)` makes one.",
+            f"key {str(key_file)!r} has {len(key)} bytes; it needs at least {MIN_KEY}: "
+            "make one with `(umask 077; openssl rand -hex 32 > FILE)`.",
             "sign",
         )
     return _digest(path.open("rb"), hmac.new(key, digestmod="sha256"))
@@ -130,5 +130,5 @@ def _digest(file: IO[bytes], digest: _Hash) -> str:
 
 
 def _model(version: str) -> dict[str, str]:
-    """What TorchServe's manifest says of the model: nothing in it may lead to other code."""
+    """The model entry of TorchServe's manifest, in full, so that it cannot point at other code."""
     return {"modelName": MODEL, "handler": HANDLER, "modelVersion": version, "configFile": SETTINGS}

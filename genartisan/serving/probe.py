@@ -1,7 +1,7 @@
-"""Whether a server is ready, for load balancers: ``GET /healthz`` at a port of its own, without a key.
+"""Readiness probe for load balancers: ``GET /healthz`` on a separate port, without a key.
 
-It asks for no picture, and the server at most once a second, however many ask here. TorchServe's own ``/ping`` takes a
-caller's key and stays Healthy for minutes after a worker has died.
+It makes no picture, and asks the server at most once a second. TorchServe's own ``/ping`` requires a key and says
+Healthy for minutes after a worker has died.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from genartisan.serving.describe import is_ready
 from genartisan.serving.state import noted
 
 PATH = "/healthz"
-FRESH = 1.0  # seconds that an answer is given again
+MAX_AGE = 1.0  # seconds for which an answer is reused
 
 
 class Probe:
-    """Answers 200 while the server of a state folder is ready, and 503 otherwise. As a context manager: while it lasts.
+    """Context manager that answers 200 while the server of a state folder is ready, and 503 otherwise.
 
     Args:
         port: None for no probe.
@@ -29,7 +29,7 @@ class Probe:
 
     def __init__(self, state: str | Path, host: str, port: int | None) -> None:
         self._state, self._lock = Path(state).resolve(), threading.Lock()
-        self._ready, self._asked = False, float("-inf")
+        self._ready, self._asked_at = False, float("-inf")
         self._server = None if port is None else ThreadingHTTPServer((host, port), self._handler())
 
     def __enter__(self) -> Probe:
@@ -43,16 +43,16 @@ class Probe:
             self._server.server_close()
 
     def ready(self) -> bool:
-        """Whether the server is ready, or was a moment ago."""
+        """Whether the server is ready, or was within the last `MAX_AGE` seconds."""
         with self._lock:
-            if time.monotonic() - self._asked > FRESH:
-                self._ready, self._asked = self._ask(), time.monotonic()
+            if time.monotonic() - self._asked_at > MAX_AGE:
+                self._ready, self._asked_at = self._ask(), time.monotonic()
             return self._ready
 
     def _ask(self) -> bool:
         try:
             server = noted(self._state)
-        except (ServeError, OSError):  # another user's
+        except (ServeError, OSError):  # it belongs to another user
             return False
         return server is not None and is_ready(server)
 
@@ -60,7 +60,7 @@ class Probe:
         probe = self
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 5  # seconds that a caller may take to say what it wants
+            timeout = 5  # seconds for a request to arrive
 
             def do_GET(self) -> None:
                 known = self.path == PATH
@@ -73,6 +73,6 @@ class Probe:
                 self.wfile.write(body.encode())
 
             def log_message(self, *_: object) -> None:
-                """Says nothing: a probe comes every few seconds."""
+                """Silent: a probe comes every few seconds."""
 
         return Handler

@@ -1,6 +1,6 @@
-"""The versions that were in service, and how a start brings them back: archives, default and workers, in models.json.
+"""models.json: the versions in service (archives, default, workers), which the next start restores.
 
-It is written at each change by `genartisan.serving.management`, not when a server stops: a crash loses nothing.
+`genartisan.serving.management` writes it at each change rather than at shutdown, so a crash loses nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ FRESH = "start with genartisan.mar alone: `genartisan serve --fresh`"
 
 @dataclass(frozen=True)
 class Planned:
-    """A version to start with.
+    """A version to start.
 
     Attributes:
-        archive: its file in the store.
-        workers: how many it had; None: as many as its settings say.
+        archive: file name in the store.
+        workers: number of workers; None for that of its settings.
     """
 
     archive: str
@@ -36,35 +36,35 @@ ALONE = Planned(f"{MODEL}.mar")
 
 
 def remember(state: Path, store: Path, versions: list[Version]) -> None:
-    """Notes what is in service, the default version first."""
+    """Records the versions in service, the default first."""
     in_order = sorted(versions, key=lambda version: not version.default)
     planned = [asdict(Planned(version.archive, max(1, len(version.workers)))) for version in in_order]
     write_whole(state / MODELS, json.dumps({"store": str(store), "versions": planned}, indent=1))
 
 
 def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
-    """What a server is to start with, the default version first.
+    """The versions to start, the default first.
 
     Raises:
-        ServeError: an archive of what was in service is gone, or the note cannot be read.
+        ServeError: models.json cannot be read, or one of its archives is missing.
     """
     note = state / MODELS
     if not note.exists():
         return [ALONE]
     try:
-        told = json.loads(note.read_text(encoding="utf-8"))
-        origin = str(told["store"])
-        planned = [Planned(Path(str(entry["archive"])).name, int(entry["workers"])) for entry in told["versions"]]
+        recorded = json.loads(note.read_text(encoding="utf-8"))
+        origin = str(recorded["store"])
+        planned = [Planned(Path(str(entry["archive"])).name, int(entry["workers"])) for entry in recorded["versions"]]
         if not planned:
             raise ValueError("it names no version")
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise ServeError(f"{note} cannot be read ({error}); {FRESH}.", "state") from error
     if origin != str(store):
-        say(f"what was in service before came from {origin}; starting with {MODEL}.mar of {store}")
+        say(f"the versions in service before came from {origin}; starting with {MODEL}.mar of {store}")
         return [ALONE]
-    gone = [version.archive for version in planned if not (store / version.archive).is_file()]
-    if gone:
-        raise ServeError(f"{gone[0]} was in service and is not in {store}; put it back, or {FRESH}.", "store")
+    missing = [version.archive for version in planned if not (store / version.archive).is_file()]
+    if missing:
+        raise ServeError(f"{missing[0]} was in service and is not in {store}; put it back, or {FRESH}.", "store")
     listed = ", ".join(f"{version.archive} ({version.workers} workers)" for version in planned)
-    say(f"bringing back what was in service, the default first: {listed}")
+    say(f"restoring the versions in service before, the default first: {listed}")
     return planned

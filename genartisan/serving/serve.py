@@ -1,7 +1,7 @@
 """Starting and stopping TorchServe, so that "started" means ready and "stopped" means gone.
 
-TorchServe's own commands return at once, whatever becomes of the model, and its stop leaves processes behind. Here the
-state of a server (process, keys, logs, versions) is kept in a folder, ``.serve`` by default; one folder, one server.
+TorchServe's own commands return before the model has loaded, and its stop leaves processes behind. Here the state of a
+server (process, keys, logs, versions) lives in a folder, ``.serve`` by default: one folder, one server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from genartisan.serving.client import request
 from genartisan.serving.defaults import HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.serving.describe import POLL, access_of, workers
 from genartisan.serving.launch import Java, check_ports, java_home, launch, read_settings, write_config
-from genartisan.serving.management import bring_back
+from genartisan.serving.management import restore_versions
 from genartisan.serving.probe import Probe
 from genartisan.serving.processes import current, end
 from genartisan.serving.server_log import failure, rotate
@@ -33,26 +33,26 @@ from genartisan.serving.stuck_workers import StuckWorkers
 
 __all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop", "workers"]
 
-GONE_WITHIN = 20.0  # seconds that Java gets to end by itself
-LOOK = 10.0  # seconds between two looks at the workers of a server that runs in the foreground
+GONE_WITHIN = 20.0  # seconds for Java to exit by itself
+WATCH_INTERVAL = 10.0  # seconds between checks for stuck workers, in the foreground
 
 Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
 
 
 def start(store: str | Path = STORE, *, say: Say = logger.info, **options: Any) -> Server:
-    """Starts a server and returns when it is ready: its worker READY, and one small picture made over HTTP.
+    """Starts a server and returns when it is ready: a worker is READY and one small picture was made over HTTP.
 
-    Versions, default and workers are those that `genartisan.serving.management` left when a server last ran with this
-    state folder and this store; without any it is ``genartisan.mar`` alone.
+    It restores the versions, default version and workers of the last server with this state folder and store, if there
+    was one; otherwise it serves ``genartisan.mar``.
 
     Args:
-        store: the folder with ``genartisan.mar``, which `archive` makes.
-        say: is told how it goes, a line at a time.
-        options: as of `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
+        store: folder with ``genartisan.mar``, which `archive` builds.
+        say: receives progress, a line at a time.
+        options: as in `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
 
     Raises:
-        ServeError: it did not become ready, and why. No process is left behind.
+        ServeError: the server did not become ready. No process is left behind.
     """
     return _start(store, say=say, **options)[0]
 
@@ -73,13 +73,13 @@ def _start(
     """As `start`.
 
     Args:
-        host: address of the two inference ports; the others stay on this machine. 0.0.0.0 only inside a container.
-        state: folder for logs and notes; made if missing.
-        config: another config.properties.
-        timeout: seconds until it has to be ready.
-        fresh: with ``genartisan.mar`` alone, whatever was in service before.
-        signature_key: file with the key with which every archive has to be signed.
-        foreground: for a caller that stays, the server's logs on stdout, a line of JSON each.
+        host: address of the two inference ports; the others stay on loopback. Use 0.0.0.0 only inside a container.
+        state: state folder; created if missing.
+        config: replaces config.properties.
+        timeout: seconds within which the server must be ready.
+        fresh: serve ``genartisan.mar`` alone, whatever was in service before.
+        signature_key: key file; every archive must carry its signature.
+        foreground: relay the server's logs to stdout as JSON lines.
     """
     store, state, ports = Path(store).resolve(), Path(state).resolve(), ports or Ports()
     key_file = Path(signature_key).resolve() if signature_key else None
@@ -91,7 +91,7 @@ def _start(
     recipes = [check(store / version.archive, key_file) for version in planned]
     check_ports(ports, host)
     java = java_home()
-    stop(state)  # what a dead one left behind
+    stop(state)  # cleans up after a server that crashed
     prepare(state)
     logs = state / LOGS
     logs.mkdir(mode=0o700, exist_ok=True)
@@ -108,7 +108,7 @@ def _start(
         )  # fmt: skip
         server.note()
         _await_ready(server, process, time.monotonic() + timeout, say)
-        bring_back(planned, server, timeout, say)
+        restore_versions(planned, server, timeout, say)
         if fresh:
             (state / MODELS).unlink(missing_ok=True)
     except BaseException:
@@ -120,10 +120,10 @@ def _start(
 
 
 def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = logger.info) -> bool:
-    """Ends the server of this state folder, and every process of it. What it is working on is cut off.
+    """Ends every process of the server of this state folder. Requests in flight are cut off.
 
     Returns:
-        Whether there was one.
+        Whether a server was running.
     """
     state = Path(state).resolve()
     running = current(state)
@@ -142,53 +142,55 @@ def run(
     say: Say = logger.info,
     **options: Any,
 ) -> None:
-    """As `start`, but stays until SIGTERM or Ctrl-C, and then stops the server: what a container's only process does.
+    """Runs a server in the foreground until SIGTERM or Ctrl-C, as a container's main process.
 
     Args:
-        probe: a port at which load balancers may ask whether the server is ready (`genartisan.serving.probe`).
+        probe: port of the readiness probe (`genartisan.serving.probe`).
 
     Raises:
         ServeError: the server did not become ready.
-        EndedError: it ended by itself later.
+        EndedError: the server exited by itself.
     """
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in wanted if signal.getsignal(number) != signal.SIG_IGN}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
 
-    def handle(how: Any) -> None:
-        for number in before:
-            signal.signal(number, how)
+    def handle_with(handler: Any) -> None:
+        for number in handlers:
+            signal.signal(number, handler)
 
     ports, host = options.get("ports") or Ports(), options.get("host", HOST)
-    handle(interrupt)
+    handle_with(interrupt)
     try:
         if probe is not None:
             check_ports(ports, host, probe)
         with Probe(state, host, probe):
             server, java = _start(store, state=state, say=say, foreground=True, **options)
             try:
-                watch = StuckWorkers(server, say)
-                while not java.has_ended(within=LOOK):
-                    watch.look()
-                raise EndedError(f"TorchServe ended by itself, with {java.how()}; logs: {server.logs}", "server")
+                stuck_workers = StuckWorkers(server, say)
+                while not java.has_ended(within=WATCH_INTERVAL):
+                    stuck_workers.check()
+                raise EndedError(
+                    f"TorchServe ended by itself, with {java.exit_reason()}; logs: {server.logs}", "server"
+                )
             finally:
-                handle(signal.SIG_IGN)  # once is enough: whoever asks again while it stops would leave half of it
+                handle_with(signal.SIG_IGN)  # a second signal would interrupt the clean-up
                 stop(state, say=say)
     except KeyboardInterrupt:
         return
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> None:
-    logs, told = Path(server.logs), False
+    logs, announced = Path(server.logs), False
     while True:
         if process.has_ended():
-            raise EndedError(failure(logs, f"TorchServe died while it started, with {process.how()}"), "server")
+            raise EndedError(failure(logs, f"TorchServe died while it started, with {process.exit_reason()}"), "server")
         described = workers(server)
         if any(worker["status"] == "READY" for worker in described):
             break
@@ -196,25 +198,25 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
         if reason:
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
-            raise ServeError(f"the worker was not ready in time; look into {logs}.", "timeout")
-        if described and not told:
+            raise ServeError(f"the worker was not ready in time; see {logs}.", "timeout")
+        if described and not announced:
             say("loading the bundle")
-            told = True
+            announced = True
         time.sleep(POLL)
     say("making one small picture")
     try:
         remaining = max(1.0, deadline - time.monotonic())
         keys = access_of(server).file
-        request(tiny_photo(), "Warm-up", params=TINY, url=server.url, timeout=remaining, key_file=keys)
+        request(tiny_photo(), "Warm-up", params=TINY_PARAMS, url=server.url, timeout=remaining, key_file=keys)
     except GenartisanError as error:
         raise ServeError(f"the server is up, but its first picture failed: {error.message}", "server") from error
 
 
-TINY = {"size": 64, "steps": 1, "patches": 1, "patch_size": 32}
+TINY_PARAMS = {"size": 64, "steps": 1, "patches": 1, "patch_size": 32}
 
 
 def tiny_photo() -> bytes:
-    """A grey 64 x 64 photo, as PNG."""
+    """A grey 64 × 64 PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()

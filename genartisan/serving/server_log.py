@@ -1,4 +1,4 @@
-"""A server's logs: kept from start to start, told as JSON in the foreground, and the reason of a failure in them."""
+"""A server's logs: rotation at each start, relay as JSON in the foreground, the reason of a failure."""
 
 from __future__ import annotations
 
@@ -11,66 +11,69 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
-NAMES = ("server", "worker", "access", "unreadable", "console")  # the last is what Java itself prints, outside its log
-KEPT = 5  # earlier starts
+NAMES = ("server", "worker", "access", "unreadable", "console")  # console: Java's own output
+BACKUPS = 5  # logs of earlier starts
 MESSAGE = re.compile(r"^\S+ (?:FATAL|ERROR|WARN|INFO|DEBUG)\s+\S+ - (.*)$")  # time, level, thread: handlers/log4j2.xml
 RAISED = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b")
 FATAL = re.compile("Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:")
 
 
 def rotate(logs: Path) -> None:
-    """Puts the logs of the last start aside, as ``worker.log.1`` and so on: those of a crash can still be read."""
+    """Renames the logs of the last start to ``worker.log.1`` and so on, so that those of a crash remain."""
     for name in NAMES:
         if (logs / f"{name}.log").exists():
-            handler = RotatingFileHandler(logs / f"{name}.log", backupCount=KEPT, delay=True)
+            handler = RotatingFileHandler(logs / f"{name}.log", backupCount=BACKUPS, delay=True)
             handler.doRollover()
             handler.close()
 
 
 def relay(lines: Iterable[str], console: TextIO, out: TextIO) -> None:
-    """Passes on what Java prints, as one JSON object a line.
+    """Relays Java's output as JSON lines.
 
-    A message that is JSON itself, as a request's is, gives its own fields to the object. What is no JSON goes to
-    ``console``, which is closed at the end, too.
+    A message that is a JSON object, such as a request's, is merged into its line. Lines that are not JSON go to
+    ``console`` as well, which is closed at the end.
     """
     with console:
         for line in lines:
-            _pass_on(line, console, out)
+            _relay_line(line, console, out)
 
 
-def _pass_on(line: str, console: TextIO, out: TextIO) -> None:
-    told = _as_object(line)
-    if told is None:
-        with contextlib.suppress(OSError):  # a full disk, or below a closed pipe: no reason for Java to wait
+def _relay_line(line: str, console: TextIO, out: TextIO) -> None:
+    record = _as_object(line)
+    if record is None:
+        with contextlib.suppress(OSError):  # a full disk here, or a closed pipe below, must not block Java
             console.write(line)
             console.flush()
         now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
-        told = {"source": "console", "time": now, "level": "INFO", "message": line}
-    message = str(told.pop("message", "")).rstrip()
-    told |= _as_object(message) or {"message": message}
+        record = {"source": "console", "time": now, "level": "INFO", "message": line}
+    message = str(record.pop("message", "")).rstrip()
+    record |= _as_object(message) or {"message": message}
     with contextlib.suppress(OSError):
-        print(json.dumps(told), file=out, flush=True)
+        print(json.dumps(record), file=out, flush=True)
 
 
-def failure(logs: Path, otherwise: str) -> str:
-    """Why a server failed, from its logs: the worker's own error, or else the server's; or ``otherwise``."""
+def failure(logs: Path, summary: str) -> str:
+    """Why a server failed, according to its logs: the worker's error, else the server's.
+
+    ``summary`` opens the message; without one the result is empty if the logs show no error.
+    """
     reason = _worker_error(_lines(logs / "worker.log")) or _server_error(_lines(logs / "server.log"))
-    if not otherwise:
+    if not summary:
         return reason or ""
     reason = reason or _server_error(_lines(logs / "console.log")) or " ".join(_lines(logs / "console.log")[-2:])
-    return f"{otherwise}: {reason or 'its logs say nothing'} (logs: {logs})"
+    return f"{summary}: {reason or 'no error in its logs'} (logs: {logs})"
 
 
 def _as_object(text: str) -> dict[str, Any] | None:
     try:
-        told = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def _worker_error(lines: list[str]) -> str | None:
-    """The last line of the first traceback that ended the worker."""
+    """The last line of the traceback that ended the worker."""
     if not any("Backend worker process died" in line for line in lines):
         return None
     return next((line for line in lines if RAISED.match(line)), "the worker died")
@@ -81,7 +84,7 @@ def _server_error(lines: list[str]) -> str | None:
 
 
 def _lines(path: Path) -> list[str]:
-    """A log's messages, without time, level and thread."""
+    """The messages of a log, without time, level and thread."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

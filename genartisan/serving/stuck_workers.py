@@ -1,8 +1,7 @@
-"""Workers for which TorchServe waits in vain are ended; it starts others in their place.
+"""Kills workers that never got the request TorchServe thinks they have; TorchServe replaces them.
 
-When Java's memory is used up in the moment in which it passes a request on, TorchServe does not notice that the worker
-never got it, and waits for the answer for `responseTimeout`, an hour. What shows it is a queue beside a worker that
-does not compute.
+When Java runs out of memory while it forwards a request, TorchServe does not notice that the worker never got it, and
+waits for the reply for `responseTimeout`, an hour. The symptom is an idle worker with requests in its queue.
 """
 
 from __future__ import annotations
@@ -19,49 +18,47 @@ from genartisan.serving.events import HOLD
 from genartisan.serving.processes import is_member
 from genartisan.serving.state import Server
 
-IDLE = 0.01  # share of a core below which a worker does nothing
-AFTER = 2 * HOLD  # seconds of that; a worker that is held (genartisan/serving/management.py) does nothing, either
+IDLE = 0.01  # share of a core below which a worker is idle
+STUCK_AFTER = 2 * HOLD  # seconds; a held worker (genartisan/serving/management.py) is idle, too
 
 
 class StuckWorkers:
-    """Looks at a server's workers now and then.
+    """Finds stuck workers by repeated checks.
 
     Args:
-        after: seconds for which a worker has to have been idle, with requests waiting, to be stuck.
-        say: is told of each that is ended.
+        after: seconds for which a worker must be idle, with requests queued, to count as stuck.
+        say: receives a line for each worker killed.
     """
 
-    def __init__(self, server: Server, say: Callable[[str], None], *, after: float = AFTER) -> None:
+    def __init__(self, server: Server, say: Callable[[str], None], *, after: float = STUCK_AFTER) -> None:
         self._server, self._say, self._after = server, say, after
-        self._busy: dict[
-            int, tuple[float, float]
-        ] = {}  # by process: when it was last seen to compute, and its CPU time
+        self._last_busy: dict[int, tuple[float, float]] = {}  # PID -> when it last computed, its CPU time then
 
-    def look(self) -> None:
-        """Looks once, and ends those that are stuck."""
+    def check(self) -> None:
+        """Checks all workers, and kills the stuck ones."""
         try:
             described = describe(self._server, "all")
-        except ServeError:  # it is busy, or about to end
+        except ServeError:  # the server is busy, or about to end
             return
-        waited_for = {
+        with_queue = {
             worker["pid"]
             for version in described
             for worker in version["workers"]
             if worker["status"] == "READY" and int(version.get("jobQueueStatus", {}).get("pendingRequests", 0))
         }
-        self._busy = {pid: seen for pid, seen in self._busy.items() if pid in waited_for}
-        for pid in waited_for:
+        self._last_busy = {pid: busy for pid, busy in self._last_busy.items() if pid in with_queue}
+        for pid in with_queue:
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._look_at(psutil.Process(pid))
+                self._check_worker(psutil.Process(pid))
 
-    def _look_at(self, worker: psutil.Process) -> None:
+    def _check_worker(self, worker: psutil.Process) -> None:
         if not is_member(worker, self._server.state):
             return
         now, used = time.monotonic(), sum(worker.cpu_times()[:2])
-        since, before = self._busy.setdefault(worker.pid, (now, used))
+        since, before = self._last_busy.setdefault(worker.pid, (now, used))
         if used - before > IDLE * self._after:
-            self._busy[worker.pid] = now, used
+            self._last_busy[worker.pid] = now, used
         elif now - since > self._after:
-            self._say(f"worker {worker.pid} does nothing while requests wait for it; ending it, for another one")
+            self._say(f"worker {worker.pid} is idle while requests wait for it; killing it, TorchServe starts another")
             worker.kill()
-            del self._busy[worker.pid]
+            del self._last_busy[worker.pid]

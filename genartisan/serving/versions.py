@@ -1,4 +1,4 @@
-"""The versions of a model that a server has, and their workers."""
+"""Model versions and their workers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that makes pictures; ``status`` is TorchServe's word, such as READY."""
+    """A worker process; ``status`` is TorchServe's, such as READY."""
 
     pid: int
     status: str
@@ -15,14 +15,14 @@ class Worker:
 
 @dataclass(frozen=True)
 class Version:
-    """A version of the model.
+    """A registered version of the model.
 
     Attributes:
-        name: as the archive says it.
-        archive: its file in the store.
+        name: version name in the archive.
+        archive: file name in the store.
         default: whether it answers requests that name no version.
-        workers: in the order in which TorchServe keeps them: it removes the last one first.
-        waiting: requests in its queue.
+        workers: in TorchServe's order; it removes the last one first.
+        waiting: queued requests.
     """
 
     name: str
@@ -33,5 +33,5 @@ class Version:
 
     @property
     def ready(self) -> int:
-        """Workers that take requests."""
+        """The number of READY workers."""
         return sum(worker.status == "READY" for worker in self.workers)

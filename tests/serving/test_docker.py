@@ -1,4 +1,4 @@
-"""The Dockerfile against what it builds from: files that exist, an extra that exists, a command that the CLI knows."""
+"""The Docker files against the repository: copied files, commands and metrics exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from genartisan.serving.telemetry import COUNTERS, GAUGES, OUTCOMES
 TEXT = (ROOT / "docker" / "Dockerfile").read_text()
 
 
-def test_what_it_copies_exists_and_is_sent_to_the_build() -> None:
+def test_copied_files_exist_and_are_in_the_build_context() -> None:
     copied = [name for line in re.findall(r"^COPY (?!--)(.*) \S+$", TEXT, re.M) for name in line.split()]
     sent = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert sorted(copied) == sorted(sent)
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
-def test_its_command_and_its_archive_step_are_ours() -> None:
+def test_the_cli_accepts_its_commands() -> None:
     command = json.loads(re.findall(r"^CMD (\[.*\])$", TEXT, re.M)[-1])
     options = build_parser().parse_args(command[1:])
     assert (options.foreground, options.host) == (True, "0.0.0.0")
@@ -30,11 +30,11 @@ def test_its_command_and_its_archive_step_are_ours() -> None:
 
 def test_torch_is_installed_first_in_the_versions_of_pyproject() -> None:
     (code,) = re.findall(r"print\(\*re\.findall\(r\"(.*?)\", open", TEXT)
-    found = re.findall(code.replace('\\"', '"'), (ROOT / "pyproject.toml").read_text())
-    assert [re.split("[<>=]", name)[0] for name in found] == ["torch", "torchvision"]
+    requirements = re.findall(code.replace('\\"', '"'), (ROOT / "pyproject.toml").read_text())
+    assert [re.split("[<>=]", name)[0] for name in requirements] == ["torch", "torchvision"]
 
 
-def test_alerts_are_of_metrics_that_there_are() -> None:
+def test_alerts_use_existing_metrics() -> None:
     yaml = pytest.importorskip("yaml")
     (group,) = yaml.safe_load((ROOT / "docker" / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]:

@@ -1,4 +1,4 @@
-"""Versions side by side, workers that come and go, keys that change: on a real TorchServe, and under load."""
+"""Versions, workers and key rotation on a real TorchServe, under load."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ LOAD = {**FIELDS, "params": json.dumps({**TINY, "steps": 12}).encode()}
 
 
 @pytest.fixture(scope="module")
-def own_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve.Server]:
-    """A server whose models may be changed; its store has a second version of the model, and one that cannot load."""
+def managed_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve.Server]:
+    """A server for tests to modify; its store has a second version of the model, and one that fails to load."""
     folder = tmp_path_factory.mktemp("managed")
     with servers.running(tiny_folder, folder) as server:
         settings = folder / "model-config.yaml"
@@ -41,9 +41,9 @@ def own_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def models(own_server: serve.Server) -> Iterator[Models]:
-    """The server's models: version 1.0 with one worker before and after."""
-    models = Models(own_server, timeout=120)
+def models(managed_server: serve.Server) -> Iterator[Models]:
+    """The server's versions: 1.0 with one worker, before and after."""
+    models = Models(managed_server, timeout=120)
     assert state(models) == {"1.0": (True, 1)}
     yield models
     if state(models) != {"1.0": (True, 1)}:
@@ -56,12 +56,12 @@ def models(own_server: serve.Server) -> Iterator[Models]:
 
 
 def state(models: Models) -> dict[str, tuple[bool, int]]:
-    """Version -> (is it the default, workers that are ready)."""
+    """Version -> (default, ready workers)."""
     return {version.name: (version.default, version.ready) for version in models.versions()}
 
 
 class Load:
-    """Clients that ask without a pause, and count what they get. As a context manager: while it lasts."""
+    """Context manager: clients that send requests without a pause and count the answers."""
 
     def __init__(self, server: serve.Server, clients: int = 4) -> None:
         self.server, self.stopped, self.answers = server, threading.Event(), Counter[tuple[Any, bytes]]()
@@ -113,7 +113,7 @@ def test_what_cannot_be_registered_leaves_everything_as_it_was(models: Models) -
         assert refused.value.field == field
     with pytest.raises(ServeError):
         models.register("genartisan.mar")  # this version is there already
-    with pytest.raises(ServeError, match=r"died while it started; the logs"):
+    with pytest.raises(ServeError, match=r"died while it started; see the logs"):
         models.register("genartisan-3.0-broken.mar")
     assert state(models) == {"1.0": (True, 1)}
     assert post(models.server, FIELDS).status == 200
@@ -130,7 +130,7 @@ def test_the_default_version_and_the_last_worker_stay(models: Models) -> None:
     assert state(models) == {"1.0": (True, 1)}
 
 
-def test_a_worker_that_is_not_to_be_held_goes_on(models: Models) -> None:
+def test_a_hold_for_another_worker_is_released(models: Models) -> None:
     answer = servers.send(models.server, json={"hold": 1})
     assert json.loads(answer.content) == {"event": "released", "worker": 1}
     assert post(models.server, FIELDS).status == 200
@@ -155,13 +155,13 @@ def test_the_command_line(models: Models, capsys: pytest.CaptureFixture[str]) ->
     assert (left["name"], left["default"], len(left["workers"])) == ("1.0", True, 1)
 
 
-def test_without_a_server_there_is_nothing_to_manage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_managing_needs_a_running_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["models", "list"], ["keys", "rotate"]):
         assert main([*command, "--state", str(tmp_path)]) == 2
         assert "genartisan serve" in capsys.readouterr().err
 
 
-def test_no_request_passes_without_its_key(server: serve.Server) -> None:
+def test_every_request_needs_its_key(server: serve.Server) -> None:
     inference, management = servers.key(server), servers.key(server, "management")
     for path in ("predictions/genartisan", "explanations/genartisan"):
         for wrong in ({}, {"Authorization": "Bearer wrong"}, management):
@@ -185,7 +185,7 @@ def test_no_request_passes_without_its_key(server: serve.Server) -> None:
             client.request(photo(), "fire", params=TINY, token="wrong", **protocol)  # type: ignore[arg-type]
 
 
-def test_the_key_comes_from_the_environment_a_file_or_a_server_started_from_here(
+def test_the_key_comes_from_arguments_environment_or_state_folder(
     server: serve.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answers(**settings: Any) -> bool:
@@ -213,17 +213,17 @@ def test_the_key_comes_from_the_environment_a_file_or_a_server_started_from_here
         answers(key_file=tmp_path / "none.json")
 
 
-def test_new_keys_void_the_old_ones_and_no_client_of_ours_notices(
+def test_key_rotation_voids_old_keys_and_interrupts_no_client(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server, state_folder = models.server, str(Path(models.server.logs).parent)
     old, answered, failures, stopped = servers.key(server), list[bytes](), list[Exception](), threading.Event()
 
     def ask() -> None:
-        with client.Client(server.url, key_file=server.keys) as own:
+        with client.Client(server.url, key_file=server.keys) as asker:
             while not stopped.is_set():
                 try:
-                    answered.append(own.stylize(photo(), "fire", params=TINY).content)
+                    answered.append(asker.stylize(photo(), "fire", params=TINY).content)
                 except Exception as error:
                     failures.append(error)
 
@@ -255,5 +255,5 @@ def test_metrics_and_limits_hold_for_each_worker(models: Models) -> None:
 
 
 def in_flight(server: serve.Server) -> dict[str, float]:
-    """Of the first two workers, whatever other ones there were before."""
+    """`servers.in_flight` of the first two workers, without those of earlier tests."""
     return {worker: value for worker, value in servers.in_flight(server).items() if worker in ("0", "1")}

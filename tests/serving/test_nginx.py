@@ -1,4 +1,4 @@
-"""The nginx of docs/hardening.md, as it stands there, before a real TorchServe: who passes, with what, how often."""
+"""The nginx configuration of docs/hardening.md in front of a real TorchServe: callers, paths, limits, rates, CORS."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ FORM = [(name, (name, content, "application/octet-stream")) for name, content in
 
 
 class Callers(BaseHTTPRequestHandler):
-    """Knows one caller."""
+    """Authenticates one caller."""
 
     def do_GET(self) -> None:
         self.send_response(204 if self.headers["Authorization"] == CALLER["Authorization"] else 401)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Silent."""
 
 
 class Full(BaseHTTPRequestHandler):
-    """What TorchServe says when its queue is full."""
+    """Answers like a TorchServe with a full queue."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -64,12 +64,12 @@ class Full(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Silent."""
 
 
 @contextmanager
 def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of a small server."""
+    """Runs a small HTTP server; its address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -78,18 +78,18 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of localhost, signed by itself, and its key."""
+    """A self-signed certificate for localhost, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
-    made, key = folder / "pictures.pem", folder / "pictures.key"
+    path, key = folder / "pictures.pem", folder / "pictures.key"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(made)]
+    command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(path)]
     subprocess.run(command, check=True, capture_output=True)
-    return made, key
+    return path, key
 
 
 class Gate:
-    """A running nginx: its address, and the ways to talk to it."""
+    """A running nginx, and clients for it."""
 
     def __init__(self, port: int, certificate: Path) -> None:
         self.port, self.certificate = port, certificate
@@ -103,11 +103,11 @@ class Gate:
         return self.http.post(path, headers=CALLER if headers is None else headers, **body)
 
     def rpc(self, method: str, message: bytes, caller: str | None = CALLER["Authorization"]) -> bytes | grpc.StatusCode:
-        """The answer to one call over gRPC, or its status."""
-        trusted = grpc.ssl_channel_credentials(self.certificate.read_bytes())
+        """The reply to a gRPC call, or its error status."""
+        credentials = grpc.ssl_channel_credentials(self.certificate.read_bytes())
         metadata = [] if caller is None else [("authorization", caller)]
         options = [("grpc.enable_http_proxy", 0)]
-        with grpc.secure_channel(f"localhost:{self.port}", trusted, options) as channel:
+        with grpc.secure_channel(f"localhost:{self.port}", credentials, options) as channel:
             try:
                 answer: bytes = channel.unary_unary(method)(message, metadata=metadata, timeout=60)
             except grpc.RpcError as error:
@@ -120,15 +120,15 @@ Start = Callable[..., Gate]
 
 @pytest.fixture
 def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
-    """Starts nginx with the page's configuration: other names, ports and files, and nothing else."""
+    """Starts nginx with the documented configuration, in which only names, ports and files are replaced."""
     with ExitStack() as stack:
         callers = stack.enter_context(answering(Callers))
 
-        def started(http: str | None = None, origin: bool = False, callers_have_keys: bool = False) -> Gate:
+        def start_(http: str | None = None, origin: bool = False, callers_have_keys: bool = False) -> Gate:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
-            instead = {
+            replacements = {
                 "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
                 "server_name pictures.example.org": "server_name localhost",
                 "/etc/ssl/pictures.pem": str(certificate[0]),
@@ -139,14 +139,14 @@ def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Ite
                 "127.0.0.1:9000": callers,
             }
             if callers_have_keys:
-                del instead["Bearer INFERENCE_KEY"]
-                instead |= {'"Bearer INFERENCE_KEY"': "$http_authorization", "auth_request /callers;": ""}
-            if origin:  # the page's own example, no longer a comment
-                instead[f"# {ORIGIN}"] = ORIGIN
+                del replacements["Bearer INFERENCE_KEY"]
+                replacements |= {'"Bearer INFERENCE_KEY"': "$http_authorization", "auth_request /callers;": ""}
+            if origin:  # the page's example, uncommented
+                replacements[f"# {ORIGIN}"] = ORIGIN
             text = CONFIGURATION
-            for shown, here in instead.items():
-                assert text.count(shown) == 1, shown
-                text = text.replace(shown, here)
+            for documented, actual in replacements.items():
+                assert text.count(documented) == 1, documented
+                text = text.replace(documented, actual)
             (tmp_path / "genartisan.conf").write_text(text)
             kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
             folders = "\n".join(f"{kind}_temp_path {tmp_path / kind};" for kind in kinds)
@@ -169,13 +169,13 @@ def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Ite
             stack.callback(gate.http.close)
             return gate
 
-        yield started
+        yield start_
 
 
-def test_pictures_streams_and_calls_pass_with_the_servers_key(start: Start, server: Server) -> None:
+def test_requests_streams_and_rpcs_reach_the_server_with_its_key(start: Start, server: Server) -> None:
     gate = start()
     expected = servers.post(server, FIELDS).content
-    reply = gate.post({**CALLER, "X-Request-Start": "t=1000000000"})  # its deadline long over, by its own word
+    reply = gate.post({**CALLER, "X-Request-Start": "t=1000000000"})  # an expired deadline, which the gate must drop
     assert (reply.status_code, reply.content) == (200, expected)
     assert "retry-after" not in reply.headers
     assert gate.post(path="/explanations/genartisan?x=y").status_code == 200
@@ -187,25 +187,25 @@ def test_pictures_streams_and_calls_pass_with_the_servers_key(start: Start, serv
     assert b"Healthy" in bytes(gate.rpc(f"/{PACKAGE}.InferenceAPIsService/Ping", b""))  # type: ignore[arg-type]
 
 
-def test_nobody_else_passes_and_the_key_of_the_server_is_no_callers(start: Start, server: Server) -> None:
+def test_unknown_callers_are_refused_even_with_the_servers_key(start: Start, server: Server) -> None:
     gate = start()
     for headers in ({}, servers.key(server), servers.key(server, "management")):
         assert gate.post(headers).status_code == 401
     assert gate.rpc(METHOD, encode_request("genartisan", FIELDS), None) is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_without_callers_of_your_own_the_servers_key_decides(start: Start, server: Server) -> None:
-    gate, known = start(callers_have_keys=True), servers.key(server)
-    assert gate.post(known).status_code == 200
+def test_without_caller_keys_the_servers_key_decides(start: Start, server: Server) -> None:
+    gate, key = start(callers_have_keys=True), servers.key(server)
+    assert gate.post(key).status_code == 200
     refused = gate.post()
     assert (refused.status_code, refused.json()["type"]) == (400, "InvalidKeyException")
     message = encode_request("genartisan", FIELDS)
-    assert isinstance(gate.rpc(METHOD, message, known["Authorization"]), bytes)
+    assert isinstance(gate.rpc(METHOD, message, key["Authorization"]), bytes)
     assert gate.rpc(METHOD, message) is grpc.StatusCode.PERMISSION_DENIED
 
 
 def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Authorization"], length: int = 0) -> int:
-    """The status of a request whose target is sent as it is, and of whose body nothing is sent."""
+    """The status of a request with an unnormalised target and no body."""
     context = ssl.create_default_context(cafile=str(gate.certificate))
     with (
         socket.create_connection(("127.0.0.1", gate.port), 60) as plain,
@@ -225,15 +225,17 @@ def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Aut
         "/predictions/genartisan%2f..%2f..%2fmodels", "/v1/models/genartisan:predict",
     ],
 )  # fmt: skip
-def test_nothing_else_is_to_be_reached(target: str, start: Start) -> None:
-    gate = start(http="127.0.0.1:1")  # what passes gets 502
+def test_no_other_path_is_reachable(target: str, start: Start) -> None:
+    gate = start(http="127.0.0.1:1")  # a forwarded request would get 502
     assert [raw(gate, target, method) for method in ("GET", "POST", "PUT", "DELETE")] == [404] * 4
 
 
-def test_one_method_a_path_that_the_gate_writes_itself_and_two_calls(start: Start) -> None:
+def test_only_post_a_fixed_path_and_two_rpcs_pass(start: Start) -> None:
     gate = start()
     assert [raw(gate, "/predictions/genartisan", method) for method in ("GET", "PUT", "OPTIONS")] == [405] * 3
-    assert raw(gate, "/models/../predictions/genartisan") == 400  # TorchServe: no photo; it saw no dots
+    assert (
+        raw(gate, "/models/../predictions/genartisan") == 400
+    )  # from TorchServe: no photo; nginx had resolved the dots
     for method in (
         f"{PACKAGE}.InferenceAPIsService/StreamPredictions",
         f"{PACKAGE}.InferenceAPIsService/StreamPredictions2",
@@ -243,7 +245,7 @@ def test_one_method_a_path_that_the_gate_writes_itself_and_two_calls(start: Star
         assert gate.rpc(f"/{method}", encode_request("genartisan", FIELDS)) is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_who_asks_too_often_gets_429_and_is_told_when_to_ask_again(start: Start) -> None:
+def test_rate_limited_callers_get_429_with_retry_after(start: Start) -> None:
     gate = start(http="127.0.0.1:1")
     replies = [gate.post({}, content=b"") for _ in range(12)]
     assert [reply.status_code for reply in replies] == [401] * 11 + [429]
@@ -251,14 +253,14 @@ def test_who_asks_too_often_gets_429_and_is_told_when_to_ask_again(start: Start)
     assert gate.rpc(METHOD, b"") is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_full_queue_is_told_with_a_time_to_wait(start: Start) -> None:
+def test_a_full_queue_gets_503_with_retry_after(start: Start) -> None:
     with answering(Full) as full:
         reply = start(http=full).post()
     assert (reply.status_code, reply.headers["retry-after"], reply.json()["message"]) == (503, "10", "no worker")
 
 
-def test_a_request_has_as_many_bytes_as_the_server_takes(start: Start) -> None:
-    """Judged by its length, before its bytes have come and before anybody is asked about the caller."""
+def test_the_request_size_limit_is_that_of_the_server(start: Start) -> None:
+    """It is checked by Content-Length, before the body arrives and before the caller is authenticated."""
     gate, limit = start(http="127.0.0.1:1"), Limits().request_bytes
     lengths = {
         bytes_: raw(gate, "/predictions/genartisan", caller="nobody", length=bytes_) for bytes_ in (limit, limit + 1)
@@ -272,22 +274,24 @@ PREFLIGHT = {
 
 
 def allowed(reply: httpx.Response) -> dict[str, str]:
-    """What a reply allows a browser."""
+    """The CORS headers of a reply."""
     names = ("origin", "methods", "headers")
     return {name: reply.headers[full] for name in names if (full := f"access-control-allow-{name}") in reply.headers}
 
 
-def test_no_page_of_another_site_may_ask_unless_it_is_named(start: Start) -> None:
+def test_cross_origin_requests_are_refused_by_default(start: Start) -> None:
     gate = start(http="127.0.0.1:1")
     reply = gate.http.options("/predictions/genartisan", headers=PREFLIGHT)
     assert (reply.status_code, allowed(reply)) == (405, {})
     assert allowed(gate.post({**CALLER, "Origin": ORIGIN})) == {}
 
 
-def test_a_page_that_is_named_may_ask_and_read_every_answer(start: Start) -> None:
+def test_a_listed_origin_may_ask_and_read_every_answer(start: Start) -> None:
     with answering(Full) as full:
         gate = start(http=full, origin=True)
-        reply = gate.http.options("/predictions/genartisan", headers=PREFLIGHT)  # by the gate: without a caller
+        reply = gate.http.options(
+            "/predictions/genartisan", headers=PREFLIGHT
+        )  # answered by nginx, without authentication
         headers = "Authorization, Cache-Control, Content-Type"
         assert (reply.status_code, reply.content) == (204, b"")
         assert allowed(reply) == {"origin": ORIGIN, "methods": "POST", "headers": headers}

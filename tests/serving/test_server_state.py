@@ -1,4 +1,4 @@
-"""A state folder: a note that may be a lie, logs, versions to bring back; and what is ours there."""
+"""The state folder: an untrusted note, logs, versions to restore, and which files and processes are ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start = Callable[..., psutil.Process]
 
 @pytest.fixture
 def process() -> Iterator[Start]:
-    """Starts processes that do nothing, marked as a server's of a state folder if one is given."""
+    """Starts idle processes, with the mark of a state folder if one is given."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str, of: Path | None = None) -> psutil.Process:
@@ -49,7 +49,7 @@ def process() -> Iterator[Start]:
 
 
 def server_of(state: Path, process: psutil.Process) -> Server:
-    """A server whose Java is this process, as it would be noted."""
+    """Records a server whose Java is this process."""
     state.mkdir(exist_ok=True)
     server = Server(
         state=state, pid=process.pid, created=process.create_time(), host="127.0.0.1", ports=servers.free_ports(),
@@ -59,8 +59,8 @@ def server_of(state: Path, process: psutil.Process) -> Server:
     return server
 
 
-def test_a_note_names_nothing_that_is_ended_or_removed(tmp_path: Path, process: Start) -> None:
-    """Not a process with that number and start, nor one that names the folder, nor one of another server; no folder."""
+def test_a_false_note_ends_no_process_and_removes_no_folder(tmp_path: Path, process: Start) -> None:
+    """Neither a process with that PID and start time, nor one of another server, nor any folder it names."""
     state, precious = tmp_path / "state", tmp_path / "precious"
     precious.mkdir()
     bystander, other = process(f"{state}/run/config.properties"), process(of=tmp_path / "other")
@@ -79,9 +79,7 @@ def test_a_note_names_nothing_that_is_ended_or_removed(tmp_path: Path, process: 
     assert precious.is_dir()
 
 
-def test_what_carries_the_mark_is_ended_and_a_number_used_again_is_not_the_server(
-    tmp_path: Path, process: Start
-) -> None:
+def test_marked_processes_are_ended_and_a_reused_pid_is_not_the_server(tmp_path: Path, process: Start) -> None:
     state = tmp_path / "state"
     java, worker = process(of=state), process(of=state)
     server = server_of(state, java)
@@ -98,29 +96,29 @@ def test_what_carries_the_mark_is_ended_and_a_number_used_again_is_not_the_serve
     assert not (state / KEY_FILE).exists()
 
 
-def test_only_the_folder_that_we_made_is_removed(tmp_path: Path) -> None:
+def test_only_our_folder_is_removed(tmp_path: Path) -> None:
     state, precious = tmp_path / "state", tmp_path / "precious"
     for folder in (state / RUN, precious):
         folder.mkdir(parents=True)
         (folder / "file").touch()
     forget(state)
-    assert (state / RUN / "file").exists()  # without our mark
+    assert (state / RUN / "file").exists()  # no mark of ours
     (state / KEY_FILE).touch()
     forget(state)
-    assert (state / KEY_FILE).exists()  # without a note of ours
+    assert (state / KEY_FILE).exists()  # no note of ours
     (state / RUN / "file").unlink()
     (state / RUN).rmdir()
     make_run(precious)
     (state / RUN).symlink_to(precious / RUN)
     forget(state)
-    assert (precious / RUN).is_dir()  # elsewhere
+    assert (precious / RUN).is_dir()  # a link to elsewhere
     (state / RUN).unlink()
     assert make_run(state) == state / RUN
     forget(state)
     assert not (state / RUN).exists()
 
 
-def test_a_long_path_gets_a_short_name_that_goes_with_it(tmp_path: Path) -> None:
+def test_a_long_path_gets_a_short_link_removed_with_it(tmp_path: Path) -> None:
     state = tmp_path / ("x" * 100)
     state.mkdir()
     short = make_run(state)
@@ -136,22 +134,22 @@ def test_a_state_folder_is_the_servers_alone(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "project" / "thesis.tex").touch()
     (tmp_path / "link").symlink_to(tmp_path / "project")
     for name in ("project", "link"):
-        with pytest.raises(ServeError, match=r"other things in it \('thesis\.tex'\)"):
+        with pytest.raises(ServeError, match=r"contains other files \('thesis\.tex'\)"):
             prepare(tmp_path / name)
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(ServeError, match="others than you may write"):
+    with pytest.raises(ServeError, match="writable by others than you"):
         prepare(tmp_path / "open")
     prepare(tmp_path / "new")
     (tmp_path / "new" / "mine").touch()
-    prepare(tmp_path / "new")  # it is ours already
+    prepare(tmp_path / "new")  # already ours
     server_of(tmp_path / "new", process())
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with pytest.raises(ServeError, match="and you are 12345"):
         noted(tmp_path / "new")
 
 
-def test_a_key_is_of_the_folder_whatever_its_note_says(
+def test_the_key_file_is_in_the_state_folder_whatever_its_note_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, process: Start
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -165,8 +163,8 @@ def test_a_key_is_of_the_folder_whatever_its_note_says(
     note.write_text(json.dumps({**json.loads(note.read_text()), "keys": str(secret)}))
     assert Access.to(server.url).key() is None
     server.note()
-    Path(server.keys).write_text('{"inference": {"key": "own"}}')
-    assert Access.to(server.url).key() == Access.to(server.grpc).key() == "own"
+    Path(server.keys).write_text('{"inference": {"key": "local"}}')
+    assert Access.to(server.url).key() == Access.to(server.grpc).key() == "local"
     assert Access.to("http://127.0.0.1:1").key() is None
 
 
@@ -174,14 +172,14 @@ def test_logs_of_earlier_starts_are_kept(tmp_path: Path) -> None:
     for start in range(8):
         rotate(tmp_path)
         (tmp_path / "worker.log").write_text(f"start {start}")
-    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert kept == {"worker.log": "start 7", **{f"worker.log.{n}": f"start {7 - n}" for n in range(1, 6)}}
+    logs = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert logs == {"worker.log": "start 7", **{f"worker.log.{n}": f"start {7 - n}" for n in range(1, 6)}}
 
 
-def test_what_java_prints_is_passed_on_as_json() -> None:
-    class Kept(io.StringIO):
+def test_java_output_is_relayed_as_json() -> None:
+    class Console(io.StringIO):
         def close(self) -> None:
-            """Leaves its text to be read."""
+            """Keeps its text readable."""
 
     request = '{"request_id": "7", "status": 200}'
     lines = [
@@ -190,7 +188,7 @@ def test_what_java_prints_is_passed_on_as_json() -> None:
         json.dumps({"source": "worker", "level": "INFO", "message": request}) + "\n",
         json.dumps({"source": "server", "level": "WARN", "message": 'a "word" é '}) + "\n",
     ]
-    console, out = Kept(), io.StringIO()
+    console, out = Console(), io.StringIO()
     relay(lines, console, out)
     assert console.getvalue() == "no JSON\n[1]\n"
     first, second, third, fourth = map(json.loads, out.getvalue().splitlines())
@@ -199,28 +197,28 @@ def test_what_java_prints_is_passed_on_as_json() -> None:
     assert fourth == {"source": "server", "level": "WARN", "message": 'a "word" é'}
 
 
-def test_what_was_in_service_is_planned_again(tmp_path: Path) -> None:
-    store, told = tmp_path / "store", list[str]()
+def test_recorded_versions_are_planned_again(tmp_path: Path) -> None:
+    store, lines = tmp_path / "store", list[str]()
     store.mkdir()
-    assert restore.plan(tmp_path, store, told.append) == [restore.ALONE]
+    assert restore.plan(tmp_path, store, lines.append) == [restore.ALONE]
     workers = (Worker(1, "READY"), Worker(2, "READY"))
     old, new = Version("1.0", "genartisan.mar", False, workers[:1], 0), Version("2.0", "new.mar", True, workers, 0)
     restore.remember(tmp_path, store, [old, new])
     with pytest.raises(ServeError, match=r"new\.mar was in service and is not in .*--fresh"):
-        restore.plan(tmp_path, store, told.append)
+        restore.plan(tmp_path, store, lines.append)
     for name in ("genartisan.mar", "new.mar"):
         (store / name).touch()
     expected = [restore.Planned("new.mar", 2), restore.Planned("genartisan.mar", 1)]
-    assert restore.plan(tmp_path, store, told.append) == expected
-    assert "new.mar (2 workers), genartisan.mar (1 workers)" in told[-1]
-    assert restore.plan(tmp_path, tmp_path / "other", told.append) == [restore.ALONE]
-    assert str(store) in told[-1]
+    assert restore.plan(tmp_path, store, lines.append) == expected
+    assert "new.mar (2 workers), genartisan.mar (1 workers)" in lines[-1]
+    assert restore.plan(tmp_path, tmp_path / "other", lines.append) == [restore.ALONE]
+    assert str(store) in lines[-1]
     (tmp_path / "models.json").write_text('{"versions": [{"archive": 1}]}')
     with pytest.raises(ServeError, match="cannot be read"):
-        restore.plan(tmp_path, store, told.append)
+        restore.plan(tmp_path, store, lines.append)
 
 
-def test_versions_come_back_with_their_workers_and_a_failure_says_how_to_go_on(
+def test_versions_are_restored_with_their_workers_and_a_failure_names_a_remedy(
     tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[Any] = []
@@ -241,43 +239,41 @@ def test_versions_come_back_with_their_workers_and_a_failure_says_how_to_go_on(
         server_of(tmp_path / "state", process()),
         [restore.Planned("b.mar", 3), restore.Planned("a.mar", 2)],
     )
-    management.bring_back([restore.ALONE], server, 1, done.append)
-    assert done == []  # as many workers as its settings say
-    management.bring_back(planned, server, 1, done.append)
+    management.restore_versions([restore.ALONE], server, 1, done.append)
+    assert done == []  # workers as in its settings
+    management.restore_versions(planned, server, 1, done.append)
     assert done == [("a.mar", 2), 3]
     with pytest.raises(ServeError, match=r"cannot be loaded\. Or start with .*--fresh"):
-        management.bring_back([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
+        management.restore_versions([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
 
 
-def test_a_worker_that_is_waited_for_in_vain_is_ended(
-    tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stuck_worker_is_killed(tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     state = tmp_path / "state"
     server, worker, stranger = server_of(state, process(of=state)), process(of=state), process()
     waiting = 0
 
-    def described(*_: object) -> list[dict[str, Any]]:
+    def describe_(*_: object) -> list[dict[str, Any]]:
         workers = [{"pid": each.pid, "status": "READY"} for each in (worker, stranger)]
         return [{"workers": workers, "jobQueueStatus": {"pendingRequests": waiting}}]
 
-    monkeypatch.setattr(stuck_workers, "describe", described)
+    monkeypatch.setattr(stuck_workers, "describe", describe_)
     clock = [0.0]
     monkeypatch.setattr(stuck_workers.time, "monotonic", lambda: clock[0])
-    told: list[str] = []
-    watch = stuck_workers.StuckWorkers(server, told.append, after=30)
+    lines: list[str] = []
+    checker = stuck_workers.StuckWorkers(server, lines.append, after=30)
 
-    def look(seconds: float) -> None:
+    def check_after(seconds: float) -> None:
         clock[0] += seconds
-        watch.look()
+        checker.check()
 
-    look(0)
-    look(100)  # idle, and nothing waits for it
+    check_after(0)
+    check_after(100)  # idle, with an empty queue
     waiting = 1
-    look(20)
-    look(20)
-    assert told == []
-    look(20)
-    assert str(worker.pid) in told[0]
+    check_after(20)
+    check_after(20)
+    assert lines == []
+    check_after(20)
+    assert str(worker.pid) in lines[0]
     worker.wait(10)
     assert servers.alive(stranger)
 
@@ -293,8 +289,8 @@ def test_a_server_that_does_not_answer_is_not_ready(
     state = tmp_path / "state"
     server = server_of(state, process(of=state))
     assert main(["status", "--state", str(state), "--json"]) == 1
-    told = capsys.readouterr()
-    assert json.loads(told.out)["status"] == "not_ready"
-    assert "no server answers" in told.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["status"] == "not_ready"
+    assert "no server answers" in captured.err
     assert not describe.is_ready(server)
     assert (state / LOGS).exists() is False

@@ -32,18 +32,16 @@ from genartisan.serving.management import Models
 
 
 def left_behind(state: Path) -> list[psutil.Process]:
-    """Every process of a server with this state folder: its logs' place is in their environment."""
-    found = []
+    """All processes of the server of this state folder, by the log folder in their environment."""
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get("LOG_LOCATION") == str(state / "logs") and servers.alive(process):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
-def test_archive_holds_all_a_worker_needs_and_is_built_only_when_something_changed(
-    tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_archive_is_self_contained_and_rebuilt_only_when_something_changed(tiny_folder: Path, tmp_path: Path) -> None:
     made = archive(tiny_folder, tmp_path)
     with zipfile.ZipFile(made) as file:
         names = set(file.namelist())
@@ -86,14 +84,14 @@ def test_archive_refuses_a_bundle_that_is_not_whole(tiny_folder: Path, tmp_path:
     assert not (tmp_path / "store").exists()
 
 
-def test_what_is_missing_or_taken_is_named_before_anything_starts(
+def test_missing_files_and_occupied_ports_are_named_before_anything_starts(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "state"
     with pytest.raises(ServeError, match="genartisan archive"):
         serve.start(tmp_path, state=state)
     (tmp_path / "genartisan.mar").write_bytes(b"no archive at all")
-    with pytest.raises(ServeError, match=r"not a whole archive.*genartisan archive"):
+    with pytest.raises(ServeError, match=r"not an intact archive.*genartisan archive"):
         serve.start(tmp_path, state=state)
     archive(tiny_folder, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -128,7 +126,7 @@ def test_a_java_that_dies_is_reported(tiny_folder: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.server
-def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_fails_to_load_is_reported_with_its_error(tiny_folder: Path, tmp_path: Path) -> None:
     settings = tmp_path / "broken.yaml"
     text = (servers.ROOT / "handlers" / "model-config.yaml").read_text()
     settings.write_text(re.sub(r"precision: \w+", "precision: fp3", text))
@@ -140,7 +138,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_in_its_own_words(tiny_folder:
 
 
 @pytest.mark.server
-def test_a_server_at_another_address_is_asked_there(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_server_can_listen_on_another_address(tiny_folder: Path, tmp_path: Path) -> None:
     with servers.prepared(tiny_folder, tmp_path) as arguments:
         server = serve.start(**arguments, host="127.0.0.2")
     try:
@@ -151,7 +149,7 @@ def test_a_server_at_another_address_is_asked_there(tiny_folder: Path, tmp_path:
 
 
 @pytest.mark.server
-def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_as_it_was(
+def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versions(
     server: serve.Server, tiny_folder: Path, tmp_path: Path
 ) -> None:
     first = servers.family(server)
@@ -197,7 +195,7 @@ def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_a
             with pytest.raises(ServeError, match="genartisan stop"):
                 serve.start(folder / "store", ports=servers.free_ports(), state=state)
             assert main(["serve", "--foreground", "--store", str(folder / "store"), "--state", str(state)]) == 2
-            assert serve.current(state) == noted  # it was not stopped by the one that found it there
+            assert serve.current(state) == noted  # the second attempt did not stop it
 
             health = httpx.get(f"http://127.0.0.1:{probe}/healthz", trust_env=False)
             assert (health.status_code, health.json()) == (200, {"status": "ready"})
@@ -219,17 +217,17 @@ def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_a
         assert f"ended by itself, with signal SIGKILL; logs: {noted.logs}" in rest
         assert [process for process in family if servers.alive(process)] == left_behind(state) == []
         assert not Path(noted.temporary).exists()
-        told = [json.loads(line) for line in out.read_text().splitlines()]
-        (request,) = [line for line in told if "request_id" in line]
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        (request,) = [line for line in lines if "request_id" in line]
         assert (request["source"], request["outcome"], request["status"]) == ("worker", "ok", 200)
-        assert {line["source"] for line in told} == {"server", "worker", "console"}
+        assert {line["source"] for line in lines} == {"server", "worker", "console"}
 
         with foreground() as third:
             noted = serve.current(state)
             assert noted is not None
             versions = {version.name: (version.default, version.ready) for version in Models(noted).versions()}
             assert versions == {"2.0": (True, 1)}
-            assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the log of the one that died
+            assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the crashed server's log
             family = servers.family(noted)
             third.send_signal(signal.SIGTERM)
             rest = third.communicate(timeout=60)[1]
@@ -241,14 +239,14 @@ def test_a_server_in_the_foreground_tells_in_json_and_its_death_and_comes_back_a
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Waits for something that another process does."""
+    """Waits for a condition that another process fulfils."""
     deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_request_may_have_what_the_limits_need_or_the_configuration_says(tmp_path: Path) -> None:
+def test_the_maximum_request_size_follows_the_limits_or_the_configuration(tmp_path: Path) -> None:
     for settings, bytes_ in (({}, 123), ({"max_request_size": "9"}, 9)):
         write_config(settings, tmp_path, tmp_path, "genartisan.mar", 123, serve.Ports(), "127.0.0.1")
         assert f"max_request_size={bytes_}" in (tmp_path / "config.properties").read_text().splitlines()
@@ -256,14 +254,14 @@ def test_a_request_may_have_what_the_limits_need_or_the_configuration_says(tmp_p
     assert "max_request_size" not in shipped
 
 
-def exchanged(made: Path, name: str, content: bytes | None) -> None:
-    """Puts a file into an archive, in place of the one that has this name; None takes it out."""
+def replace_member(made: Path, name: str, content: bytes | None) -> None:
+    """Replaces a file of an archive, or removes it if ``content`` is None."""
     with zipfile.ZipFile(made) as file:
         contents = {each: file.read(each) for each in file.namelist()}
-    contents = {each: known for each, known in contents.items() if each != name}
+    contents.pop(name, None)
     with zipfile.ZipFile(made, "w") as file:
-        for each, known in {**contents, **({} if content is None else {name: content})}.items():
-            file.writestr(each, known)
+        for each, data in {**contents, **({} if content is None else {name: content})}.items():
+            file.writestr(each, data)
 
 
 @pytest.mark.parametrize(
@@ -277,19 +275,17 @@ def exchanged(made: Path, name: str, content: bytes | None) -> None:
         ("contents.json", b"{}"),
     ],
 )
-def test_a_file_that_is_not_the_one_it_was_made_from_is_found(
-    name: str, content: bytes | None, tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_an_altered_archive_is_refused(name: str, content: bytes | None, tiny_folder: Path, tmp_path: Path) -> None:
     made = archive(tiny_folder, tmp_path)
     assert check(made).version == "1.0"
-    exchanged(made, name, content)
-    with pytest.raises(ServeError, match=r"not a whole archive.*genartisan archive"):
+    replace_member(made, name, content)
+    with pytest.raises(ServeError, match=r"not an intact archive.*genartisan archive"):
         serve.start(tmp_path, state=tmp_path / "state", ports=servers.free_ports())
-    archive(tiny_folder, tmp_path)  # and it is made again
+    archive(tiny_folder, tmp_path)  # rebuilt
     assert check(made).version == "1.0"
 
 
-def test_only_a_signed_archive_is_served_where_that_is_asked_for(tiny_folder: Path, tmp_path: Path) -> None:
+def test_only_a_signed_archive_is_served_when_a_signature_is_required(tiny_folder: Path, tmp_path: Path) -> None:
     key, other, short = (tmp_path / name for name in ("key", "other", "short"))
     key.write_text("a" * 64 + "\n")
     other.write_text("b" * 64)
@@ -304,18 +300,18 @@ def test_only_a_signed_archive_is_served_where_that_is_asked_for(tiny_folder: Pa
     assert "has no signature" in refused(key)
     archive(tiny_folder, tmp_path, key_file=key)
     assert check(made, key) == check(made)
-    assert "is not that of key" in refused(other)
-    assert "has 1 bytes; 32 at least" in refused(short)
+    assert "does not match key" in refused(other)
+    assert "has 1 bytes; it needs at least 32" in refused(short)
     assert "cannot be read" in refused(tmp_path / "none")
-    exchanged(made, "genartisan/method/stylizer.py", b"import os\n")
-    assert "is not that of key" in refused(key)
+    replace_member(made, "genartisan/method/stylizer.py", b"import os\n")
+    assert "does not match key" in refused(key)
     archive(tiny_folder, tmp_path)
-    assert "has no signature" in refused(key)  # a new archive has no old one's
+    assert "has no signature" in refused(key)  # rebuilding removes the old signature
     (tmp_path / "genartisan.mar.sig").write_text("é")
     assert "has no signature" in refused(key)
 
 
-def test_settings_that_no_worker_would_take_make_no_archive(tiny_folder: Path, tmp_path: Path) -> None:
+def test_invalid_settings_make_no_archive(tiny_folder: Path, tmp_path: Path) -> None:
     text = (servers.ROOT / "handlers" / "model-config.yaml").read_text()
     settings = tmp_path / "settings.yaml"
     for wrong, named in (("responseTimeout: 60", "responseTimeout is 60"), ("- x", "settings"), ("a: [", "settings")):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genartisan.io.atomic import write_whole
-from genartisan.networks.bundle import EMBEDDED, Manifest, read_manifest
+from genartisan.networks.bundle import EMBEDDED, read_manifest
+from genartisan.networks.manifest import Manifest
 
 BEGIN, END = "<!-- figures: written by genartisan.training.model_card -->", "<!-- end of figures -->"
 

@@ -63,7 +63,7 @@ def contour_angle(light: Array, sigma: float = 3.0) -> Array:
     return 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
 
 
-def drawn_out(values: Array, angle: Array, reach: float, taps: int = 9) -> Array:
+def smeared(values: Array, angle: Array, reach: float, taps: int = 9) -> Array:
     """Line integral convolution: the mean of a map (H, W) over `reach` pixels along an angle (H, W, radians)."""
     y, x = np.mgrid[: angle.shape[0], : angle.shape[1]].astype(np.float32)
     u, v = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)

@@ -12,13 +12,13 @@ from genartisan.drawing.brushes import (
     Array,
     Colour,
     blur,
-    drawn_out,
     edges,
     flow,
     fractal_noise,
     grey,
     palette,
     saturated,
+    smeared,
     stretched,
     strokes,
 )
@@ -30,7 +30,7 @@ def woodcut(photo: Array, rng: np.random.Generator) -> Array:
     angle, width = flow(light, rng, 4.0), rng.uniform(1.0, 1.45)
     lines = rng.standard_normal(light.shape).astype(np.float32)
     for reach in (12, 24):  # band-passed noise, smeared and sharpened: parallel lines that fork and taper
-        lines = drawn_out(blur(lines, width) - blur(lines, 1.8 * width), angle, reach)
+        lines = smeared(blur(lines, width) - blur(lines, 1.8 * width), angle, reach)
         lines /= lines.std() + 1e-6
     cut = lines + 3.4 * (np.clip(light, 0.1, 0.82) - 0.47)  # some lines in the lightest and the darkest parts too
     rim = edges(light, 1.4)
@@ -53,7 +53,7 @@ def charcoal(photo: Array, rng: np.random.Generator) -> Array:
     rub = np.clip((fractal_noise(rng, shape, 50, 2) - 0.45) * 4, 0, 0.8)
     load = blur(side, 0.6) * (1 - rub) + rubbed * rub + 0.7 * np.clip(edges(light, 1.4) - 0.3, 0, 1)
     grain = rng.standard_normal(shape).astype(np.float32)
-    tooth = blur(grain, 0.6) * 1.5 + 0.4 * drawn_out(grain, angle, 7, 5)
+    tooth = blur(grain, 0.6) * 1.5 + 0.4 * smeared(grain, angle, 7, 5)
     # Charcoal adheres to the paper's ridges; the hollows fill only where it is dense or smudged.
     caught = np.clip(0.5 + (load - 0.48) * 1.75 + tooth * (0.2 - 0.14 * rub), 0, 1)
     paper = np.array((0.9, 0.89, 0.86), np.float32) * (1 + 0.015 * tooth)[..., None]
@@ -103,7 +103,7 @@ def cubism(photo: Array, rng: np.random.Generator) -> Array:
             )
             spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
             _lay_plane(tone, hue, line, light, np.round(corners @ spin + middle).astype(np.int32), rng)
-    dabs = drawn_out(rng.standard_normal(shape), np.full(shape, rng.normal(0, 0.3), np.float32), 7, 5)
+    dabs = smeared(rng.standard_normal(shape), np.full(shape, rng.normal(0, 0.3), np.float32), 7, 5)
     tone = np.clip(0.04 + 0.58 * tone + 0.42 * light[8:-8, 8:-8] + 0.1 * dabs, 0, 1)
     line = np.maximum(line, 230 * np.clip(edges(light[8:-8, 8:-8], 1.2) * 0.9 - 0.45, 0, 1))
     warm = palette(tone, [(0.1, 0.07, 0.05), (0.36, 0.24, 0.13), (0.66, 0.49, 0.26), (0.95, 0.86, 0.63)])

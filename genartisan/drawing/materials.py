@@ -8,17 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from genartisan.drawing.brushes import (
-    Array,
-    blur,
-    cell_means,
-    cells,
-    edges,
-    fractal_noise,
-    grey,
-    palette,
-    stretched,
-)
+from genartisan.drawing.brushes import Array, blur, cell_means, cells, edges, fractal_noise, grey, palette, stretched
 
 
 def stone_wall(photo: Array, rng: np.random.Generator) -> Array:

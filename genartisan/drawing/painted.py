@@ -11,13 +11,13 @@ import numpy as np
 from genartisan.drawing.brushes import (
     Array,
     blur,
-    drawn_out,
     edges,
     flow,
     fractal_noise,
     grey,
     palette,
     saturated,
+    smeared,
     stretched,
     strokes,
     swirls,
@@ -110,7 +110,7 @@ def oil(photo: Array, rng: np.random.Generator) -> Array:
     )
     over = strokes(broad, rich, angle, rng, length=rng.uniform(15, 20), width=6, spacing=7.5, jitter=0.16, bend=True)
     # Thick paint: the furrows of the bristles and the rims of the strokes, lit from the top left.
-    furrows = drawn_out(blur(rng.standard_normal(shape).astype(np.float32), 0.7), angle, 15)
+    furrows = smeared(blur(rng.standard_normal(shape).astype(np.float32), 0.7), angle, 15)
     height = 0.32 * furrows / (furrows.std() + 1e-6) + 4.0 * blur(grey(over), 0.8)
     relief = height - np.roll(height, (1, 1), (0, 1))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -155,7 +155,7 @@ def ink_wash(photo: Array, rng: np.random.Generator) -> Array:
     angle = flow(light, rng, 4.0)
     white = np.ones_like(photo)
     dry = strokes(white, 0.05 * white, angle, rng, length=28, width=4, spacing=14, jitter=0.05, bend=True)[..., 0]
-    hairs = drawn_out(rng.standard_normal(shape), angle, 13)
+    hairs = smeared(rng.standard_normal(shape), angle, 13)
     brush = (1 - blur(dry, 0.5)) * np.clip((tone - 0.2) * 2.2 + 1.6 * hairs, 0, 1)
     brush = np.maximum(brush, np.clip(edges(light, 1.3) * 1.5 - 0.55 + 1.2 * hairs, 0, 1))
     ink = np.clip(np.maximum(wash, 0.95 * brush), 0, 0.96)[..., None]

@@ -176,10 +176,7 @@ def _check_tiles(image: Image.Image, field: str) -> None:
 def _in_subprocess(kind: str, field: str) -> Iterator[None]:
     """Translates the subprocess decoder's errors; refuses formats without an installed decoder."""
     if kind not in readable():
-        names = {
-            "AVIF": "AVIF, which this Pillow cannot read",
-            "HEIF": "HEIC, which needs genartisan[heif]",
-        }
+        names = {"AVIF": "AVIF, which this Pillow cannot read", "HEIF": "HEIC, which needs genartisan[heif]"}
         raise UnsupportedImageError(f"{field} is {names[kind]}; send one of {', '.join(readable())}.", field)
     try:
         yield

@@ -145,8 +145,7 @@ def read_classes(source: PictureSource, photo_size: tuple[int, int], field: str 
     image = _of_size(source, photo_size, field)
     if image.mode not in ("P", "L"):
         raise InputError(
-            f"{field} has mode {image.mode}; send a palette or grey PNG of labels 0 to {VOC_LABELS}.",
-            field,
+            f"{field} has mode {image.mode}; send a palette or grey PNG of labels 0 to {VOC_LABELS}.", field
         )
     values = np.array(image)
     values[values == 255] = 0

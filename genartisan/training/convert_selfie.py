@@ -106,10 +106,7 @@ def build_fcn(out_dir: Path, selfie_tflite: Path, trained_dir: Path) -> dict[str
     network.outline.load_state_dict(convert(selfie_tflite))
     network.witness.load_state_dict(trained_network(trained_dir, "fcn", torch.device("cpu")).state_dict())
     network.eval()
-    figures = measure(network) | {
-        "parameters": parameter_count(network),
-        "witness": notes["figures"],
-    }
+    figures = measure(network) | {"parameters": parameter_count(network), "witness": notes["figures"]}
     made = made_by(notes["seed"])
     save_network(out_dir, "fcn", network, {"kind": "confirmed_segmentation", **arguments}, figures, made)
     return figures

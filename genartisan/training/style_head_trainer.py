@@ -25,11 +25,7 @@ from genartisan.method.patches import plan
 from genartisan.method.style_numbers import SEARCH, numbers_of_picture
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.text import text_direction
-from genartisan.networks.bundle import (
-    EMBEDDED,
-    Bundle,
-    read_manifest,
-)
+from genartisan.networks.bundle import EMBEDDED, Bundle, read_manifest
 from genartisan.networks.style_head import StyleHead
 from genartisan.training.style_head_files import begin_training, draw_curve, sentences, write_json, write_trained_bundle
 from genartisan.training.style_head_settings import BATCH, CHECKPOINT, CURVE, CURVE_PLOT, DRAFTS, Curve, Settings

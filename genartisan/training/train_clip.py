@@ -56,12 +56,7 @@ READ_BATCH = 64
 
 
 def train(
-    out_dir: Path,
-    seed: int = 0,
-    *,
-    steps: int = RECIPE.steps,
-    resume: bool = False,
-    device: torch.device | None = None,
+    out_dir: Path, seed: int = 0, *, steps: int = RECIPE.steps, resume: bool = False, device: torch.device | None = None
 ) -> dict[str, Any]:
     """Trains CompactClip and writes clip.safetensors and clip.json; returns the figures of the stored weights.
 
@@ -187,12 +182,7 @@ def fit_head(learner: Learner, drawings: Drawings, size: int, seed: int, device:
 
 @torch.no_grad()
 def read(
-    encode: Callable[[Tensor], Tensor],
-    drawings: Drawings,
-    count: int,
-    size: int,
-    seed: int,
-    device: torch.device,
+    encode: Callable[[Tensor], Tensor], drawings: Drawings, count: int, size: int, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """``encode`` of the first drawings, each disguised, (count, D), and their looks, (count,)."""
     generator, rows = torch.Generator().manual_seed(seed + 1), list[Tensor]()

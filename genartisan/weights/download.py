@@ -41,13 +41,7 @@ PATIENCE = Patience()
 
 
 def download(
-    url: str,
-    path: Path,
-    sha256: str,
-    *,
-    size: int | None = None,
-    progress: bool = True,
-    patience: Patience = PATIENCE,
+    url: str, path: Path, sha256: str, *, size: int | None = None, progress: bool = True, patience: Patience = PATIENCE
 ) -> None:
     """Downloads ``url`` to ``path``.
 

@@ -241,11 +241,7 @@ def _convert(
             return None, complete[file.role].without_file()
         path = paths[file.role]
         log.info("converting %s to %s", path, dtype)
-        entry = {
-            "architecture": dict(file.architecture),
-            "source": file.source_line(dtype),
-            "licence": file.licence,
-        }
+        entry = {"architecture": dict(file.architecture), "source": file.source_line(dtype), "licence": file.licence}
         return converted(file.role, file.architecture, path, DTYPES[dtype]), entry
 
     def copied(role: str, entry: NetworkEntry, path: Path) -> Network:

@@ -1,4 +1,4 @@
-"""A picture's colours are those that its file says, whatever it says them in; a mask's values are no colours."""
+"""Colour management: profiles, EXIF and PNG chunks become sRGB; masks are data and are left alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of picture that users send is read upright and in RGB; what is no picture is refused by name."""
+"""Every kind of picture becomes upright RGB; anything else is refused with its field."""
 
 from __future__ import annotations
 

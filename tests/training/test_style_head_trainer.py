@@ -1,4 +1,4 @@
-"""``train-start``: a style head for any bundle, from photos and sentences, resumed as if it had never stopped."""
+"""Training a style head for any bundle with ``train-start``, and resuming it."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ PHOTOS = [
     of_photo("80 megapixels", png_header(10_000, 8_000), "80,000,000 pixels", 413),
     of_photo("1x1", encoded(size=(1, 1)), "at least 16"),
     of_photo("15 pixels high", encoded(size=(100, 15)), "at least 16"),
-    of_photo("40000x20", encoded(size=(40_000, 20)), "at most 16 short sides"),
+    of_photo("40000x20", encoded(size=(40_000, 20)), "at most 16"),
 ]
 MASKS = [
     of_mask("of another size", encoded(size=(40, 48), mode="L", value=255), "photo's size"),

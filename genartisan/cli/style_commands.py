@@ -26,6 +26,7 @@ from genartisan.cli.outputs import check_distinct, tell
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import BundleError, InputError
 from genartisan.io.atomic import write_whole
+from genartisan.training.style_head_settings import WRITTEN, Settings
 from genartisan.validation import check_prompt
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def train_start(options: argparse.Namespace) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError("train-start draws its curve with matplotlib; get it with: pip install 'genartisan[train]'.")
     from genartisan.io.images import pictures_in
-    from genartisan.training.style_head_trainer import WRITTEN, Settings, train
+    from genartisan.training.style_head_trainer import train
 
     settings = Settings(
         bundle=options.bundle,
@@ -255,10 +256,11 @@ def add_training_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--texts", type=Path, metavar="FILE", help="a sentence a line (default: a thousand made-up ones)"
     )
-    parser.add_argument("--steps", type=int, default=1500, metavar="N", help="of four pictures each (default: 1500)")
-    parser.add_argument("--size", type=int, default=128, metavar="N", help="of these pictures (default: 128 px)")
-    parser.add_argument(
-        "--examine-every", type=int, default=250, metavar="N", help="steps between two examinations of held-out drafts"
-    )
+    for flag, default, text in (
+        ("--steps", Settings.steps, "of four pictures each"),
+        ("--size", Settings.size, "of these pictures, in pixels"),
+        ("--examine-every", Settings.examine_every, "steps between two examinations of held-out drafts"),
+    ):
+        parser.add_argument(flag, type=int, default=default, metavar="N", help=f"{text} (default: {default})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")

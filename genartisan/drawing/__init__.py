@@ -1,1 +1,1 @@
-"""The styles and scenes that we draw ourselves, their captions and colours."""
+"""Procedurally drawn styles and scenes, with their captions and colours: training data made from code."""

@@ -1,4 +1,4 @@
-"""What stands behind, beside and before people: photos, drawn rooms and landscapes, and things that are no persons."""
+"""Backgrounds and objects of the drawn scenes: photos, studios, rooms, landscapes, and things that are not people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Photos = dict[str, Array]  # name to RGB in [0, 1], (H, W, 3)
 
 
 def backdrop(rng: Rng, size: tuple[int, int], photos: Photos) -> Array:
-    """A picture without people, ``(H, W, 3)`` in [0, 1]."""
+    """A background without people, ``(H, W, 3)`` in [0, 1]."""
     kind = rng.random()
     if photos and kind < 0.4:
         return _photo(rng, size, photos)
@@ -24,15 +24,15 @@ def backdrop(rng: Rng, size: tuple[int, int], photos: Photos) -> Array:
 
 
 def _photo(rng: Rng, size: tuple[int, int], photos: Photos) -> Array:
-    """A crop of a photo at any scale, flipped or recoloured now and then."""
+    """A random crop of a photo, sometimes flipped or recoloured."""
     photo = photos[str(rng.choice(sorted(photos)))]
     height, width = photo.shape[:2]
     scale = rng.uniform(0.35, 1.0)
     side = min(height / size[0], width / size[1]) * scale
     h, w = max(8, int(size[0] * side)), max(8, int(size[1] * side))
     y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
-    way = cv2.INTER_AREA if side > 1 else cv2.INTER_CUBIC
-    crop = cv2.resize(np.ascontiguousarray(photo[y : y + h, x : x + w]), size[::-1], interpolation=way)
+    interpolation = cv2.INTER_AREA if side > 1 else cv2.INTER_CUBIC
+    crop = cv2.resize(np.ascontiguousarray(photo[y : y + h, x : x + w]), size[::-1], interpolation=interpolation)
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     if rng.random() < 0.4:
@@ -41,7 +41,7 @@ def _photo(rng: Rng, size: tuple[int, int], photos: Photos) -> Array:
 
 
 def _studio(rng: Rng, size: tuple[int, int]) -> Array:
-    """A mottled canvas or a plain wall, lit unevenly."""
+    """An unevenly lit wall or mottled canvas."""
     mottle = noise(rng, size, (size[0] * rng.uniform(0.1, 0.6), size[1] * rng.uniform(0.1, 0.6)), 4)[..., None]
     light = noise(rng, size, (size[0], size[1]))[..., None]
     second = any_colour(rng)
@@ -52,7 +52,7 @@ def _studio(rng: Rng, size: tuple[int, int]) -> Array:
 
 
 def _landscape(rng: Rng, size: tuple[int, int]) -> Array:
-    """Sky, hills or houses, ground."""
+    """Sky, hills, ground and houses."""
     height, width = size
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     sky = np.array((0.45, 0.65, 0.95), np.float32) * rng.uniform(0.5, 1.1) + rng.uniform(-0.15, 0.15, 3)
@@ -70,7 +70,7 @@ def _landscape(rng: Rng, size: tuple[int, int]) -> Array:
 
 
 def _room(rng: Rng, size: tuple[int, int]) -> Array:
-    """A wall, a floor, and furniture, pictures and curtains as patterned boxes."""
+    """A wall, a floor and patterned boxes for furniture, pictures and curtains."""
     height, width = size
     image = cloth(rng, size, height * rng.uniform(0.2, 1))
     floor = int(height * rng.uniform(0.5, 1.1))
@@ -83,7 +83,7 @@ def _room(rng: Rng, size: tuple[int, int]) -> Array:
 
 
 def _block(canvas: Canvas, rng: Rng, windows: bool) -> None:
-    """A box standing about: a house, a shelf, a frame."""
+    """A box: a house, a shelf or a frame."""
     height, width = canvas.size
     w, h = rng.uniform(0.05, 0.3) * width, rng.uniform(0.1, 0.6) * height
     x, y = rng.uniform(0, width), rng.uniform(0.1, 0.9) * height
@@ -101,7 +101,7 @@ def _light(rng: Rng) -> Array:
 
 
 def draw_thing(canvas: Canvas, rng: Rng, reach: float) -> None:
-    """A thing that is no person, about ``reach`` pixels large; often as round, tall or skin-coloured as one."""
+    """A random object of about ``reach`` pixels, often as round, tall or skin-coloured as a person."""
     height, width = canvas.size
     centre = rng.uniform((0, 0.1 * height), (width, height)).astype(np.float32)
     tone = random_skin(rng) if rng.random() < 0.2 else any_colour(rng)
@@ -197,7 +197,7 @@ def draw_thing(canvas: Canvas, rng: Rng, reach: float) -> None:
 
 
 def _flag(canvas: Canvas, rng: Rng, centre: Array, reach: float) -> None:
-    """A hanging, striped flag with a field of dots."""
+    """A hanging striped flag with dots in its canton."""
     first, second, field = any_colour(rng), grey(rng.uniform(0.7, 1)), any_colour(rng) * 0.6
     slope = rng.normal(0, 0.5)
     for stripe in range(7):

@@ -1,4 +1,4 @@
-"""Bodies: limbs, trunk, garments and what is worn on them. Lengths are in head heights from the neck's root."""
+"""Bodies: limbs, trunk, garments and accessories. Lengths are in head heights, from the base of the neck."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from genartisan.drawing.heads import draw_back_hair, draw_head
 
 @dataclass
 class Body:
-    """How a body stands and what it wears.
+    """Posture, proportions and clothes.
 
     Attributes:
-        root: where neck and shoulders meet, pixels, ``(2,)``.
-        unit: a head's height in pixels.
+        root: base of the neck, pixels, ``(2,)``.
+        unit: head height, pixels.
         lean: radians.
-        bulk: how thick body and limbs are; 1 is slim, 1.6 a space suit.
-        shoulder, waist, hip: half widths in head heights.
+        bulk: thickness of body and limbs; 1 is slim, 1.6 a space suit.
+        shoulder, waist, hip: half widths, head heights.
         top, bottom: textures of the garments, ``(H, W, 3)``.
-        sleeve: 0 bare arms, 1 short sleeves, 2 long ones.
-        suit: one bulky piece with a ring at the neck, pockets, patches and straps.
+        sleeve: 0 for bare arms, 1 for short sleeves, 2 for long ones.
+        suit: a bulky suit with a neck ring, pockets, patches and straps.
     """
 
     root: Array
@@ -39,17 +39,18 @@ class Body:
     suit: bool
 
     def at(self, *local: tuple[float, float]) -> Array:
-        """Pixels of points given in head heights, ``(K, 2)``."""
+        """Points in head heights as pixels, ``(K, 2)``."""
         c, s = np.cos(self.lean), np.sin(self.lean)
         turned = np.asarray(local, np.float32) @ np.array([[c, s], [-s, c]], np.float32)
         return np.asarray(self.root + self.unit * turned, np.float32)
 
 
 def draw_person(canvas: Canvas, rng: Rng, centre: Array, height: float, faces: Array) -> None:
-    """A person whose head has its centre and height (pixels) as given; the frame may cut the rest.
+    """A random person, perhaps cropped by the frame.
 
     Args:
-        faces: grey faces, ``(K, 25, 25)`` in [0, 1], which some heads borrow.
+        centre, height: of the head, pixels.
+        faces: grey faces, ``(K, 25, 25)`` in [0, 1], for the shading of some heads.
     """
     head = random_head(rng, canvas.size, centre, height)
     body = _random_body(canvas, head, rng)
@@ -113,7 +114,7 @@ def _draw_trunk(canvas: Canvas, body: Body, rng: Rng) -> None:
 
 
 def _draw_neckline(canvas: Canvas, body: Body, head: Head, rng: Rng) -> None:
-    """An opening at the neck, with or without a collar, a shirt under a jacket, or a tie."""
+    """A neckline: an opening, a shirt under a jacket or a scarf, sometimes with a collar."""
     kind, deep = rng.random(), rng.uniform(0.1, 0.5)
     if kind < 0.35:
         canvas.paint(
@@ -148,7 +149,7 @@ def _draw_neckline(canvas: Canvas, body: Body, head: Head, rng: Rng) -> None:
 
 
 def _draw_ring(canvas: Canvas, body: Body, rng: Rng) -> None:
-    """The wide ring of a space or diving suit, with its padding inside."""
+    """The neck ring of a space or diving suit, with padding inside."""
     middle, wide, high = (
         body.at((rng.uniform(-0.1, 0.1), rng.uniform(0.0, 0.3)))[0],
         rng.uniform(0.55, 1.0),
@@ -174,7 +175,7 @@ def _draw_ring(canvas: Canvas, body: Body, rng: Rng) -> None:
 
 
 def _draw_worn_things(canvas: Canvas, body: Body, rng: Rng) -> None:
-    """Patches, badges, straps, zips, pockets, a belt."""
+    """Patches, badges, pockets, straps and a belt."""
     tone = cloth(rng, canvas.size, body.unit * 0.4)
     for _ in range(int(rng.integers(2, 7)) if body.suit else int(rng.integers(0, 3))):
         x, y, r = rng.uniform(-0.75, 0.75) * body.shoulder, rng.uniform(0.5, 2.0), rng.uniform(0.08, 0.32)
@@ -206,15 +207,15 @@ def _draw_worn_things(canvas: Canvas, body: Body, rng: Rng) -> None:
 
 
 def _random_pose(rng: Rng, side: int) -> tuple[float, float]:
-    """Angles of upper arm and forearm from straight down, outwards positive, in radians."""
+    """Angles of upper arm and forearm in radians: 0 is straight down, positive outwards."""
     kind = rng.random()
     if kind < 0.45:
         return rng.uniform(0.0, 0.35), rng.uniform(-0.3, 0.3)  # hanging
     if kind < 0.8:
-        return rng.uniform(0.1, 0.7), rng.uniform(-2.2, -0.8)  # bent before the body
+        return rng.uniform(0.1, 0.7), rng.uniform(-2.2, -0.8)  # bent across the body
     if kind < 0.9:
         return rng.uniform(1.0, 2.8), rng.uniform(1.0, 3.0)  # raised
-    return rng.uniform(0.3, 0.9), rng.uniform(0.5, 2.9)  # waving, or taking the selfie
+    return rng.uniform(0.3, 0.9), rng.uniform(0.5, 2.9)  # waving, or taking a selfie
 
 
 def _draw_arm(canvas: Canvas, body: Body, head: Head, side: int, pose: tuple[float, float], rng: Rng) -> None:
@@ -238,7 +239,7 @@ def _draw_arm(canvas: Canvas, body: Body, head: Head, side: int, pose: tuple[flo
 
 
 def _turned(direction: Array, angle: float) -> Array:
-    """``direction`` at length 1, turned by ``angle``."""
+    """``direction`` rotated by ``angle``, as a unit vector."""
     x, y = direction / max(float(np.hypot(*direction)), 1e-3)
     return np.array((x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)), np.float32)
 

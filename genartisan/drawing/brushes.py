@@ -1,4 +1,4 @@
-"""The tools the drawn styles share: noise, palettes, cells and brush strokes. All take and give float32 in [0, 1]."""
+"""Shared tools of the drawn styles: noise, palettes, cells and brush strokes, on float32 in [0, 1]."""
 
 # mypy: disable-error-code="no-any-return"
 # Arithmetic on arrays of any number type is typed Any by numpy.
@@ -26,14 +26,14 @@ def blur(picture: Array, sigma: float) -> Array:
 
 
 def stretched(light: Array) -> Array:
-    """The map with its 2nd and 98th percentile moved towards 0 and 1: a flat crop gets lights and darks."""
+    """Contrast stretching: moves the 2nd and 98th percentiles towards 0 and 1."""
     low, high = np.percentile(light, (2, 98))
-    gain = min(1 / max(high - low, 1e-3), 2.5)  # at most 2.5: do not blow up sensor noise
+    gain = min(1 / max(high - low, 1e-3), 2.5)  # bounded, so as not to amplify sensor noise
     return np.clip((light - (low + high) / 2) * gain + 0.5, 0, 1).astype(np.float32)
 
 
 def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float, octaves: int = 3) -> Array:
-    """Smooth noise (H, W) whose largest blobs are `scale` pixels wide, stretched to [0, 1]."""
+    """Fractal noise (H, W), normalised to [0, 1]; `scale` is the size of its largest features in pixels."""
     height, width = shape
     total = np.zeros(shape, np.float32)
     for octave in range(octaves):
@@ -44,27 +44,27 @@ def fractal_noise(rng: np.random.Generator, shape: tuple[int, int], scale: float
 
 
 def palette(light: Array, colours: list[Colour]) -> Array:
-    """Colour a map (H, W) by its lightness, dark to bright: (H, W, 3)."""
+    """Colours a map (H, W) by a ramp from dark to bright: (H, W, 3)."""
     table, at = np.array(colours, np.float32), np.linspace(0, 1, len(colours))
     return np.stack([np.interp(light, at, table[:, channel]) for channel in range(3)], -1).astype(np.float32)
 
 
 def saturated(photo: Array, gain: float) -> Array:
-    """The picture with its colours `gain` times as far from grey."""
+    """The picture with its saturation multiplied by `gain`."""
     light = grey(photo)[..., None]
     return np.clip(light + (photo - light) * gain, 0, 1)
 
 
 def contour_angle(light: Array, sigma: float = 3.0) -> Array:
-    """The direction, in radians (H, W), along the edges of a map: across its smoothed gradient's structure tensor."""
+    """The direction along a map's edges, in radians (H, W), from the smoothed structure tensor."""
     light = light.astype(np.float32)
     gx, gy = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
     xx, yy, xy = blur(gx * gx, sigma), blur(gy * gy, sigma), blur(gx * gy, sigma)
     return 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2
 
 
-def drawn_out(values: Array, angle: Array, reach: float, taps: int = 9) -> Array:
-    """The mean of a map (H, W) over `reach` pixels along an angle (H, W, radians): noise becomes hairs, (H, W)."""
+def smeared(values: Array, angle: Array, reach: float, taps: int = 9) -> Array:
+    """Line integral convolution: the mean of a map (H, W) over `reach` pixels along an angle (H, W, radians)."""
     y, x = np.mgrid[: angle.shape[0], : angle.shape[1]].astype(np.float32)
     u, v = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     values, total = values.astype(np.float32), np.zeros(angle.shape, np.float32)
@@ -74,18 +74,18 @@ def drawn_out(values: Array, angle: Array, reach: float, taps: int = 9) -> Array
 
 
 def flow(light: Array, rng: np.random.Generator, sigma: float) -> Array:
-    """The direction along a map's contours, in radians (H, W); where it is flat, along those of a smooth noise."""
+    """The direction along a map's contours, in radians (H, W); in flat areas, along those of smooth noise."""
     return contour_angle(blur(light, 1.5) + 0.12 * fractal_noise(rng, light.shape, 70, 2), sigma)
 
 
 def edges(light: Array, sigma: float = 1.0) -> Array:
-    """Edge strength (H, W), zero or more."""
+    """Edge strength (H, W), non-negative."""
     smooth = blur(light, sigma)
     return np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
 
 
 def swirls(rng: np.random.Generator, shape: tuple[int, int], count: int, radius: float) -> Array:
-    """The angle (H, W) of a flow with `count` whirls of about `radius` pixels in a wavy stream."""
+    """The angle (H, W) of a wavy flow with `count` whirls of about `radius` pixels."""
     height, width = shape
     y, x = np.mgrid[:height, :width].astype(np.float32)
     wave = fractal_noise(rng, shape, 3 * radius, 2) * 2.0 + rng.uniform(0, np.pi)
@@ -99,9 +99,9 @@ def swirls(rng: np.random.Generator, shape: tuple[int, int], count: int, radius:
 
 
 def cells(rng: np.random.Generator, shape: tuple[int, int], size: float, regular: float) -> tuple[Array, Array]:
-    """Cut the plane into cells about `size` pixels wide; `regular` 1 gives squares, 0 scattered shards.
+    """Voronoi cells about `size` pixels wide; `regular` is 1 for squares, 0 for scattered shards.
 
-    Returns the label of each pixel (H, W, int32, from 0) and its distance in pixels to its cell's border.
+    Returns each pixel's cell (H, W, int32, from 0) and its distance to the cell's border in pixels.
     """
     height, width = shape
     rows, columns = np.mgrid[size / 2 : height : size, size / 2 : width : size]
@@ -117,7 +117,7 @@ def cells(rng: np.random.Generator, shape: tuple[int, int], size: float, regular
 
 
 def cell_means(values: Array, labels: Array) -> Array:
-    """The mean of a picture (H, W, 3) over each cell: (cells, 3)."""
+    """The mean colour of each cell, (cells, 3), of a picture (H, W, 3)."""
     flat, count = labels.ravel(), labels.max() + 1
     area = np.bincount(flat, minlength=count) + 1e-6
     return np.stack([np.bincount(flat, values[..., c].ravel(), count) / area for c in range(3)], -1).astype(np.float32)
@@ -135,10 +135,10 @@ def strokes(
     jitter: float,
     bend: bool = False,
 ) -> Array:
-    """Paint brush strokes over a canvas (H, W, 3), one about every `spacing` pixels, in random order.
+    """Paints brush strokes on a canvas (H, W, 3), about `spacing` pixels apart, in random order.
 
-    A stroke takes the colour of `colours` (H, W, 3) under its middle, changed in lightness by up to `jitter`, and runs
-    along `angle` (H, W, radians); with `bend` it follows the angle on its way. `length` and `width` in pixels.
+    A stroke takes the colour of `colours` (H, W, 3) at its middle, jittered by up to `jitter`, and runs along `angle`
+    (H, W, radians) at its middle or, with `bend`, along its path. `length` and `width` are in pixels.
     """
     height, wide = angle.shape
     rows, columns = np.mgrid[0:height:spacing, 0:wide:spacing]

@@ -1,7 +1,7 @@
-"""A canvas that keeps the picture and, for every pixel, how much of it is a person.
+"""A canvas for a picture and its person mask.
 
-Everything drawn here is a polygon with a colour or a texture; the mask is exact because it is painted by the same
-strokes as the picture. Points are (x, y) in pixels, colours are RGB in [0, 1].
+Everything is a polygon with a colour or a texture, painted on picture and mask alike, so the mask is exact. Points are
+(x, y) in pixels, colours are RGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SUBPIXEL = 4  # bits: cv2 draws polygons at 1/16 pixel
 
 
 class Canvas:
-    """A picture under way.
+    """A picture and its person mask.
 
     Attributes:
         image: RGB in [0, 1], ``(H, W, 3)``.
-        person: how much of each pixel belongs to a person, in [0, 1], ``(H, W)``.
-        light: where the light comes from, a unit vector in the picture plane, ``(2,)``.
+        person: share of each pixel that belongs to a person, in [0, 1], ``(H, W)``.
+        light: direction of the light, a unit vector in the picture plane, ``(2,)``.
     """
 
     def __init__(self, image: Array, light: Array) -> None:
@@ -46,15 +46,15 @@ class Canvas:
         soft: float = 0.0,
         relief: float = 0.0,
     ) -> None:
-        """Fills a closed polygon.
+        """Fills a polygon.
 
         Args:
             points: the corners, ``(K, 2)``.
-            colour: ``(3,)``, or a texture of the whole canvas, ``(H, W, 3)``.
-            person: whether this belongs to a person; if not, it hides the person behind it.
-            opacity: 0 to 1; below 0.5 it is a shade on what lies there and leaves the mask alone.
-            soft: blur of the outline, in pixels.
-            relief: how strongly the shape is rounded by light and shade, 0 to 1.
+            colour: ``(3,)``, or a texture of the canvas's size, ``(H, W, 3)``.
+            person: whether the polygon belongs to a person; if not, it occludes people behind it.
+            opacity: 0 to 1; below 0.5 the polygon is a shadow and leaves the mask unchanged.
+            soft: blur of the outline, pixels.
+            relief: strength of the shading that rounds the shape, 0 to 1.
         """
         height, width = self.size
         margin = 2 + int(3 * soft)
@@ -78,27 +78,26 @@ class Canvas:
             self.person[box] += cover * (float(person) - self.person[box])
 
     def _relief(self, cover: Array, points: Array, low: NDArray[np.int_], strength: float) -> Array:
-        """Brightness of a rounded body: lit from one side, darker towards the outline, ``(h, w)``."""
+        """Brightness of a rounded shape, lit from one side and darker towards its outline, ``(h, w)``."""
         centre, radius = points.mean(0) - low, max(float(np.ptp(points, 0).max()) / 2, 1.0)
         x = (np.arange(cover.shape[1], dtype=np.float32) - centre[0]) / radius  # (w,)
         y = (np.arange(cover.shape[0], dtype=np.float32) - centre[1]) / radius  # (h,)
         slope = x[None] * self.light[0] + y[:, None] * self.light[1]  # (h, w), about -1 to 1
-        little = cv2.resize(
-            cover, (12, 12), interpolation=cv2.INTER_AREA
-        )  # the blur is done small: it is smooth anyway
-        round_ = cv2.resize(cv2.blur(little, (5, 5)), cover.shape[::-1])  # (h, w)
+        # Blurred at a low resolution: it is smooth anyway.
+        small = cv2.resize(cover, (12, 12), interpolation=cv2.INTER_AREA)
+        round_ = cv2.resize(cv2.blur(small, (5, 5)), cover.shape[::-1])  # (h, w)
         return np.asarray(1 + strength * np.clip(0.45 * slope + 0.9 * (round_ - 0.75), -1, 1), np.float32)
 
 
 def noise(rng: Rng, size: tuple[int, int], cell: tuple[float, float], octaves: int = 1) -> Array:
-    """Smooth noise in about [-1, 1], ``(H, W)``; ``cell`` is the height and width of one bump in pixels."""
+    """Smooth noise in about [-1, 1], ``(H, W)``; ``cell`` is the height and width of its features in pixels."""
     height, width = size
     total = np.zeros(size, np.float32)
     for octave in range(octaves):
         shape = [max(2, int(n / max(c / 2**octave, 1)) + 2) for n, c in zip(size, cell, strict=True)]
         grid = rng.uniform(-1, 1, shape).astype(np.float32)
-        way = cv2.INTER_LINEAR if octave else cv2.INTER_CUBIC  # corners in the finer ones do not show
-        total += cv2.resize(grid, (width, height), interpolation=way) / 2**octave
+        interpolation = cv2.INTER_LINEAR if octave else cv2.INTER_CUBIC  # kinks do not show in finer octaves
+        total += cv2.resize(grid, (width, height), interpolation=interpolation) / 2**octave
     return total  # (H, W)
 
 
@@ -111,7 +110,7 @@ def ellipse(centre: Array, radii: tuple[float, float], angle: float = 0.0) -> Ar
 
 
 def limb(start: Array, end: Array, start_radius: float, end_radius: float) -> Array:
-    """Corners of a tapered limb with round ends, ``(16, 2)``."""
+    """Corners of a tapered capsule, ``(16, 2)``."""
     along = np.arctan2(end[1] - start[1], end[0] - start[0])
     turn = np.linspace(np.pi / 2, 3 * np.pi / 2, 8) + along
     first = start + start_radius * np.stack((np.cos(turn), np.sin(turn)), 1)
@@ -133,17 +132,17 @@ def smooth(corners: Array, steps: int = 6) -> Array:
 
 
 def moved(point: Array, x: float, y: float) -> Array:
-    """A point, or several, moved to the right and down, pixels."""
+    """Points moved right by ``x`` and down by ``y`` pixels."""
     return np.asarray(point + np.array((x, y), np.float32))
 
 
 def grey(value: float) -> Array:
-    """A grey, ``(3,)``."""
+    """A grey colour, ``(3,)``."""
     return np.full(3, value, np.float32)
 
 
 def any_colour(rng: Rng) -> Array:
-    """Any colour, vivid and dull alike, ``(3,)``."""
+    """A random colour, ``(3,)``; 30 % are nearly grey."""
     if rng.random() < 0.3:
         return np.clip(grey(rng.uniform(0.03, 0.97)) + rng.uniform(-0.05, 0.05, 3), 0, 1).astype(np.float32)
     hsv = np.array([[[rng.uniform(0, 360), rng.uniform(0.2, 1), rng.uniform(0.15, 1)]]], np.float32)
@@ -151,9 +150,9 @@ def any_colour(rng: Rng) -> Array:
 
 
 def cloth(rng: Rng, size: tuple[int, int], unit: float) -> Array:
-    """A texture for garments and things, ``(H, W, 3)``; ``unit`` is a head's height in pixels.
+    """A fabric with folds, often with stripes, checks, dots or blotches, ``(H, W, 3)``.
 
-    One colour with folds, often stripes, checks, dots or a printed noise.
+    ``unit``, the head height in pixels, sets the pattern's scale.
     """
     height, width = size
     base, second = any_colour(rng), any_colour(rng)

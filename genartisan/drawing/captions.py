@@ -1,4 +1,4 @@
-"""What people call the styles: the sentences that the embedded CLIP's text tower learns, and its vocabulary."""
+"""Captions of the styles: the prompts that the embedded CLIP's text tower learns, and its vocabulary."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ PAIRS = ("{} and {}", "{} with {}", "{} plus {}", "a mix of {} and {}", "{}, {}"
 
 @dataclass(frozen=True)
 class Wish:
-    """A sentence and what it asks for: techniques, a colour word, both or neither (a photo)."""
+    """A prompt and what it names: techniques, a colour word, both or neither (a photo)."""
 
     text: str
     techniques: tuple[str, ...] = ()
@@ -174,12 +174,12 @@ class Wish:
 
 
 def vocabulary() -> list[str]:
-    """Every word of the captions, colours, templates and phrases, sorted."""
+    """All words of captions, colours, templates and phrases, sorted."""
     return sorted({word for sentence in (*_frames(), *_subjects()) for word in words_of(sentence)})
 
 
 def keywords() -> list[str]:
-    """The words of the vocabulary that ask for a style or a colour, sorted: not "painting", which frames use too."""
+    """The words of the vocabulary that name a style or a colour, sorted; not "painting", which phrases contain too."""
     frame = {word for sentence in (*_frames(), *CAPTIONS[PHOTO]) for word in words_of(sentence)} | STOP
     return sorted({word for sentence in _subjects() for word in words_of(sentence)} - frame)
 
@@ -194,7 +194,7 @@ def _subjects() -> tuple[str, ...]:
 
 
 def random_wish(rng: random.Random) -> Wish:
-    """A random sentence of the training set; its words may stand in another order and among others that say nothing."""
+    """A random prompt for training, perhaps with shuffled words and fillers."""
     wish = _random_subject(rng)
     text = rng.choice(TEMPLATES).format(wish.text) if rng.random() < 0.55 else wish.text
     words = text.split()
@@ -224,16 +224,16 @@ def _random_subject(rng: random.Random) -> Wish:
 
 
 def coloured_wish(technique: str, colour: str, rng: random.Random) -> Wish:
-    """A sentence such as "a purple watercolor". A black pencil or black ink is what it always is."""
+    """A prompt such as "a purple watercolor". Techniques that are black anyway get no colour from "black"."""
     texts = [text for text in CAPTIONS[technique] if not COLOUR_NAMES & set(words_of(text))]
     frame = rng.choice(COLOURED)
     text = frame.format(colour=rng.choice(COLOUR_WORDS[colour]), style=rng.choice(texts))
-    own = technique in BLACK and colour == "black"
-    return Wish(text, (technique,), None if own else colour)
+    is_usual = technique in BLACK and colour == "black"
+    return Wish(text, (technique,), None if is_usual else colour)
 
 
 COLOUR_NAMES = {word for words in COLOUR_WORDS.values() for word in words}
-BLACK = ("sketch with black pencil", "ink wash painting")  # called black in their own names
+BLACK = ("sketch with black pencil", "ink wash painting")  # techniques that are black by themselves
 STOP = frozenset(
     words_of("a an and art as at by e for from in it made of off on s the to with color colour colored coloured")
 )

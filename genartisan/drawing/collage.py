@@ -1,6 +1,6 @@
-"""The person segmentation's batches: drawn scenes moved and recoloured, and people cut out of one and put in another.
+"""Training batches for the person segmentation: augmented scenes and people pasted into other scenes.
 
-Cutting and pasting makes every person meet every backdrop, for next to nothing (Simple Copy-Paste, Ghiasi et al. 2021).
+Pasting combines every person with every backdrop at almost no cost (Simple Copy-Paste, Ghiasi et al. 2021).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from genartisan.drawing.canvas import Array, Rng
 from genartisan.drawing.people import person_free_photos
 from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 
-PASTED = 0.4  # share of the pictures whose people are cut out of another scene
-NOBODY = 0.07  # share of photos without people: what a network trained on drawings is most easily fooled by
+PASTED = 0.4  # share of pictures with people pasted from another scene
+NOBODY = 0.07  # share of photos without people, where a network trained on drawings errs most easily
 MISTAKABLE = ("chelsea.png", "motorcycle_left.png", "coffee.png", "china.jpg", "flower.jpg", "rocket.jpg")
 
-Scenes = Sequence[NDArray[np.uint8]]  # each RGB and mask (1 where a person is), (S, S, 4)
+Scenes = Sequence[NDArray[np.uint8]]  # RGB and person mask (0 or 1), (S, S, 4) each
 
 
 def training_batch(scenes: Scenes, rng: Rng, count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Pictures ``(N, 3, size, size)``, normalised, and where people are: 0 or 1, ``(N, size, size)``."""
+    """Normalised pictures ``(N, 3, size, size)`` and person masks, 0 or 1, ``(N, size, size)``."""
     pairs = []
     for kind in rng.random(count):
         scene = scenes[int(rng.integers(len(scenes)))]
@@ -41,25 +41,25 @@ def training_batch(scenes: Scenes, rng: Rng, count: int, size: int) -> tuple[Ten
 
 
 def _moved(scene: NDArray[np.uint8], rng: Rng, size: int) -> tuple[Array, NDArray[np.bool_]]:
-    """A scene under another frame and light."""
+    """A scene, transformed and recoloured."""
     place = _random_place(rng, scene.shape[0], size, rng.uniform(0.9, 1.2))
-    drawn = cv2.warpAffine(scene[..., :3], place, (size, size), borderMode=cv2.BORDER_REFLECT_101)
+    warped = cv2.warpAffine(scene[..., :3], place, (size, size), borderMode=cv2.BORDER_REFLECT_101)
     mask = cv2.warpAffine(scene[..., 3] * 255, place, (size, size), borderMode=cv2.BORDER_REFLECT_101) > 127
-    return _recolour(rng, np.asarray(drawn, np.uint8)), mask
+    return _recolour(rng, np.asarray(warped, np.uint8)), mask
 
 
 def pasted(scenes: Scenes, scene: NDArray[np.uint8], rng: Rng, size: int) -> tuple[Array, NDArray[np.bool_]]:
-    """The people of ``scene``, larger or smaller and in a light of their own, before a photo or another scene.
+    """Pastes the people of ``scene``, rescaled and recoloured, over a photo or another scene.
 
     Returns:
-        The picture, ``(size, size, 3)`` in [0, 1], and where it shows people, those of the backdrop too.
+        The picture, ``(size, size, 3)`` in [0, 1], and the mask of all people in it.
     """
     if rng.random() < 0.5:
         behind, mask = _recolour(rng, _photo(rng, size)), np.zeros((size, size), np.bool_)
     else:
         behind, mask = _moved(scenes[int(rng.integers(len(scenes)))], rng, size)
     person = scene[..., 3]
-    # Who is cut by the frame has to stay cut by it, or a straight edge would tell the paste.
+    # People cropped by the frame must stay at its edge, or a straight outline would give the paste away.
     smallest = 1.0 if person[:, 0].any() or person[:, -1].any() else 0.5
     place = _random_place(rng, scene.shape[0], size, rng.uniform(smallest, 1.3), foot=bool(person[-1].any()))
     front = _recolour(rng, np.asarray(cv2.warpAffine(scene[..., :3], place, (size, size)), np.uint8))
@@ -70,12 +70,12 @@ def pasted(scenes: Scenes, scene: NDArray[np.uint8], rng: Rng, size: int) -> tup
 
 
 def _random_place(rng: Rng, side: int, size: int, zoom: float, foot: bool = False) -> NDArray[np.float64]:
-    """An affine map from a scene to a picture of ``size``: turned a little, mirrored half the time.
+    """A random affine map from a scene to a picture of ``size``, with a small rotation and half of them mirrored.
 
     Args:
-        side: the scene's, pixels.
+        side: of the scene, pixels.
         zoom: 1 fits the scene into the picture.
-        foot: the scene's lower edge is to lie at the picture's, or below it.
+        foot: keep the scene's lower edge at or below the picture's.
     """
     scale = size / side * zoom
     mirror = 1 if rng.random() < 0.5 else -1
@@ -83,7 +83,7 @@ def _random_place(rng: Rng, side: int, size: int, zoom: float, foot: bool = Fals
     angle = rng.normal(0, 0.06)
     c, s = np.cos(angle), np.sin(angle)
     linear = scale * np.array([[c * stretch * mirror, -s], [s * stretch * mirror, c]])
-    room = abs(size * zoom - size) / 2  # how far the crop, or the small scene, may wander
+    room = abs(size * zoom - size) / 2  # largest shift of the crop or of the smaller scene
     x, y = rng.uniform(-room, room, 2)
     if foot and zoom < 1:
         y = room
@@ -92,7 +92,7 @@ def _random_place(rng: Rng, side: int, size: int, zoom: float, foot: bool = Fals
 
 
 def _photo(rng: Rng, size: int) -> NDArray[np.uint8]:
-    """Most of a photo without people, ``(size, size, 3)``; textures, which fool nobody, more seldom."""
+    """A crop of a photo without people, ``(size, size, 3)``; `MISTAKABLE` photos are preferred to textures."""
     photos = person_free_photos()
     things = [name for name in MISTAKABLE if name in photos]
     names = things if things and rng.random() < 0.7 else sorted(photos)
@@ -105,7 +105,7 @@ def _photo(rng: Rng, size: int) -> NDArray[np.uint8]:
 
 
 def _recolour(rng: Rng, image: NDArray[np.uint8]) -> Array:
-    """Saturation, gamma and gain at random; the result is in [0, 1], ``(H, W, 3)``."""
+    """Random saturation, gamma, gain and noise; the result is in [0, 1], ``(H, W, 3)``."""
     if rng.random() < 0.3:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         share = rng.uniform(0, 1.5)

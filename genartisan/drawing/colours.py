@@ -1,7 +1,7 @@
-"""Colour words: a picture turned to one colour while its strokes stay, so that CLIP learns the colour and the stroke.
+"""Colour words: recolouring a picture to one colour while preserving its strokes.
 
-"blue fire" has to look like fire and like blue. A ramp of one colour alone would lose strokes that differ in hue and
-not in light, so part of a picture's warm and cold contrast goes into the light that the ramp is read by.
+"Blue fire" must look like fire and be blue. A ramp indexed by lightness alone would lose strokes that differ only in
+hue, so part of the warm-cold contrast is added to the lightness.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -30,29 +30,32 @@ COLOURS: dict[str, tuple[Colour, ...]] = {  # RGB in [0, 1], dark to light, even
 }
 NEUTRAL = ("grey", "black", "white")
 HUE_RANGE = {"yellow": 3.0, "orange": 3.5, "red": 4.0, "turquoise": 5.0, "brown": 5.0, "pink": 6.0, "purple": 7.0}
-WIDEST = 8.0  # degrees of hue either way, for the colours whose neighbours are further off
+WIDEST = 8.0  # degrees of hue in either direction, for colours not in `HUE_RANGE`
 
 
 def recolour(picture: Array, colour: str, rng: np.random.Generator, share: float) -> Array:
-    """A picture in shades of one of COLOURS: RGB float (H, W, 3) in [0, 1] -> float32 (H, W, 3) in [0, 1].
+    """Recolours a picture to one of COLOURS: RGB float (H, W, 3) in [0, 1] -> float32 (H, W, 3) in [0, 1].
 
-    `share` in [0, 1] is how far the picture goes to the colour: 1 leaves nothing of its own hues, 0 changes nothing.
-    Below about 0.7 a picture of strong hues no longer reads as the colour. The shade varies with `rng` within what the
-    word names. Raises KeyError for another colour and ValueError for a share outside [0, 1].
+    `share` is the strength in [0, 1]: 0 changes nothing, 1 removes the picture's hues. Below about 0.7 a picture of
+    strong hues no longer looks like the colour. The shade varies with `rng` within the word's meaning.
+
+    Raises:
+        KeyError: an unknown colour.
+        ValueError: a share outside [0, 1].
     """
     if not 0 <= share <= 1:
-        raise ValueError(f"share is {share}; it must be between 0 and 1: give 1 for the colour alone")
+        raise ValueError(f"share is {share}; give 0 to 1")
     ramp = _varied(colour, rng)
     shaded = palette(_depth(picture), ramp)
-    if colour not in NEUTRAL:  # a little of the picture's own hue contrast, as a painter's blue is never one blue
+    if colour not in NEUTRAL:  # some of the picture's hue contrast, as a painter never uses a single blue
         shaded = shaded + 0.12 * _chroma(picture)
     light = grey(picture)[..., None]
-    own = light + (1 - share) * (picture - light)  # else a tenth of a red flame is enough to turn black brown
-    return np.clip(own + share * (shaded - own), 0, 1).astype(np.float32)
+    faded = light + (1 - share) * (picture - light)  # otherwise a tenth of a red flame would turn black into brown
+    return np.clip(faded + share * (shaded - faded), 0, 1).astype(np.float32)
 
 
 def _varied(colour: str, rng: np.random.Generator) -> list[Colour]:
-    """The colour's ramp with its hue, saturation and light moved by a random, small amount."""
+    """The colour's ramp with small random shifts of hue, saturation and value."""
     stops = np.array(COLOURS[colour], np.float32)[None]  # (1, stops, 3)
     if colour in NEUTRAL:
         cast = rng.normal(0, 0.006, 3)
@@ -68,19 +71,19 @@ def _varied(colour: str, rng: np.random.Generator) -> list[Colour]:
 
 
 def _depth(picture: Array) -> Array:
-    """Where on a ramp each pixel lies: (H, W) in [0, 1], with the middle of the picture near the middle of the ramp."""
+    """Each pixel's position on the ramp, (H, W) in [0, 1], with the picture's median near the middle."""
     light = grey(picture)
     warm = (picture[..., 0] - picture[..., 2]).astype(np.float32)
     light = light + 0.3 * (warm - blur(warm, 12))
-    light = light + 0.5 * (light - blur(light, 7))  # pale tiles in pale grout would sink into one end of the ramp
+    light = light + 0.5 * (light - blur(light, 7))  # otherwise pale tiles in pale grout merge at one end of the ramp
     low, middle, high = np.percentile(light, (2, 50, 98))
-    # A night sky and a page of pencil both hold the colour: half of how dark or pale a picture is goes away.
+    # Halfway to the middle, so that a night sky and a page of pencil both show the colour.
     centre = 0.5 * middle + 0.25
     gain = min(0.8 / max(high - low, 1e-3), 1.4)
     return np.clip((light - middle) * gain + centre, 0, 1).astype(np.float32)
 
 
 def _chroma(picture: Array) -> Array:
-    """How the hue of each pixel differs from the picture's own mean, without its light: (H, W, 3), about zero."""
+    """The chroma of each pixel less the picture's mean: (H, W, 3), about zero."""
     chroma = picture - grey(picture)[..., None]
     return chroma - chroma.mean((0, 1))

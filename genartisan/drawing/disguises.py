@@ -1,4 +1,4 @@
-"""How CLIP's image tower is shown the drawings: cropped, warped and tinted as patches are."""
+"""Augmentation of the drawings for CLIP's image tower: cropped, warped and tinted like patches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """A random crop, flip, perspective with black outside, and tint: (B, 3, H, W) -> (B, 3, size, size) in [0, 1].
 
-    The method warps each patch by such a perspective (distortion 0.5); a tower that never saw one takes the black
-    wedges for a style. The tint keeps a colour alone from deciding.
+    The method warps each patch by such a perspective (distortion 0.5); an untrained tower takes the black wedges for a
+    style. The tint prevents classification by colour alone.
     """
     count = len(pictures)
 
@@ -19,7 +19,7 @@ def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
         return torch.rand(count, *shape, generator=generator) * (high - low) + low
 
     square = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])  # corners, (x, y)
-    warped = (uniform(0, 1, 1, 1) < 0.7) * uniform(0, 0.5, 4, 2)  # how far each corner moves inwards
+    warped = (uniform(0, 1, 1, 1) < 0.7) * uniform(0, 0.5, 4, 2)  # each corner's shift inwards
     zoom = uniform(0.65, 1, 1, 1)
     middle = uniform(-1, 1, 1, 2) * (1 - zoom)
     mirror = torch.where(uniform(0, 1, 1, 1) < 0.5, torch.tensor([-1.0, 1.0]), torch.tensor([1.0, 1.0]))
@@ -30,19 +30,19 @@ def disguise(pictures: Tensor, size: int, generator: torch.Generator) -> Tensor:
     at = at[..., :2] / at[..., 2:]
     outside = (at.abs() > 1).any(2).view(count, 1, size, size)
     grid = (at * zoom * mirror + middle).view(count, size, size, 2)
-    seen = F.grid_sample(pictures, grid, align_corners=False, padding_mode="reflection")  # (B, 3, size, size)
+    sampled = F.grid_sample(pictures, grid, align_corners=False, padding_mode="reflection")  # (B, 3, size, size)
     mix = torch.eye(3) + 0.07 * torch.randn(count, 3, 3, generator=generator)
     tinted = (
-        torch.einsum("bij,bjhw->bihw", mix, seen - 0.5) * uniform(0.8, 1.15, 1, 1, 1)
+        torch.einsum("bij,bjhw->bihw", mix, sampled - 0.5) * uniform(0.8, 1.15, 1, 1, 1)
         + 0.5
         + uniform(-0.07, 0.07, 1, 1, 1)
     )
-    noise = torch.randn(seen.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
+    noise = torch.randn(sampled.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
     return (tinted + noise).clamp(0, 1).masked_fill(outside, 0)
 
 
 def homography(source: Tensor, target: Tensor) -> Tensor:
-    """The projective maps that take four points to four others: (B, 4, 2), (B, 4, 2) -> (B, 3, 3)."""
+    """The homographies that map four points to four others: (B, 4, 2), (B, 4, 2) -> (B, 3, 3)."""
     (x, y), (u, v) = source.unbind(2), target.unbind(2)  # each (B, 4)
     one, none = torch.ones_like(x), torch.zeros_like(x)
     upper = torch.stack((x, y, one, none, none, none, -u * x, -u * y), 2)

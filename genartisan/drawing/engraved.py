@@ -1,4 +1,4 @@
-"""Styles of ink, edge and plane: woodcut, comic, charcoal, cubism and a night city. Called through `styles.draw`."""
+"""Woodcut, charcoal, comic, cubism and cyberpunk; drawn by `styles.draw`."""
 
 # mypy: disable-error-code="no-any-return"
 # Arithmetic on arrays of any number type is typed Any by numpy.
@@ -12,25 +12,25 @@ from genartisan.drawing.brushes import (
     Array,
     Colour,
     blur,
-    drawn_out,
     edges,
     flow,
     fractal_noise,
     grey,
     palette,
     saturated,
+    smeared,
     stretched,
     strokes,
 )
 
 
 def woodcut(photo: Array, rng: np.random.Generator) -> Array:
-    """Tapered gouge lines along the contours, cream cut out of black, wider where the photo is lighter: two inks."""
+    """Cream gouge lines cut out of black along the contours, wider where the photo is lighter."""
     light = stretched(blur(grey(photo), 1.0))
     angle, width = flow(light, rng, 4.0), rng.uniform(1.0, 1.45)
     lines = rng.standard_normal(light.shape).astype(np.float32)
-    for reach in (12, 24):  # noise of one wavelength, drawn out and sharpened again: parallel lines that fork and taper
-        lines = drawn_out(blur(lines, width) - blur(lines, 1.8 * width), angle, reach)
+    for reach in (12, 24):  # band-passed noise, smeared and sharpened: parallel lines that fork and taper
+        lines = smeared(blur(lines, width) - blur(lines, 1.8 * width), angle, reach)
         lines /= lines.std() + 1e-6
     cut = lines + 3.4 * (np.clip(light, 0.1, 0.82) - 0.47)  # some lines in the lightest and the darkest parts too
     rim = edges(light, 1.4)
@@ -40,7 +40,7 @@ def woodcut(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def charcoal(photo: Array, rng: np.random.Generator) -> Array:
-    """Broad soft strokes of black, rubbed in places, through which the tooth of the paper shows."""
+    """Broad soft black strokes, smudged in places, with the paper's texture showing through."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 1.2))
     angle = rng.uniform(0.5, 1.1) * rng.choice((-1, 1)) + 0.9 * (fractal_noise(rng, shape, 50, 2) - 0.5)
@@ -53,8 +53,8 @@ def charcoal(photo: Array, rng: np.random.Generator) -> Array:
     rub = np.clip((fractal_noise(rng, shape, 50, 2) - 0.45) * 4, 0, 0.8)
     load = blur(side, 0.6) * (1 - rub) + rubbed * rub + 0.7 * np.clip(edges(light, 1.4) - 0.3, 0, 1)
     grain = rng.standard_normal(shape).astype(np.float32)
-    tooth = blur(grain, 0.6) * 1.5 + 0.4 * drawn_out(grain, angle, 7, 5)
-    # The stick catches the tops of the paper only; where it is pressed hard, or rubbed, the hollows fill as well.
+    tooth = blur(grain, 0.6) * 1.5 + 0.4 * smeared(grain, angle, 7, 5)
+    # Charcoal adheres to the paper's ridges; the hollows fill only where it is dense or smudged.
     caught = np.clip(0.5 + (load - 0.48) * 1.75 + tooth * (0.2 - 0.14 * rub), 0, 1)
     paper = np.array((0.9, 0.89, 0.86), np.float32) * (1 + 0.015 * tooth)[..., None]
     return paper * (1 - 0.96 * caught[..., None] ** 1.1) + 0.015
@@ -63,7 +63,7 @@ def charcoal(photo: Array, rng: np.random.Generator) -> Array:
 def comic(photo: Array, rng: np.random.Generator) -> Array:
     """Bold outlines round flat bright colours, with hard shadows under slanting hatching."""
     shape = photo.shape[:2]
-    simple = cv2.medianBlur(np.round(np.clip(photo, 0, 1) * 255).astype(np.uint8), 7)  # no specks: large shapes only
+    simple = cv2.medianBlur(np.round(np.clip(photo, 0, 1) * 255).astype(np.uint8), 7)  # large shapes without specks
     soft = blur(simple.astype(np.float32) / 255, 1.2)
     light = stretched(grey(soft))
     # The noise gives flat areas shadows too, with a shape of their own.
@@ -103,7 +103,7 @@ def cubism(photo: Array, rng: np.random.Generator) -> Array:
             )
             spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
             _lay_plane(tone, hue, line, light, np.round(corners @ spin + middle).astype(np.int32), rng)
-    dabs = drawn_out(rng.standard_normal(shape), np.full(shape, rng.normal(0, 0.3), np.float32), 7, 5)
+    dabs = smeared(rng.standard_normal(shape), np.full(shape, rng.normal(0, 0.3), np.float32), 7, 5)
     tone = np.clip(0.04 + 0.58 * tone + 0.42 * light[8:-8, 8:-8] + 0.1 * dabs, 0, 1)
     line = np.maximum(line, 230 * np.clip(edges(light[8:-8, 8:-8], 1.2) * 0.9 - 0.45, 0, 1))
     warm = palette(tone, [(0.1, 0.07, 0.05), (0.36, 0.24, 0.13), (0.66, 0.49, 0.26), (0.95, 0.86, 0.63)])
@@ -115,7 +115,7 @@ def cubism(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def _lay_plane(tone: Array, hue: Array, line: Array, light: Array, corners: Array, rng: np.random.Generator) -> None:
-    """Lay one plane (4 corners, x and y) over the maps in place: a shifted piece of the light with a ramp across it."""
+    """Paints a plane (4 corners) over the maps in place: a shifted piece of the light with a ramp across it."""
     height, width = tone.shape
     left, top = np.clip(corners.min(0), 0, (width - 1, height - 1)).tolist()
     right, bottom = (np.clip(corners.max(0), 0, (width - 1, height - 1)) + 1).tolist()
@@ -156,7 +156,7 @@ def cyberpunk(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def _windows(shape: tuple[int, int], rng: np.random.Generator) -> Array:
-    """Lit windows on black (H, W, 3): towers of even rows and columns, most of them dark, and a few tall signs."""
+    """Lit windows on black (H, W, 3): towers of regular rows, mostly dark, and a few tall signs."""
     lit = np.zeros((*shape, 3), np.float32)
     colours = ((0.1, 0.95, 1.0), (1.0, 0.12, 0.75), (0.95, 0.3, 1.0), (0.1, 0.75, 0.95))
     left = -int(rng.integers(0, 12))
@@ -178,7 +178,7 @@ def _windows(shape: tuple[int, int], rng: np.random.Generator) -> Array:
 
 
 def _glitched(picture: Array, rng: np.random.Generator) -> Array:
-    """The picture with a few horizontal bands slipped sideways, red and blue unlike."""
+    """The picture with a few horizontal bands shifted sideways, by different amounts per channel."""
     picture = picture.copy()
     for _ in range(int(np.ceil(picture.shape[0] / 34))):
         top, tall = int(rng.integers(picture.shape[0])), int(rng.integers(2, 8))

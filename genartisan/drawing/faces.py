@@ -1,4 +1,4 @@
-"""Faces: eyes, brows, nose and mouth, drawn, or the light and shade of a small real face."""
+"""Faces: drawn eyes, brows, nose and mouth, or the shading of a small real face."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from genartisan.drawing.head import Head
 
 
 def lend_face(canvas: Canvas, head: Head, rng: Rng, faces: Array) -> None:
-    """Multiplies the skin by a real face's brightness, so that light falls as it does on real faces."""
+    """Multiplies the skin by a real face's brightness, for realistic shading."""
     face = faces[rng.integers(len(faces))]
     face = np.ascontiguousarray(face[:, ::-1] if rng.random() < 0.5 else face)  # (25, 25)
     corners = head.at((-0.42, -0.4), (0.42, -0.4), (-0.42, 0.46))
@@ -24,7 +24,7 @@ def lend_face(canvas: Canvas, head: Head, rng: Rng, faces: Array) -> None:
     soft = (
         cv2.GaussianBlur(cover, (0, 0), max(head.height * 0.05, 0.6)).astype(np.float32)[..., None] / 255
     )  # (H, W, 1)
-    # Shade on skin is redder than the light on it: blood shines through.
+    # Shaded skin is redder than lit skin, because of subsurface scattering.
     tone = np.stack([np.clip(light, 0.05, 2) ** power for power in (0.85, 1.0, 1.1)], -1)  # (H, W, 3)
     canvas.image[:] = np.clip(canvas.image * (1 - soft + soft * tone), 0, 1)
 

@@ -1,4 +1,4 @@
-"""A head: where it is and how it looks. Lengths are in head heights, chin to crown: every size is drawn alike."""
+"""The geometry and looks of a head. Lengths are in head heights, chin to crown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from genartisan.drawing.canvas import Array, Rng, any_colour, ellipse, limb, noise
 
-# Measured by eye on photos, light to dark; a skin is a mix of two neighbours, then warmed or cooled a little.
+# Estimated from photos, light to dark; a skin is a mix of two neighbours, slightly varied.
 SKINS = np.array(
     [(0.98, 0.86, 0.78), (0.95, 0.78, 0.67), (0.88, 0.68, 0.54), (0.76, 0.56, 0.42), (0.58, 0.39, 0.28),
      (0.38, 0.25, 0.18), (0.24, 0.16, 0.12)],
@@ -25,15 +25,15 @@ HATS = ("cap", "beanie", "helmet", "brim", "scarf", "hood")
 
 @dataclass
 class Head:
-    """Where a head is and how it looks.
+    """A head.
 
     Attributes:
         centre: between the ears, pixels, ``(2,)``.
         height: chin to crown, pixels.
         roll: radians.
-        turn: -1 (left profile) to 1 (right): how far the features are moved sideways.
+        turn: sideways shift of the features, -1 (left profile) to 1 (right).
         skin: colour, ``(3,)``.
-        hair: texture of the canvas, ``(H, W, 3)``.
+        hair: texture of the canvas's size, ``(H, W, 3)``.
     """
 
     centre: Array
@@ -48,7 +48,7 @@ class Head:
     width: float  # half the face's width, in head heights
 
     def at(self, *local: tuple[float, float]) -> Array:
-        """Pixels of points given in head heights, x to the right and y down from the centre, ``(K, 2)``."""
+        """Points in head heights, right and down from the centre, as pixels, ``(K, 2)``."""
         c, s = np.cos(self.roll), np.sin(self.roll)
         turned = np.asarray(local, np.float32) @ np.array([[c, s], [-s, c]], np.float32)
         return np.asarray(self.centre + self.height * turned, np.float32)
@@ -72,7 +72,7 @@ def random_skin(rng: Rng) -> Array:
 
 
 def random_head(rng: Rng, size: tuple[int, int], centre: Array, height: float) -> Head:
-    """A head with everything about it left to chance."""
+    """A head with random features."""
     hair = HAIRS[rng.integers(len(HAIRS))] * rng.uniform(0.8, 1.2, 3)
     if rng.random() < 0.04:
         hair = any_colour(rng)

@@ -1,4 +1,4 @@
-"""Drawing a head: its shape, hair and hat."""
+"""Drawing heads: shape, hair, hats, beards and glasses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from genartisan.drawing.head import Head
 
 
 def draw_back_hair(canvas: Canvas, head: Head, rng: Rng) -> None:
-    """The hair that hangs behind the neck; to be painted before the body or after it, both are seen."""
+    """The hair at the back, painted before or after the body."""
     w = head.width
     if head.hairstyle == "long":
         length, flare = rng.uniform(0.7, 1.5), rng.uniform(0.05, 0.25)
@@ -46,7 +46,7 @@ def draw_back_hair(canvas: Canvas, head: Head, rng: Rng) -> None:
 
 
 def draw_head(canvas: Canvas, head: Head, rng: Rng, faces: Array) -> None:
-    """Ears, face, features, hair and hat. ``faces``: grey faces to lend structure, ``(K, 25, 25)`` in [0, 1]."""
+    """Ears, face, features, hair and hat; ``faces`` are grey faces for shading, ``(K, 25, 25)`` in [0, 1]."""
     w, jaw = head.width, rng.uniform(0.16, 0.28)
     outline = [
         (-w, -0.12),
@@ -80,14 +80,14 @@ def draw_head(canvas: Canvas, head: Head, rng: Rng, faces: Array) -> None:
 
 
 def _complexion(canvas: Canvas, head: Head, rng: Rng) -> Array:
-    """The skin's texture: blotches, and red cheeks and nose, ``(H, W, 3)``."""
+    """The skin's blotchy texture, ``(H, W, 3)``."""
     unit = head.height
     blotches = noise(rng, canvas.size, (unit * 0.3, unit * 0.3), 3)[..., None]
-    return np.clip(head.skin * (1 + 0.05 * blotches), 0, 1).astype(np.float32)  # (H, W, 3)
+    return np.clip(head.skin * (1 + 0.05 * blotches), 0, 1).astype(np.float32)
 
 
 def _draw_extras(canvas: Canvas, head: Head, rng: Rng) -> None:
-    """Now and then a beard or glasses."""
+    """Sometimes a beard, sometimes glasses."""
     shift = head.turn * 0.13
     if rng.random() < 0.15:
         w = head.width

@@ -1,4 +1,4 @@
-"""Styles of a material: stone, sand, gold, ice and a draughtsman's blue paper. Called through `styles.draw`."""
+"""Stone wall, desert sand, gold, snow and ice, and blueprint; drawn by `styles.draw`."""
 
 # mypy: disable-error-code="no-any-return"
 # Arithmetic on arrays of any number type is typed Any by numpy.
@@ -8,17 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from genartisan.drawing.brushes import (
-    Array,
-    blur,
-    cell_means,
-    cells,
-    edges,
-    fractal_noise,
-    grey,
-    palette,
-    stretched,
-)
+from genartisan.drawing.brushes import Array, blur, cell_means, cells, edges, fractal_noise, grey, palette, stretched
 
 
 def stone_wall(photo: Array, rng: np.random.Generator) -> Array:
@@ -28,7 +18,7 @@ def stone_wall(photo: Array, rng: np.random.Generator) -> Array:
     block, joint = _courses(rng, shape)
     count = block.max() + 1
     face = 1 - np.exp(-np.maximum(joint - 1.2, 0) / 1.6)  # 0 in the mortar, 1 on the face of a block
-    lean = rng.normal(0, 0.1, (2, count))[:, block]  # each face leans its own way
+    lean = rng.normal(0, 0.1, (2, count))[:, block]  # a random slope per block
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     relief = 2.2 * face + 3.4 * fractal_noise(rng, shape, 9, 3) * face + 1.2 * fractal_noise(rng, shape, 3, 2)
     shine = _shade(relief.astype(np.float32), -2.3) + lean[0] * (x % 24 - 12) / 24 + lean[1] * (y % 16 - 8) / 16
@@ -45,7 +35,7 @@ def stone_wall(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def _courses(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Array, Array]:
-    """A wall's blocks: the label of each pixel (H, W, from 0) and its distance to the joint in pixels, 0 or more."""
+    """The block of each pixel (H, W, from 0) and its distance to the joint in pixels, non-negative."""
     height, width = shape
     margin = 8
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -64,17 +54,17 @@ def _courses(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[Array, A
     at = course, np.floor(x).astype(int)
     aside = np.maximum(np.minimum(x - left[at], right[at] - x), 0.01)
     above = np.maximum(np.minimum(y - beds[course], beds[course + 1] - y), 0.01)
-    return label[at].astype(np.int64), (aside**-4 + above**-4) ** -0.25  # a soft minimum: it rounds the corners
+    return label[at].astype(np.int64), (aside**-4 + above**-4) ** -0.25  # a soft minimum, which rounds the corners
 
 
 def _shade(height: Array, angle: float) -> Array:
-    """How much a relief (H, W, in pixels) faces a light at `angle` (radians, 0 is right): about -1 to 1."""
+    """Shading of a relief (H, W, pixels) by a light at `angle` (radians, 0 is right): about -1 to 1."""
     dx, dy = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8)
     return np.tanh(-(dx * np.cos(angle) + dy * np.sin(angle)))
 
 
 def desert_sand(photo: Array, rng: np.random.Generator) -> Array:
-    """Wavy ridges of sand blown by the wind, lit from one side, ochre to pale yellow."""
+    """Wind-blown ripples of sand, lit from one side, ochre to pale yellow."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 1.5))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -82,7 +72,7 @@ def desert_sand(photo: Array, rng: np.random.Generator) -> Array:
     course = x * np.cos(wind) + y * np.sin(wind)
     bend = 24 * fractal_noise(rng, shape, 70, 2) + 5 * fractal_noise(rng, shape, 20, 2) + 4 * light
     turn = ((course + bend) / period) % 1
-    # A ridge climbs slowly and falls steeply, as the wind leaves it: a wide lit slope and a narrow shadow.
+    # Ripples rise slowly and fall steeply: a wide lit slope and a narrow shadow.
     ridge = np.where(turn < 0.68, turn / 0.68, (1 - turn) / 0.32)
     ridge = blur(ridge.astype(np.float32), 0.7) * (0.7 + 0.7 * fractal_noise(rng, shape, 34, 2))
     dune = blur(light, 3) * 5
@@ -101,7 +91,7 @@ def desert_sand(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def golden(photo: Array, rng: np.random.Generator) -> Array:
-    """Hammered, polished gold: small dents and swirls that throw back hard lights."""
+    """Hammered, polished gold with dents and swirls."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 1.2))
     dents, rim = cells(rng, shape, rng.uniform(9, 13), 0.35)
@@ -109,7 +99,7 @@ def golden(photo: Array, rng: np.random.Generator) -> Array:
     swirl = np.sin(2 * np.pi * (fractal_noise(rng, shape, 44, 2) * 3.2 + light * 1.6))
     relief = (0.8 * bowl + 1.3 * swirl + 3.0 * blur(light, 2)).astype(np.float32)
     dx, dy = cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=1 / 8)
-    # Metal mirrors a room rather than a lamp: its light runs in bands with the slope, from black to a hard white.
+    # Metal reflects its surroundings: brightness oscillates with the slope, from black to white.
     room = rng.uniform(-2.7, -2.0)
     slope = -(dx * np.cos(room) + dy * np.sin(room))
     mirror = 0.5 + 0.5 * np.sin(2.2 * slope + 1.6 * (light - 0.5) + 0.6 * np.sin(3 * (dx - dy)))
@@ -128,7 +118,7 @@ def golden(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def snow_ice(photo: Array, rng: np.random.Generator) -> Array:
-    """Frost on ice: needles that branch at sixty degrees, long cracks, blue shadows and grains of snow."""
+    """Frost on ice: needles branching at 60 degrees, long cracks, blue shadows and snow."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 1.5))
     cloud = fractal_noise(rng, shape, 36, 4)
@@ -150,7 +140,7 @@ def snow_ice(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def _needles(rng: np.random.Generator, shape: tuple[int, int]) -> list[Array]:
-    """Frost as polylines in eighths of a pixel: stars of six arms, each with side needles at sixty degrees."""
+    """Frost as polylines in eighths of a pixel: six-armed stars with side needles at 60 degrees."""
     height, width = shape
     stars = max(3, height * width // 700)
     middle = rng.uniform(0, 1, (stars, 1, 2)) * (width, height)
@@ -171,7 +161,7 @@ def _rays(foot: Array, angle: Array, reach: Array) -> Array:
 
 
 def blueprint(photo: Array, rng: np.random.Generator) -> Array:
-    """White contour lines and measures on deep blue paper with a fine square grid."""
+    """White contours and dimension lines on deep blue paper with a fine grid."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 1.6))
     y, x = np.mgrid[: shape[0], : shape[1]]
@@ -183,38 +173,38 @@ def blueprint(photo: Array, rng: np.random.Generator) -> Array:
     )
     grid = np.maximum((across % fine == 0) | (down % fine == 0), 0) * 0.24
     grid = np.maximum(grid, ((across % (4 * fine) == 0) | (down % (4 * fine) == 0)) * 0.46)
-    # The drawing: the photo's contours, a thinner line at each step of its light, and hatching where it is dark.
+    # The photo's contours, thinner lines at each step of its lightness, and hatching in the dark.
     outline = np.maximum(np.clip(edges(light, 0.6) * 0.7 - 0.3, 0, 0.6), _border(np.floor(blur(light, 1.2) * 1.999)))
     step = 0.6 * _border(np.floor(blur(light, 2) * 3.999))
     hatch = (((x + y) % 5) == 0) * 0.4 * (light < 0.3)
-    drawn = np.zeros(shape, np.float32)
+    dimensions = np.zeros(shape, np.float32)
     for _ in range(max(3, shape[0] * shape[1] // 4000)):
-        _measure(drawn, rng)
-    white = np.maximum.reduce([grid, outline, step, hatch, blur(drawn, 0.4) * 0.95])[..., None]
+        _draw_dimension(dimensions, rng)
+    white = np.maximum.reduce([grid, outline, step, hatch, blur(dimensions, 0.4) * 0.95])[..., None]
     return paper + (np.array((0.88, 0.97, 1)) - paper) * white
 
 
 def _border(level: Array) -> Array:
-    """A thin line where a map of steps (H, W) changes: (H, W) in [0, 1]."""
+    """Thin lines at the steps of a map (H, W): (H, W) in [0, 1]."""
     change = (level != np.roll(level, 1, 0)) | (level != np.roll(level, 1, 1))
     change[0], change[:, 0] = False, False
     return np.clip(blur(change.astype(np.float32), 0.5) * 1.5, 0, 1)
 
 
-def _measure(drawn: Array, rng: np.random.Generator) -> None:
-    """Draw on a map, in place, a circle with its centre lines or a level or upright dimension line with its arrows."""
-    height, width = drawn.shape
+def _draw_dimension(lines: Array, rng: np.random.Generator) -> None:
+    """Draws in place a circle with centre lines, or a horizontal or vertical dimension line with arrows."""
+    height, width = lines.shape
     at, reach = np.array((rng.integers(width), rng.integers(height))), int(rng.integers(7, 22))
     right, down = np.array((1, 0)), np.array((0, 1))
     if rng.random() < 0.45:
-        cv2.circle(drawn, at.tolist(), reach, 1.0, 1, cv2.LINE_AA)
+        cv2.circle(lines, at.tolist(), reach, 1.0, 1, cv2.LINE_AA)
         for way in (right, down):
-            cv2.line(drawn, (at - way * (reach + 4)).tolist(), (at + way * (reach + 4)).tolist(), 0.7, 1)
+            cv2.line(lines, (at - way * (reach + 4)).tolist(), (at + way * (reach + 4)).tolist(), 0.7, 1)
         return
     way, side = (right, down) if rng.random() < 0.5 else (down, right)
     for sign in (-1, 1):
         tip = at + sign * way * reach
-        cv2.line(drawn, at.tolist(), tip.tolist(), 1.0, 1)
-        cv2.line(drawn, (tip - side * 5).tolist(), (tip + side * 5).tolist(), 1.0, 1)
+        cv2.line(lines, at.tolist(), tip.tolist(), 1.0, 1)
+        cv2.line(lines, (tip - side * 5).tolist(), (tip + side * 5).tolist(), 1.0, 1)
         for flank in (-2, 2):
-            cv2.line(drawn, tip.tolist(), (tip - sign * way * 4 + side * flank).tolist(), 1.0, 1, cv2.LINE_AA)
+            cv2.line(lines, tip.tolist(), (tip - sign * way * 4 + side * flank).tolist(), 1.0, 1, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""Styles made of strokes, dots and washes: pencil, ink and paint. Called through `styles.draw`."""
+"""Pencil, watercolour, oil, ink wash, pointillism, van Gogh and Munch; drawn by `styles.draw`."""
 
 # mypy: disable-error-code="no-any-return"
 # Arithmetic on arrays of any number type is typed Any by numpy.
@@ -11,13 +11,13 @@ import numpy as np
 from genartisan.drawing.brushes import (
     Array,
     blur,
-    drawn_out,
     edges,
     flow,
     fractal_noise,
     grey,
     palette,
     saturated,
+    smeared,
     stretched,
     strokes,
     swirls,
@@ -25,15 +25,15 @@ from genartisan.drawing.brushes import (
 
 
 def pencil(photo: Array, rng: np.random.Generator) -> Array:
-    """Fine grey hatching on white along a few directions, one layer more for each darker tone, and a thin outline."""
+    """Fine grey hatching on white, with more layers in darker tones, and a thin outline."""
     height, width = photo.shape[:2]
     light = stretched(grey(photo))
     bend = 0.3 * (fractal_noise(rng, light.shape, 60) - 0.5)
-    # Hatched at twice the size: a point is finer than one pixel, which is what tells pencil from ink.
+    # Hatched at twice the size: lines finer than a pixel distinguish pencil from ink.
     angle = cv2.resize((rng.uniform(0, np.pi) + bend).astype(np.float32), (2 * width, 2 * height))
     bare = np.ones((2 * height, 2 * width, 3), np.float32)
     lead = rng.uniform(0.2, 0.36)
-    drawn = np.ones_like(light)
+    paper = np.ones_like(light)
     for layer, limit in enumerate((1.0, 0.56, 0.3)):  # darker parts get more layers of crossed hatching
         hatched = strokes(
             bare, bare * lead, angle + layer * rng.uniform(0.6, 1.2), rng,
@@ -41,14 +41,14 @@ def pencil(photo: Array, rng: np.random.Generator) -> Array:
         )[..., 0]  # fmt: skip
         fine = cv2.resize(hatched, (width, height), interpolation=cv2.INTER_AREA)
         strength = np.clip((limit - light) * 1.7, 0.3 if layer == 0 else 0, 1)
-        drawn = drawn * (1 - strength * (1 - fine))
+        paper = paper * (1 - strength * (1 - fine))
     outline = np.clip(edges(light, 0.7) * 0.55 - 0.2, 0, 0.7)
-    sheet = rng.uniform(0.95, 1) * drawn * (1 - outline)
+    sheet = rng.uniform(0.95, 1) * paper * (1 - outline)
     return np.repeat(sheet[..., None], 3, -1)
 
 
 def starry_night(photo: Array, rng: np.random.Generator) -> Array:
-    """Bent strokes along whirls, night blue to cream by the photo's light, with a few stars."""
+    """Curved strokes along whirls, night blue to cream by lightness, with a few stars."""
     light = stretched(blur(grey(photo), 1.5))
     angle = swirls(rng, light.shape, int(rng.integers(1, 4)), rng.uniform(18, 36))
     stars = np.zeros(light.shape, np.float32)
@@ -70,7 +70,7 @@ def starry_night(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def watercolor(photo: Array, rng: np.random.Generator) -> Array:
-    """Pale transparent washes on white paper: pigment dried dark at their rims, blooms, runs, grains and gaps."""
+    """Pale washes on white paper with dark rims, blooms, runs, granulation and gaps."""
     shape = photo.shape[:2]
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     run = cv2.GaussianBlur(rng.standard_normal(shape).astype(np.float32), (0, 0), 2.0, sigmaY=9) * 30  # down the sheet
@@ -80,13 +80,13 @@ def watercolor(photo: Array, rng: np.random.Generator) -> Array:
         blur(photo, 1.8), (x + across).astype(np.float32), (y + down).astype(np.float32),
         cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT,
     )  # fmt: skip
-    # Even a grey photo is painted in colour: cobalt, rose, ochre and sap green run into one another.
+    # A grey photo gets colours too: cobalt, rose, ochre and sap green blend into each other.
     pigments = [(0.2, 0.42, 0.85), (0.86, 0.32, 0.48), (0.95, 0.7, 0.25), (0.35, 0.66, 0.4), (0.2, 0.42, 0.85)]
     tint = palette(fractal_noise(rng, shape, 60, 2), pigments)
     hue = saturated(soft, 2.6) + 0.12
     grey_share = np.clip(1 - 2.4 * np.ptp(soft, -1) / (soft.max(-1) + 0.1), 0.1, 0.6)[..., None]
     hue = np.clip(hue / np.maximum(hue.max(-1, keepdims=True), 0.1), 0.12, 1) * (1 - grey_share) + tint * grey_share
-    # Each wash has one strength up to its rim, where the water left the pigment that it carried.
+    # A wash is even up to its rim, where pigment accumulates as it dries.
     bloom = fractal_noise(rng, shape, rng.uniform(36, 56), 3)
     level = (1 - stretched(grey(soft))) * 5.0 + bloom * 1.8
     wash = np.floor(level).astype(np.float32)
@@ -110,7 +110,7 @@ def oil(photo: Array, rng: np.random.Generator) -> Array:
     )
     over = strokes(broad, rich, angle, rng, length=rng.uniform(15, 20), width=6, spacing=7.5, jitter=0.16, bend=True)
     # Thick paint: the furrows of the bristles and the rims of the strokes, lit from the top left.
-    furrows = drawn_out(blur(rng.standard_normal(shape).astype(np.float32), 0.7), angle, 15)
+    furrows = smeared(blur(rng.standard_normal(shape).astype(np.float32), 0.7), angle, 15)
     height = 0.32 * furrows / (furrows.std() + 1e-6) + 4.0 * blur(grey(over), 0.8)
     relief = height - np.roll(height, (1, 1), (0, 1))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -139,13 +139,13 @@ def scream(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def ink_wash(photo: Array, rng: np.random.Generator) -> Array:
-    """Wet blue-black ink that bleeds into warm paper: smooth washes, feathered rims, a few dry strokes."""
+    """Blue-black ink bleeding into warm paper: smooth washes, feathered rims, a few dry strokes."""
     shape = photo.shape[:2]
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     feather = [14 * (fractal_noise(rng, shape, 9, 3) - 0.5) for _ in range(2)]
     light = stretched(blur(grey(photo), 1.5))
     tone = np.clip((1 - light) * 1.2 - 0.26 + 0.9 * (fractal_noise(rng, shape, rng.uniform(34, 54), 2) - 0.5), 0, 1)
-    # Three loads of ink, each with a rim that the wet paper drew out, over one smooth wash.
+    # Three layers of ink with rims feathered by the wet paper, over a smooth wash.
     wash = 0.12 * blur(tone, 2.5)
     for limit, load in ((0.1, 0.14), (0.36, 0.2), (0.62, 0.2)):
         patch = np.clip((tone - limit) * 9, 0, 1).astype(np.float32)
@@ -155,7 +155,7 @@ def ink_wash(photo: Array, rng: np.random.Generator) -> Array:
     angle = flow(light, rng, 4.0)
     white = np.ones_like(photo)
     dry = strokes(white, 0.05 * white, angle, rng, length=28, width=4, spacing=14, jitter=0.05, bend=True)[..., 0]
-    hairs = drawn_out(rng.standard_normal(shape), angle, 13)
+    hairs = smeared(rng.standard_normal(shape), angle, 13)
     brush = (1 - blur(dry, 0.5)) * np.clip((tone - 0.2) * 2.2 + 1.6 * hairs, 0, 1)
     brush = np.maximum(brush, np.clip(edges(light, 1.3) * 1.5 - 0.55 + 1.2 * hairs, 0, 1))
     ink = np.clip(np.maximum(wash, 0.95 * brush), 0, 0.96)[..., None]

@@ -1,4 +1,4 @@
-"""Styles made of cells, lines and patterns: glass, stone, print and light. Called through `styles.draw`."""
+"""Fire, glass, neon, pop art, Hokusai, mosaic, crystal, pixels and leaves; drawn by `styles.draw`."""
 
 # mypy: disable-error-code="no-any-return"
 # Arithmetic on arrays of any number type is typed Any by numpy.
@@ -35,7 +35,7 @@ GAME_COLOURS = np.array(
 def fire(photo: Array, rng: np.random.Generator) -> Array:
     """Tongues of flame, hotter where the photo is bright."""
     light, (height, width) = stretched(grey(photo)), photo.shape[:2]
-    # Flames: noise drawn out upwards and bent sideways, its ridges the tongues.
+    # Tongues are the ridges of noise stretched upwards and bent sideways.
     tall = fractal_noise(rng, (max(8, height // 3), width), rng.uniform(14, 26), 4)
     tall = cv2.resize(tall, (width, height), interpolation=cv2.INTER_CUBIC)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -60,7 +60,7 @@ def stained_glass(photo: Array, rng: np.random.Generator) -> Array:
     )
     tint = jewels[rng.integers(len(jewels), size=len(glass))] * rng.uniform(0.6, 1.25, (len(glass), 1))
     glass = np.clip((0.55 * glass + 0.45 * tint - 0.5) * 1.5 + 0.55, 0, 1)
-    lit = glass[shards] * (0.8 + 0.35 * np.clip(distance / 8, 0, 1))[..., None]  # light pools in a pane's middle
+    lit = glass[shards] * (0.8 + 0.35 * np.clip(distance / 8, 0, 1))[..., None]  # brighter in a pane's middle
     lead = np.clip((distance - rng.uniform(0.2, 1.0)) * 1.2, 0, 1)[..., None]
     return lit * lead + 0.04 * (1 - lead)
 
@@ -68,7 +68,7 @@ def stained_glass(photo: Array, rng: np.random.Generator) -> Array:
 def neon(photo: Array, rng: np.random.Generator) -> Array:
     """Glowing tubes on black."""
     shape = photo.shape[:2]
-    # Tubes follow the photo's contours and, where it is flat, the contour lines of a smooth noise.
+    # Tubes follow the photo's contours and, in flat areas, those of smooth noise.
     height = stretched(blur(grey(photo), 2.0)) * 1.2 + fractal_noise(rng, shape, rng.uniform(40, 70), 2) * 1.6
     level = (height * rng.uniform(2.0, 3.2)).astype(np.float32)
     slope = np.hypot(cv2.Sobel(level, cv2.CV_32F, 1, 0), cv2.Sobel(level, cv2.CV_32F, 0, 1)) / 8 + 1e-3
@@ -104,11 +104,11 @@ def pop_art(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def great_wave(photo: Array, rng: np.random.Generator) -> Array:
-    """A woodblock sea: rows of scalloped waves with foam, in Prussian blue and paper."""
+    """A woodblock sea: rows of scalloped waves with foam, in Prussian blue on paper."""
     shape = photo.shape[:2]
     light = stretched(blur(grey(photo), 2.0))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    # The sea: scallops in rows, each an arc with foam claws, bent by the photo's tones.
+    # Scallops in rows, each an arc with foam, displaced by the photo's tones.
     size = rng.uniform(20, 34)
     row = (y + 14 * (light - 0.5) + 10 * (fractal_noise(rng, shape, 50) - 0.5)) / (size * 0.55)
     shift = (np.floor(row) % 2) * size / 2 + rng.uniform(0, size)
@@ -138,12 +138,12 @@ def mosaic_tiles(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def green_crystal(photo: Array, rng: np.random.Generator) -> Array:
-    """Leaning facets of green with bright rims."""
+    """Tilted green facets with bright rims."""
     shape = photo.shape[:2]
     facets, distance = cells(rng, shape, rng.uniform(16, 26), 0.0)
     count = facets.max() + 1
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    slope = rng.normal(0, 1, (count, 2)).astype(np.float32)  # each facet leans its own way: a ramp of light across it
+    slope = rng.normal(0, 1, (count, 2)).astype(np.float32)  # a random ramp of light across each facet
     ramp = (slope[facets, 0] * (x % 32 - 16) + slope[facets, 1] * (y % 32 - 16)) * 0.006
     mean = cell_means(np.repeat(stretched(grey(photo))[..., None], 3, -1), facets)[:, 0]
     tone = 0.6 * mean[facets] + rng.normal(0.2, 0.2, count)[facets] + ramp
@@ -155,7 +155,7 @@ def green_crystal(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def pixel_art(photo: Array, rng: np.random.Generator) -> Array:
-    """Square blocks on a grid in the few bright colours of an old game, chequered in flat parts, with dark outlines."""
+    """Square blocks in the bright palette of an old game, dithered, with dark outlines."""
     (height, width), block = photo.shape[:2], int(rng.integers(6, 9))
     rows, columns = height // block + 2, width // block + 2
     small = cv2.resize(saturated(photo, 1.9), (columns, rows), interpolation=cv2.INTER_AREA)
@@ -173,7 +173,7 @@ def pixel_art(photo: Array, rng: np.random.Generator) -> Array:
 
 
 def autumn_leaves(photo: Array, rng: np.random.Generator) -> Array:
-    """Leaves in heaps, brown to yellow by the photo's light."""
+    """Heaps of leaves, brown to yellow by lightness."""
     light = stretched(blur(grey(photo), 2.0))
     leaf = [(0.22, 0.08, 0.03), (0.5, 0.12, 0.04), (0.78, 0.25, 0.05), (0.92, 0.5, 0.08), (0.96, 0.75, 0.2)]
     picture = palette(light * 0.5, leaf)

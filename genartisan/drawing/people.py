@@ -1,8 +1,8 @@
-"""Drawn scenes with people in them, or none, and the exact mask: what the person segmentation is trained on.
+"""Drawn scenes with and without people, and their exact masks: the training data of the person segmentation.
 
-The drawings are crude on purpose and as varied as can be: a network that finds people in all of them has to rely on
-what they share with photos (a head on a neck on a trunk), not on one way of drawing.
-``python -m genartisan.drawing.people PICTURE.jpg`` draws a sheet of them beside their masks.
+The drawings are crude but highly varied (domain randomisation): a network that finds people in all of them must rely
+on what they share with photos, a head on a neck on a trunk.
+``python -m genartisan.drawing.people PICTURE.jpg`` draws a sheet of scenes and masks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from genartisan.drawing.bodies import draw_person
 from genartisan.drawing.canvas import Array, Canvas, Rng, ellipse, grey, noise
 from genartisan.drawing.photos import load_photos
 
-# The photos of the wheels without people. The astronaut is the test, the cameraman is a person, coins bear heads.
+# Photos in the wheels without people: not the astronaut (the test), the cameraman or the coins, which bear heads.
 PERSONLESS = (
     "chelsea.png", "coffee.png", "rocket.jpg", "retina.jpg", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png",
     "brick.png", "grass.png", "gravel.png", "china.jpg", "flower.jpg",
@@ -31,11 +31,11 @@ FACES = 100  # the first 100 pictures of lfw_subset are faces, the others are no
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn picture and its truth.
+    """A picture and its person mask.
 
     Attributes:
         image: RGB, uint8, ``(H, W, 3)``.
-        person: 1 where a person is, else 0, uint8, ``(H, W)``.
+        person: 1 for person, else 0, uint8, ``(H, W)``.
     """
 
     image: NDArray[np.uint8]
@@ -43,7 +43,7 @@ class Scene:
 
 
 def draw_scene(seed: int, size: tuple[int, int] = (192, 192)) -> Scene:
-    """The scene of a number: the same seed and size (height, width) give the same picture."""
+    """A random scene, reproducible by seed and size (height, width)."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(0, 2 * np.pi)
     canvas = Canvas(backdrop(rng, size, person_free_photos()), np.array((np.cos(angle), np.sin(angle)), np.float32))
@@ -57,7 +57,7 @@ def draw_scene(seed: int, size: tuple[int, int] = (192, 192)) -> Scene:
         draw_person(canvas, rng, centre, height, real_faces())
     if rng.random() < 0.35:
         for _ in range(int(rng.integers(1, 3))):
-            draw_thing(canvas, rng, float(reach) * rng.uniform(0.2, 0.9))  # these hide part of the people
+            draw_thing(canvas, rng, float(reach) * rng.uniform(0.2, 0.9))  # occludes people
     flip = 1 if rng.random() < 0.5 else -1
     image = _photograph(rng, canvas.image)[:, ::flip]
     person = (canvas.person > 0.5).astype(np.uint8)[:, ::flip]
@@ -65,7 +65,7 @@ def draw_scene(seed: int, size: tuple[int, int] = (192, 192)) -> Scene:
 
 
 def _place_heads(rng: Rng, size: tuple[int, int]) -> list[tuple[Array, float]]:
-    """Centres and heights of the heads, small ones first: a portrait, a selfie, a group, full bodies, or nobody."""
+    """Centres and heights of the heads in a portrait, selfie, group, distant group or empty scene, small ones first."""
     height, width = size
     kind, short = rng.random(), min(size)
     if kind < 0.12:
@@ -87,14 +87,14 @@ def _place_heads(rng: Rng, size: tuple[int, int]) -> list[tuple[Array, float]]:
 
 
 def _cast_shadow(canvas: Canvas, rng: Rng, centre: Array, height: float) -> None:
-    """A soft shadow on what is behind the person."""
+    """A person's soft shadow on the background."""
     place = centre + rng.uniform((-0.6, 0.5), (0.6, 3.0)).astype(np.float32) * height
     shape = ellipse(place, (height * rng.uniform(0.6, 1.2), height * rng.uniform(0.8, 2.5)))
     canvas.paint(shape, grey(0.05), person=False, opacity=rng.uniform(0.1, 0.4), soft=min(height * 0.3, 12))
 
 
 def _photograph(rng: Rng, image: Array) -> NDArray[np.uint8]:
-    """What a camera does to a scene: light, lens, sensor, file. Returns uint8, ``(H, W, 3)``."""
+    """Simulates a camera: vignette, exposure, contrast, blur, noise and JPEG. Returns uint8, ``(H, W, 3)``."""
     size = image.shape[:2]
     if rng.random() < 0.5:
         image = image * (
@@ -117,14 +117,14 @@ def _photograph(rng: Rng, image: Array) -> NDArray[np.uint8]:
 
 @cache
 def person_free_photos() -> Photos:
-    """The wheels' photos without people, RGB in [0, 1]."""
+    """The installed photos without people, RGB in [0, 1]."""
     photos = load_photos()
     return {name: photos[name].astype(np.float32) / 255 for name in PERSONLESS if name in photos}
 
 
 @cache
 def real_faces() -> Array:
-    """100 small grey faces from scikit-image's subset of Labeled Faces in the Wild, ``(100, 25, 25)`` in [0, 1]."""
+    """100 grey faces from scikit-image's subset of Labeled Faces in the Wild, ``(100, 25, 25)`` in [0, 1]."""
     import skimage.data
 
     faces = skimage.data.lfw_subset()  # type: ignore[no-untyped-call]
@@ -132,7 +132,7 @@ def real_faces() -> Array:
 
 
 def contact_sheet(rows: int = 6, columns: int = 4, side: int = 144) -> NDArray[np.uint8]:
-    """Scenes from seed 100 on, each beside its mask, RGB, ``(rows * side, columns * 2 * side, 3)``."""
+    """Scenes of seeds from 100, each beside its mask, RGB, ``(rows * side, columns * 2 * side, 3)``."""
     scenes = [draw_scene(100 + index, (side, side)) for index in range(rows * columns)]
     cells = [np.hstack((scene.image, np.repeat(scene.person[..., None] * np.uint8(255), 3, 2))) for scene in scenes]
     return np.vstack([np.hstack(cells[row * columns : (row + 1) * columns]) for row in range(rows)])

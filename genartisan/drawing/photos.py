@@ -1,7 +1,7 @@
-"""Photos to draw styles over: those that lie inside the scikit-image and scikit-learn wheels, and simple drawn scenes.
+"""Photos to draw styles over: those in the scikit-image and scikit-learn wheels, and simple drawn scenes.
 
-Only files on disk are read; scikit-image's downloader (pooch) is never called. The astronaut of the README is among the
-photos, so the drawn scenes are there to keep a tower from learning contents by heart.
+Only installed files are read; scikit-image's downloader (pooch) is never called. The scenes prevent a network from
+memorising the few photos, the README's astronaut among them.
 """
 
 from __future__ import annotations
@@ -18,31 +18,23 @@ SKIMAGE = (
     "motorcycle_left.png", "color.png", "brick.png", "grass.png", "gravel.png", "camera.png", "moon.png", "coins.png",
 )  # fmt: skip
 SKLEARN = ("china.jpg", "flower.jpg")
-HELD_OUT = ("chelsea.png", "china.jpg")  # never trained on: what the held-out figures are measured over
-FAVOURED = (
-    "astronaut.png",
-    "chelsea.png",
-    "coffee.png",
-    "rocket.jpg",
-    "motorcycle_left.png",
-    "china.jpg",
-    "flower.jpg",
-)
-LONGEST = 640  # pixels; larger photos are shrunk so that a 128 pixel crop holds a thing and not a blur
+HELD_OUT = ("chelsea.png", "china.jpg")  # excluded from training, for the held-out figures
+FAVOURED = (  # things rather than textures
+    "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "china.jpg", "flower.jpg",
+)  # fmt: skip
+LONGEST = 640  # pixels; larger photos are shrunk, so that a crop of 128 pixels shows a thing
 
 
 def load_photos() -> dict[str, Array]:
-    """Every photo by file name, RGB uint8 (H, W, 3), its long side at most 640 pixels. Files a wheel lacks are left
-    out.
+    """The installed photos by file name, RGB uint8 (H, W, 3), with a long side of at most 640 pixels.
 
-    Raises RuntimeError when neither wheel is installed.
+    Raises:
+        RuntimeError: neither wheel is installed.
     """
-    found = {path.name: path for path in _paths() if path.is_file()}
-    if not found:
-        raise RuntimeError(
-            "no photos: install scikit-image and scikit-learn (the 'dev' extra) to draw training pictures"
-        )
-    return {name: _read(path) for name, path in found.items()}
+    paths = {path.name: path for path in _paths() if path.is_file()}
+    if not paths:
+        raise RuntimeError("no photos to draw over; run: pip install 'genartisan[train]'")
+    return {name: _read(path) for name, path in paths.items()}
 
 
 def _paths() -> list[Path]:
@@ -65,14 +57,14 @@ def _paths() -> list[Path]:
 def _read(path: Path) -> Array:
     stored = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if stored is None:
-        raise RuntimeError(f"{path} cannot be read as a picture; reinstall the package it came with")
+        raise RuntimeError(f"{path} cannot be read; reinstall its package")
     picture = cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
     shrink = LONGEST / max(picture.shape[:2])
     return cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA) if shrink < 1 else picture
 
 
 def scene(rng: np.random.Generator, size: int) -> Array:
-    """A drawn scene, float32 (size, size, 3) in [0, 1]: a gradient with noise, a few discs and polygons on it."""
+    """A noisy gradient with a few ellipses and polygons, float32 (size, size, 3) in [0, 1]."""
     top, bottom = rng.random((2, 1, 1, 3))
     ramp = np.linspace(0, 1, size)[:, None, None] if rng.random() < 0.5 else np.linspace(0, 1, size)[None, :, None]
     canvas: Array = np.broadcast_to(top + (bottom - top) * ramp, (size, size, 3)).astype(np.float32, order="C")
@@ -91,12 +83,13 @@ def scene(rng: np.random.Generator, size: int) -> Array:
 
 
 def content(photos: dict[str, Array], rng: np.random.Generator, size: int, share_drawn: float = 0.25) -> Array:
-    """A content to draw over, float32 (size, size, 3) in [0, 1]: a crop of a random photo or, sometimes, a scene."""
+    """A crop of a random photo or, with probability `share_drawn`, a scene; float32 (size, size, 3) in [0, 1]."""
     if rng.random() < share_drawn:
         return scene(rng, size)
     names = list(photos)
-    liked = [name for name in FAVOURED if name in photos]  # pictures of things rather than of textures
-    name = liked[rng.integers(len(liked))] if liked and rng.random() < 0.75 else names[rng.integers(len(names))]
+    favoured = [name for name in FAVOURED if name in photos]
+    use_favoured = favoured and rng.random() < 0.75
+    name = favoured[rng.integers(len(favoured))] if use_favoured else names[rng.integers(len(names))]
     photo = photos[name]
     side = int(rng.uniform(0.25, 1) * min(photo.shape[:2]))
     row, column = (int(rng.integers(full - side + 1)) for full in photo.shape[:2])

@@ -1,4 +1,4 @@
-"""What a drawn picture can show: the looks that the embedded CLIP tells apart."""
+"""The looks that the embedded CLIP distinguishes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLASSES = (PHOTO, *TECHNIQUES)
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture shows: a technique, the colour of a colour word, both, or neither (a photo)."""
+    """A technique, a colour word, both, or neither (a photo)."""
 
     technique: str | None = None
     colour: str | None = None
@@ -26,4 +26,4 @@ LOOKS = (
     *(Look(name) for name in TECHNIQUES),
     *(Look(None, colour) for colour in COLOURS),
     *(Look(name, colour) for name in TECHNIQUES for colour in COLOURS),
-)  # the first len(CLASSES) are CLASSES in order
+)  # starts with CLASSES, in order

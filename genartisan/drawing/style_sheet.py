@@ -1,6 +1,6 @@
 """The contact sheet of the drawn styles and the colour words: `python -m genartisan.drawing.style_sheet PICTURE.jpg`.
 
-Each square holds the same four contents: as photos first, then in every style, then in every colour over four styles.
+Each square shows the same four contents: as photos, then in every style, then four styles in every colour.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from genartisan.io.atomic import write_whole
 from genartisan.io.contact_sheet import contact_sheet
 from genartisan.io.images import encode
 
-SIDE, COLUMNS = 96, 6  # pixels of one picture, of which a square holds two by two; squares a row
+SIDE, COLUMNS = 96, 6  # pixels of a picture, of which a square shows two by two; squares per row
 COLOURED = ("fire", "watercolor painting", "mosaic tiles", "stained glass")
 
 
 def style_sheet(seed: int = 4) -> Image.Image:
-    """Every style over the same four contents and, from a row of their own on, the colour words."""
+    """Every style over the same four contents and, on separate rows, the colour words."""
     photos, rng = load_photos(), np.random.default_rng(seed)
     contents = [content(photos, rng, SIDE, share_drawn=0) for _ in range(4)]
     styles = [_square("photos", contents)]
     styles += [_square(name, [draw(name, photo, rng) for photo in contents]) for name in STYLES]
-    drawn = [draw(name, photo, rng) for name, photo in zip(COLOURED, contents, strict=True)]
-    colours = [_square(word, [recolour(picture, word, rng, share=0.9) for picture in drawn]) for word in COLOURS]
+    pictures = [draw(name, photo, rng) for name, photo in zip(COLOURED, contents, strict=True)]
+    colours = [_square(word, [recolour(picture, word, rng, share=0.9) for picture in pictures]) for word in COLOURS]
     return contact_sheet([*_rows(styles), *_rows(colours)], side=2 * SIDE)
 
 
 def _square(name: str, pictures: list[Array]) -> tuple[str, Image.Image]:
-    """A name, broken into lines, and four pictures of one size, two by two."""
+    """A wrapped name and four pictures, two by two."""
     square = np.concatenate([np.concatenate(pictures[:2], 1), np.concatenate(pictures[2:], 1)])
     return textwrap.fill(name, 28), Image.fromarray(np.round(square * 255).astype(np.uint8))
 

@@ -1,7 +1,6 @@
-"""Styles drawn by rule over any photo: from these the embedded CLIP learns how a style looks.
+"""Procedural styles over any photo: the embedded CLIP learns from them how a style looks.
 
-Stroke sizes are meant for a crop of about 128 pixels, the patch of the method. Every style fills flat areas too: the
-sky of a photo has to show the strokes as well as its edges do.
+Strokes are sized for crops of about 128 pixels, the method's patches. Every style also fills flat areas, such as a sky.
 """
 
 from __future__ import annotations
@@ -45,9 +44,12 @@ STYLES: dict[str, Style] = {
 
 
 def draw(name: str, photo: Array, rng: np.random.Generator) -> Array:
-    """Draw a photo in a style: RGB float (H, W, 3) in [0, 1] -> float32 (H, W, 3) in [0, 1].
+    """Draws a photo in a style: RGB float (H, W, 3) in [0, 1] -> float32 (H, W, 3) in [0, 1].
 
-    The same state of `rng` gives the same picture. Raises KeyError for a name that is not in STYLES.
+    The same state of `rng` gives the same picture.
+
+    Raises:
+        KeyError: a name that is not in STYLES.
     """
-    drawn = STYLES[name](np.ascontiguousarray(photo, np.float32), rng)
-    return np.clip(drawn, 0, 1).astype(np.float32)
+    picture = STYLES[name](np.ascontiguousarray(photo, np.float32), rng)
+    return np.clip(picture, 0, 1).astype(np.float32)

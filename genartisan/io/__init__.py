@@ -1,1 +1,1 @@
-"""Pictures, documents and files: read, decoded within bounds, written whole."""
+"""Reading and writing pictures, documents and files, with bounded decoding and atomic writes."""

@@ -1,8 +1,7 @@
-"""Atomic writes: a file is written under another name in the same folder, and takes its place when it is whole.
+"""Atomic writes: a temporary file in the same folder replaces the target once it is complete.
 
-A disk that fills up, Ctrl-C or a crash leave what was there before. A symbolic link stays one, and the file that it
-leads to is replaced. That file's mode and owner are kept; a new one has the mode that the umask gives. Devices and
-pipes cannot be replaced: they are written to.
+After a full disk, Ctrl-C or a crash the old file is still there. A symbolic link stays a link; its target is replaced.
+The target's mode and owner are preserved; a new file gets the umask's mode. Devices and pipes are written in place.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-SUFFIX = ".partial"  # of what is not yet in its place; its name begins with a dot
+SUFFIX = ".partial"  # of temporary files, whose names start with a dot
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A file to write to, empty at first, which takes the place of ``path`` when the block has ended well.
+    """Yields an empty temporary file that replaces ``path`` if the block succeeds.
 
     Raises:
-        OSError: it cannot be written, or replaced; it names ``path``.
+        OSError: ``path`` cannot be written or replaced.
     """
     try:
         if is_special(path):
@@ -43,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_whole(path: str | Path, content: bytes | str) -> None:
-    """Writes a file, text as UTF-8; the halves of a file's name that is none stand in it as escapes.
+    """Writes a file atomically, text as UTF-8 with lone surrogates escaped.
 
     Raises:
         OSError: as `replacing`.
@@ -54,7 +53,7 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 
 def is_special(path: str | Path) -> bool:
-    """Whether it is there, and neither a file nor a folder, but a device, a pipe or a socket."""
+    """Whether ``path`` is a device, a pipe or a socket."""
     try:
         mode = os.stat(path).st_mode
     except OSError:
@@ -67,7 +66,7 @@ def _beside(target: Path) -> Iterator[Path]:
     before = target.stat() if target.exists() else None
     if before is not None and stat.S_ISDIR(before.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-    if before is not None and not os.access(target, os.W_OK):  # the folder alone would decide on a replacement
+    if before is not None and not os.access(target, os.W_OK):  # a rename only checks the folder's permissions
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
     temporary = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
     new = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if before is None else 0o600)
@@ -76,11 +75,11 @@ def _beside(target: Path) -> Iterator[Path]:
         os.close(new)
         yield temporary
         with temporary.open("rb+") as written:
-            os.fsync(written.fileno())  # some disks tell only now that they are full
+            os.fsync(written.fileno())  # some file systems report a full disk only here
         if before is not None and hasattr(os, "chown"):
-            with suppress(OSError):  # only root may give a file to its owner
+            with suppress(OSError):  # only root may change the owner
                 os.chown(temporary, before.st_uid, before.st_gid)
-        temporary.chmod(mode)  # some libraries make the file anew, for its owner alone
+        temporary.chmod(mode)  # some libraries recreate the file with mode 0600
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Colour management: what a picture's profile says of its numbers, as sRGB; and the tag that says sRGB of ours.
+"""Colour management: conversion of pictures to sRGB.
 
-A profile is as much a stranger's input as the picture. Its size is bounded, and with it what littlecms does, which
-samples it at a fixed number of points; but not of a chain of ``mpet`` elements, which is as long as its file likes.
+Profiles are untrusted input. Limiting their size bounds the work of littlecms, which samples a profile at a fixed
+number of points, except for ``mpet`` tags: these chain any number of elements, and are refused.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from PIL import ExifTags, Image, ImageChops, ImageCms
 
 from genartisan.io.rgb_space import ADOBE_RGB, D65, SRGB, SRGB_CURVE, SRGB_PROFILE, RgbSpace
 
-MAX_PROFILE = 4 * 1024 * 1024  # bytes; printers' have 2 MB
-MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # of a picture, by its profile's colour space
-CLASSES = ("mntr", "scnr", "prtr", "spac")  # of profiles that say what a picture's numbers mean
-CHAIN = b"mpet"  # a tag's type: elements one after another, any number of them
+MAX_PROFILE = 4 * 1024 * 1024  # bytes; printer profiles have about 2 MB
+MODES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}  # a profile's colour space -> the picture's mode
+CLASSES = ("mntr", "scnr", "prtr", "spac")  # device classes of profiles that describe pictures
+CHAIN = b"mpet"  # the tag type multiProcessElements
 INTENT, FLAGS = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
 EXACT = FLAGS | ImageCms.Flags.NOOPTIMIZE
-GAMMA = 1 / 2.2  # of sRGB, as a PNG's gAMA puts it
-TOLERANCE = 0.002  # of gAMA and cHRM: within it they mean sRGB
+GAMMA = 1 / 2.2  # sRGB's value of a PNG's gAMA
+TOLERANCE = 0.002  # gAMA and cHRM this close to sRGB's mean sRGB
 
 
 def in_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """A picture of 8 bits as sRGB, mode RGB, or RGBA where it has alpha; and warnings of what could not be heeded.
+    """Converts an 8-bit picture to sRGB, mode RGB or RGBA; returns it with warnings about unusable colour data.
 
-    The profile counts; without one, an EXIF that says Adobe RGB, or a PNG's gAMA and cHRM. Else it is sRGB already.
+    The colour space is that of the ICC profile, else EXIF's Adobe RGB, else a PNG's gAMA and cHRM, else sRGB.
     """
     alpha = None
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
@@ -40,7 +40,7 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
         converted = None if profile is None else _converted(image, profile)
         warnings = []
     except ValueError as error:
-        converted, warnings = None, [f"its colours are taken for sRGB: {error}"]
+        converted, warnings = None, [f"its colours are read as sRGB: {error}"]
     rgb = image.convert("RGB") if converted is None else converted
     if alpha is None:
         return rgb, warnings
@@ -51,12 +51,12 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
-    """What the picture says of its colours; None where that is nothing.
+    """The picture's colour space; None for sRGB.
 
     Raises:
-        ValueError: that cannot be read.
+        ValueError: its description cannot be read.
     """
-    if image.mode == "LAB":  # whose numbers mean the same everywhere
+    if image.mode == "LAB":  # device-independent
         return None
     data = image.info.get("icc_profile")
     if isinstance(data, bytes) and data:
@@ -73,23 +73,23 @@ def _read(data: bytes) -> ImageCms.ImageCmsProfile:
         raise ValueError(f"its ICC profile has {len(data):,} bytes; at most {MAX_PROFILE:,} are read")
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-    except Exception as error:  # littlecms and Pillow raise whatever they like
+    except Exception as error:  # littlecms and Pillow raise errors of any type
         raise ValueError(f"its ICC profile is damaged ({error})") from error
     space, kind = profile.profile.xcolor_space, profile.profile.device_class
     if space not in MODES or kind not in CLASSES:
-        raise ValueError(f"its ICC profile, of class {kind.strip()} for {space.strip()}, is for no such picture")
+        raise ValueError(f"its ICC profile has the class {kind.strip()} for {space.strip()}, which is not supported")
     count = struct.unpack_from(">I", data, 128)[0]
     starts = [struct.unpack_from(">I", data, 132 + 12 * tag + 4)[0] for tag in range(count)]  # littlecms read them
     if any(data[start : start + 4] == CHAIN for start in starts):
-        raise ValueError("its ICC profile has multiProcessElements, which are not read")
+        raise ValueError("its ICC profile has multiProcessElements, which are not supported")
     return profile
 
 
 def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image | None:
-    """The picture in sRGB, without its alpha; None where it looks the same already.
+    """The picture in sRGB, without alpha; None if the profile equals sRGB.
 
     Raises:
-        ValueError: the profile is for pictures of another kind, or cannot be used.
+        ValueError: the profile does not fit the picture's mode or cannot be used.
     """
     mode = MODES[profile.profile.xcolor_space]
     if (mode == "CMYK") != (image.mode == "CMYK") or (mode == "L" and not _is_grey(image)):
@@ -109,7 +109,7 @@ def _converted(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.I
 
 
 def _is_grey(image: Image.Image) -> bool:
-    """Whether it has no colours, in one channel or, as 16 bits with alpha come from Pillow, in three alike."""
+    """Whether it is grey, in one channel or in three equal ones, as Pillow reads 16-bit grey with alpha."""
     if image.mode in ("1", "L"):
         return True
     red, green, blue = image.convert("RGB").split()
@@ -117,13 +117,13 @@ def _is_grey(image: Image.Image) -> bool:
 
 
 def _by_table(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    """A grey picture transformed value by value: littlecms would interpolate between few of them, badly in the dark."""
+    """Transforms a grey picture by a table of all values; littlecms interpolates between a few, badly in shadows."""
     table = transform.apply(Image.fromarray(np.arange(256, dtype=np.uint8)[None]))  # (256, 1)
     return Image.merge("RGB", [image.point(list(band.tobytes())) for band in table.split()])
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether colours all over the cube stay where they are: nothing is rounded a second time then."""
+    """Whether a transform maps a grid over the RGB cube to itself; the picture then needs no second rounding."""
     steps = np.linspace(0, 255, 16).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1)  # (16, 16, 16, 3)
     probe = Image.fromarray(cube.reshape(64, 64, 3))
@@ -132,24 +132,24 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
 
 
 def _is_adobe_rgb(image: Image.Image) -> bool:
-    """Whether its EXIF says so in the way of cameras (DCF 2.0): no profile, interoperability index R03."""
-    with contextlib.suppress(Exception):  # a damaged EXIF says nothing
+    """Whether EXIF declares Adobe RGB by the interoperability index R03 (DCF 2.0)."""
+    with contextlib.suppress(Exception):  # a damaged EXIF is ignored
         return str(image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex)) == "R03"
     return False
 
 
 def _png_space(info: Mapping[Any, Any]) -> RgbSpace | None:
-    """What a PNG's gAMA and cHRM say; None where that is sRGB, or nothing.
+    """The colour space of a PNG's gAMA and cHRM; None for sRGB.
 
     Raises:
-        ValueError: they say what cannot be.
+        ValueError: gAMA is out of range.
     """
     gamma, points = info.get("gamma"), info.get("chromaticity")
     curve: tuple[float, ...] = SRGB_CURVE
     primaries, white = SRGB.primaries, D65
     if isinstance(gamma, float) and abs(gamma - GAMMA) > TOLERANCE:
         if not 0.1 <= gamma <= 10:
-            raise ValueError(f"its gAMA is {gamma:g}; from 0.1 to 10 is read")
+            raise ValueError(f"its gAMA is {gamma:g}, outside 0.1 to 10")
         curve = (1 / gamma,)
     if isinstance(points, tuple) and np.abs(np.subtract(points, (*D65, *np.ravel(SRGB.primaries)))).max() > TOLERANCE:
         white, *rest = zip(points[::2], points[1::2], strict=True)

@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from genartisan.io.images import on_white
 
-GAP, LINE = 8, 18  # pixels: between pictures; height of a line of text
+GAP, LINE = 8, 18  # pixels: gap between pictures, line height
 
 
 def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int = 256) -> Image.Image:
-    """Rows of (caption, picture) on white: each picture fills a square of ``side`` pixels; captions may have lines."""
+    """Rows of (caption, picture) on white; each picture is fitted into ``side`` pixels. Captions may span lines."""
     lines = max(caption.count("\n") + 1 for row in rows for caption, _ in row)
     width, height = side + GAP, side + GAP + lines * LINE
     columns = max(len(row) for row in rows)
@@ -30,7 +30,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], side: int =
 
 
 def as_jpeg(sheet: Image.Image, most: int) -> bytes:
-    """A JPEG of the sheet, in the best quality that needs at most ``most`` bytes, or in a poor one."""
+    """The sheet as a JPEG of the best quality, 88 to 22, that fits ``most`` bytes; quality 22 may exceed them."""
     for quality in range(88, 20, -6):
         buffer = io.BytesIO()
         sheet.save(buffer, "JPEG", quality=quality, optimize=True)
@@ -40,7 +40,7 @@ def as_jpeg(sheet: Image.Image, most: int) -> bytes:
 
 
 def shortened(line: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """``line``, cut so that it is at most ``width`` pixels wide."""
+    """``line``, truncated to ``width`` pixels."""
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(line + "…") > width:

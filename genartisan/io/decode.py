@@ -1,9 +1,8 @@
-"""Encoded bytes as a PIL image: which formats are admitted, and what bounds the work of their decoders.
+"""Decoding untrusted picture files: admitted formats and limits.
 
-Bytes and pixels are bounded first, from the header. A decoder that asks for its bytes piece by piece, as those of JPEG,
-PNG, GIF, BMP and PPM do, is stopped when its time is over or when it reads the same bytes over and over. WebP's and
-libtiff's decoders take all at once, and their work is bounded by the pixels. AVIF's and HEIC's is not, and they
-run in a process of their own (`genartisan.io.subprocess_decoder`).
+Bytes and pixels are checked first, from the header. Decoders that read piece by piece (JPEG, PNG, GIF, BMP, PPM) are
+stopped when they exceed their time or reread the file too often. WebP and libtiff read everything at once; the pixel
+limit bounds their work. AVIF and HEIC have no such bound and run in a subprocess (`genartisan.io.subprocess_decoder`).
 """
 
 from __future__ import annotations
@@ -20,24 +19,24 @@ from PIL import Image, UnidentifiedImageError
 from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
 from genartisan.io import subprocess_decoder
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # what is read; of an animation, the first frame
-MAX_PIXELS = 64_000_000  # of a photo: 64 megapixels, 192 MB decoded
-MAX_BYTES = 64 * 1024 * 1024  # of an encoded photo
-SECONDS = 10.0  # of a core for one picture: several times what 64 megapixels take in any format
-READINGS = 4  # how often a decoder may read the whole file: twice is usual
-SCANS_AT_ONCE = 1024  # bytes of a JPEG between two looks at the clock: a progressive one has a scan in a hundred
-PLAIN = (b"P1", b"P2", b"P3")  # PPM in digits, which Pillow reads in quadratic time
-TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
-TILED = 2  # how many times `MAX_PIXELS` all tiles together may have
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of an animation, the first frame
+MAX_PIXELS = 64_000_000  # per photo; 192 MB decoded
+MAX_BYTES = 64 * 1024 * 1024  # per encoded photo
+SECONDS = 10.0  # CPU time per picture: several times what 64 megapixels take in any format
+READINGS = 4  # times a decoder may read the whole file; two are usual
+JPEG_BLOCK = 1024  # bytes read between two checks of the time: a progressive JPEG may have a scan per 100 bytes
+PLAIN = (b"P1", b"P2", b"P3")  # ASCII PPM, which Pillow reads in quadratic time
+TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF tags
+MAX_TILED = 2  # pixels of all tiles together, in multiples of `MAX_PIXELS`
 
 PictureSource = str | Path | bytes | bytearray | Image.Image
 
 
 class Bounded(io.BytesIO):
-    """A picture's bytes, which end with an error when reading them has taken too long.
+    """A picture's bytes; reading fails once the decoder has taken too long.
 
     Raises:
-        TooLargeError: at a read, after `SECONDS` of this thread on a core, or more than `READINGS` of all bytes.
+        TooLargeError: in `read`, after `SECONDS` of this thread's CPU time or more than `READINGS` of all bytes.
     """
 
     def __init__(self, data: bytes, field: str) -> None:
@@ -54,22 +53,22 @@ class Bounded(io.BytesIO):
 
 
 def too_slow(field: str) -> TooLargeError:
-    """The refusal of a picture that is small and costs much."""
+    """The error for a picture within the size limits that takes too long."""
     return TooLargeError(f"{field} takes too long to decode. Save it again as an ordinary PNG or JPEG.", field)
 
 
 def readable() -> tuple[str, ...]:
-    """The names of all formats that are read here."""
+    """The supported formats, including those of optional decoders."""
     return (*FORMATS, *subprocess_decoder.readable())
 
 
 def opened(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """A PIL image whose size and format are known and admitted; its pixels may still be encoded (`loaded`).
+    """Opens a picture and checks its size and format; its pixels may still be encoded (see `loaded`).
 
     Raises:
-        InputError: no such file, empty or damaged.
-        TooLargeError: more than ``max_pixels`` or `MAX_BYTES`, or its header takes too long.
-        UnsupportedImageError: not one of `readable`.
+        InputError: missing, empty or damaged file.
+        TooLargeError: more than ``max_pixels`` or `MAX_BYTES`, or the header takes too long.
+        UnsupportedImageError: not one of the `readable` formats.
     """
     if isinstance(source, Image.Image):
         image = source
@@ -86,7 +85,7 @@ def opened(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> I
 
 
 def loaded(image: Image.Image, field: str) -> Image.Image:
-    """The same with its pixels decoded.
+    """Decodes the pixels of an opened image.
 
     Raises:
         InputError: damaged or truncated.
@@ -98,16 +97,16 @@ def loaded(image: Image.Image, field: str) -> Image.Image:
             image.load()
     except (MemoryError, InputError):
         raise
-    except Exception as error:  # decoders raise whatever they like on damaged files
+    except Exception as error:  # decoders raise errors of any type on damaged files
         raise damaged(field, error) from error
     return image
 
 
 def size_of(source: str | Path | bytes, field: str) -> tuple[int, int]:
-    """(width, height) in pixels as stored, from a picture's header.
+    """(width, height) in pixels as stored, read from the header.
 
     Raises:
-        InputError: as `opened`, but for too many pixels.
+        InputError: as `opened`, except for too many pixels.
     """
     data = _bytes(source, field)
     if kind := subprocess_decoder.kind_of(data):
@@ -117,7 +116,7 @@ def size_of(source: str | Path | bytes, field: str) -> tuple[int, int]:
 
 
 def damaged(field: str, error: object) -> InputError:
-    """The refusal of a file that begins like a picture and cannot be decoded."""
+    """The error for a file that starts like a picture but cannot be decoded."""
     return InputError(
         f"{field} is damaged or truncated ({error}). Save it again as PNG or JPEG and send it whole.", field
     )
@@ -136,11 +135,11 @@ def check_pixels(size: tuple[int, int], field: str, max_pixels: int) -> None:
 def _opened(data: bytes, field: str) -> Image.Image:
     if data.startswith(PLAIN):
         raise UnsupportedImageError(
-            f"{field} is a plain PPM, in digits ({data[:2].decode()}); save it as a binary one, or as PNG.", field
+            f"{field} is an ASCII PPM ({data[:2].decode()}); save it as a binary one or as PNG.", field
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of a bomb; the pixels are checked next
+            warnings.simplefilter("ignore")  # of decompression bombs: `check_pixels` comes next
             image = Image.open(Bounded(data, field), formats=FORMATS)
             if image.format == "TIFF":
                 _check_tiles(image, field)
@@ -157,30 +156,27 @@ def _opened(data: bytes, field: str) -> Image.Image:
     except Exception as error:
         raise damaged(field, error) from error
     if image.format in ("JPEG", "MPO"):
-        image.decodermaxblock = SCANS_AT_ONCE
+        image.decodermaxblock = JPEG_BLOCK
     return image
 
 
 def _check_tiles(image: Image.Image, field: str) -> None:
-    """Refuses a TIFF whose tiles, which libtiff decodes whole, reach far beyond the picture."""
+    """Refuses a TIFF whose tiles, which libtiff decodes in full, extend far beyond the picture."""
     width, length = (image.tag_v2.get(tag) for tag in (TILE_WIDTH, TILE_LENGTH))  # type: ignore[attr-defined]
     if width is None and length is None:
         return
     if not (isinstance(width, int) and isinstance(length, int) and width > 0 and length > 0):
         raise damaged(field, f"its tiles are {width}x{length}")
     tiles = -(-image.width // width) * -(-image.height // length)
-    if tiles * width * length > TILED * MAX_PIXELS:
+    if tiles * width * length > MAX_TILED * MAX_PIXELS:
         raise damaged(field, f"its {tiles} tiles have {width}x{length} pixels each")
 
 
 @contextmanager
 def _in_subprocess(kind: str, field: str) -> Iterator[None]:
-    """Words for what goes wrong in the other process; none is started for a format that is not read here."""
+    """Translates the subprocess decoder's errors; refuses formats without an installed decoder."""
     if kind not in readable():
-        names = {
-            "AVIF": "AVIF, which this Pillow does not read",
-            "HEIF": "HEIC, which is read where genartisan[heif] is installed",
-        }
+        names = {"AVIF": "AVIF, which this Pillow cannot read", "HEIF": "HEIC, which needs genartisan[heif]"}
         raise UnsupportedImageError(f"{field} is {names[kind]}; send one of {', '.join(readable())}.", field)
     try:
         yield

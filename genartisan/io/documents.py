@@ -1,4 +1,4 @@
-"""A report as blocks, and the two ways to write it: Markdown, and one HTML file that needs no other."""
+"""Documents made of blocks, rendered as Markdown or as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pre { overflow-x: auto }
 
 @dataclass(frozen=True)
 class Heading:
-    """A title; ``level`` 1 is the document's."""
+    """A heading; ``level`` 1 is the document's title."""
 
     text: str
     level: int = 2
@@ -30,21 +30,21 @@ class Heading:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph of plain words."""
+    """A paragraph of plain text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to be typed as they are."""
+    """A code block."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of plain words."""
+    """A table of plain text."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture file, and what it shows."""
+    """A picture file with a caption."""
 
     path: Path
     caption: str
@@ -62,7 +62,7 @@ Block = Heading | Text | Code | Table | Picture
 
 
 def as_markdown(blocks: Sequence[Block], folder: Path) -> str:
-    """The document as Markdown that lies in ``folder``; no word in it is taken for markup."""
+    """The document as Markdown in ``folder``, to which picture paths are relative; text is escaped."""
     return "\n\n".join(_in_markdown(block, folder) for block in blocks) + "\n"
 
 
@@ -82,16 +82,16 @@ def _in_markdown(block: Block, folder: Path) -> str:
 
 
 def plain(text: str) -> str:
-    """``text`` with all that Markdown would read as markup escaped, in one line."""
+    """``text`` on one line, with Markdown escaped."""
     escaped = html.escape(" ".join(text.split()), quote=False)
     if escaped == "---":
         return escaped
     marked = re.sub(r"([\\`*_\[\]|~$])", r"\\\1", escaped)
-    return re.sub(r"^(\d*)([#+.)-])(?=[\s#])", r"\1\\\2", marked)  # a list's or a heading's mark
+    return re.sub(r"^(\d*)([#+.)-])(?=[\s#])", r"\1\\\2", marked)  # list and heading markers
 
 
 def as_html(title: str, blocks: Sequence[Block]) -> str:
-    """The document as one HTML file: pictures are in it, and nothing is loaded or run."""
+    """The document as one HTML file with embedded pictures and no scripts."""
     body = "\n".join(_in_html(block) for block in blocks)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
@@ -114,5 +114,5 @@ def _in_html(block: Block) -> str:
         case Picture(path, caption):
             coded = base64.b64encode(path.read_bytes()).decode()
             source = f"data:{MEDIA_TYPES[path.suffix]};base64,{coded}"
-            words = html.escape(caption)
-            return f'<figure><img src="{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+            escaped = html.escape(caption)
+            return f'<figure><img src="{source}" alt="{escaped}"><figcaption>{escaped}</figcaption></figure>'

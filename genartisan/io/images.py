@@ -1,4 +1,4 @@
-"""Picture bytes to tensors and back: every format, orientation and colour mode that users send."""
+"""Pictures to tensors and back, for every format, orientation and colour mode that users send."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from genartisan.io.rgb_space import SRGB_PROFILE
 
 OUTPUTS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 MIN_SIDE = 16  # pixels: StyleNet halves the picture three times
-VOC_LABELS = 20  # the last of VOC's
-GREYISH = 40  # of 255: what the channels of a grey pixel may differ by, in a JPEG
-MAX_ASPECT = 16  # long side / short side: beyond it a resized photo has no room for a patch
-GROUND = 0.5  # grey, 0-1: the colour of what is see-through, whatever is hidden there
-INVISIBLE = 0.5 / 255  # opacity that is rounded to 0
+VOC_LABELS = 20  # the highest label of Pascal VOC
+GREYISH = 40  # of 255: largest difference between the channels of a grey pixel, after JPEG compression
+MAX_ASPECT = 16  # long side / short side: a longer photo has no room for a patch once resized
+GROUND = 0.5  # grey, 0-1, of transparent pixels
+INVISIBLE = 0.5 / 255  # opacity below this rounds to 0
 
 SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".avif", ".heic", ".heif",
@@ -39,9 +39,9 @@ class Photo:
     """A decoded photo, upright.
 
     Attributes:
-        pixels: sRGB in [0, 1], ``(3, H, W)``, float32; `GROUND` where it is see-through.
+        pixels: sRGB in [0, 1], ``(3, H, W)``, float32; `GROUND` where fully transparent.
         alpha: opacity in [0, 1], ``(1, H, W)``, or None for an opaque photo.
-        warnings: of what its file says and was not heeded.
+        warnings: about colour data in the file that was ignored.
     """
 
     pixels: Tensor
@@ -57,13 +57,12 @@ class Photo:
 def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MAX_PIXELS) -> Photo:
     """Decodes a photo from a path, encoded bytes or a PIL image.
 
-    EXIF rotation is applied; palette, grey, 16-bit, CMYK and other modes become RGB, in sRGB if the file says what its
-    colours are; alpha is kept beside, and what is hidden under none of it is not seen.
+    EXIF rotation is applied. Palette, grey, 16-bit, CMYK and other modes become sRGB. Alpha is returned separately.
 
     Raises:
-        InputError: no such file, empty, truncated, too small or too long and thin.
+        InputError: missing, empty, truncated, too small or too elongated.
         TooLargeError: more than ``max_pixels`` or `genartisan.io.decode.MAX_BYTES`, or too slow to decode.
-        UnsupportedImageError: not one of `genartisan.io.decode.readable`.
+        UnsupportedImageError: not one of the `genartisan.io.decode.readable` formats.
     """
     image = opened(source, field, max_pixels)
     _check_shape(image.size, field)
@@ -72,60 +71,59 @@ def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MA
         image, warnings = in_srgb(narrowed(image))
     except MemoryError:
         raise
-    except Exception as error:  # a PNG's text can stand where Pillow looks for a transparent colour
+    except Exception as error:  # Pillow may find a PNG's text where it expects a transparent colour
         raise damaged(field, error) from error
     channels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     channels = channels.float().div_(255)  # (3 or 4, H, W)
     pixels, alpha = channels[:3], channels[3:]
-    told = tuple(f"{field}: {warning}" for warning in warnings)
-    if bool((alpha == 1).all()):  # or there is none
-        return Photo(pixels, warnings=told)
-    return Photo(torch.where(alpha > 0, pixels, GROUND), alpha, told)
+    named = tuple(f"{field}: {warning}" for warning in warnings)
+    if bool((alpha == 1).all()):  # also without an alpha channel
+        return Photo(pixels, warnings=named)
+    return Photo(torch.where(alpha > 0, pixels, GROUND), alpha, named)
 
 
 def _check_shape(size: tuple[int, int], field: str) -> None:
-    """Refuses a picture with no room for a patch."""
+    """Refuses a picture too small or too elongated for a patch."""
     width, height = size
     if min(size) < MIN_SIDE:
         raise InputError(f"{field} is {width}x{height} pixels; each side needs at least {MIN_SIDE}.", field)
     if max(size) > MAX_ASPECT * min(size):
         raise InputError(
-            f"{field} is {width}x{height} pixels; the long side may be at most {MAX_ASPECT} short sides. Crop it.",
+            f"{field} is {width}x{height} pixels; the long side may be at most {MAX_ASPECT} times the short one. "
+            "Crop it.",
             field,
         )
 
 
 def pictures_in(folder: str | Path, field: str = "photos") -> list[Path]:
-    """The picture files of a folder, by their names in order; others are passed over.
+    """The picture files in a folder, by suffix, sorted by name.
 
     Raises:
-        InputError: it is no folder, or has none.
+        InputError: no such folder, or no pictures in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{field} {str(folder)!r} is no folder; name one that holds pictures.", field)
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
+        raise InputError(f"{field} {str(folder)!r} is not a folder; give a folder of pictures.", field)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
         known = ", ".join(sorted(SUFFIXES))
-        raise InputError(f"{field} {str(folder)!r} holds no picture; put some there ({known}).", field)
-    return found
+        raise InputError(f"{field} {str(folder)!r} contains no pictures; add some ({known}).", field)
+    return paths
 
 
 def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "mask") -> Tensor:
-    """Decodes the mask of a region: white where it is, black elsewhere, ``(H, W)``.
+    """Decodes a region's mask, white inside and black outside, ``(H, W)``.
 
-    Bool where all is black and white; float32 in [0, 1] where greys make soft edges.
+    Bool for a mask of black and white; float32 in [0, 1] if it has greys, as soft edges do.
 
     Raises:
-        InputError: as for `read_photo`, or the mask's size is not ``photo_size`` (width, height), or it is not black
-            and white at all (only the values 0 and 1, say).
+        InputError: as `read_photo`; also if the size differs from ``photo_size`` (width, height), or the mask has
+            colours or nothing near white (values 0 and 1, say).
     """
     image = narrowed(_of_size(source, photo_size, field))
-    colours = np.array(image.convert("RGB"))  # alpha, if any, is no part of a mask
+    colours = np.array(image.convert("RGB"))  # alpha is ignored
     if int(np.ptp(colours, axis=2).max()) > GREYISH:
-        raise InputError(
-            f"{field} has colours; send black, white and grey. A picture of VOC's labels is mask.classes.", field
-        )
+        raise InputError(f"{field} has colours; send black, white and grey, or send VOC labels as mask.classes.", field)
     values = np.array(Image.fromarray(colours).convert("L"))
     if 0 < values.max() < 128:
         raise InputError(
@@ -137,32 +135,30 @@ def read_mask(source: PictureSource, photo_size: tuple[int, int], field: str = "
 
 
 def read_classes(source: PictureSource, photo_size: tuple[int, int], field: str = "mask") -> Tensor:
-    """Decodes a picture of VOC's labels, ``(H, W)``, uint8: 0 for background, 1 to 20 for its classes.
+    """Decodes Pascal VOC labels, ``(H, W)``, uint8: 0 for background, 1 to 20 for the classes.
 
-    It is a palette's positions or grey values, as VOC's own PNG files have them; their 255, for what is left open, is
-    background.
+    Labels are palette indices or grey values, as in VOC's own PNG files; VOC's 255 (void) becomes background.
 
     Raises:
-        InputError: as for `read_mask`, or a value is no label.
+        InputError: as `read_mask`, or a value is not a label.
     """
     image = _of_size(source, photo_size, field)
     if image.mode not in ("P", "L"):
         raise InputError(
-            f"{field} has the mode {image.mode}; send a PNG with a palette or in grey, of labels 0 to {VOC_LABELS}.",
-            field,
+            f"{field} has mode {image.mode}; send a palette or grey PNG of labels 0 to {VOC_LABELS}.", field
         )
     values = np.array(image)
     values[values == 255] = 0
     if values.max() > VOC_LABELS:
         raise InputError(
-            f"{field} has the value {values.max()}, which is no label; VOC's are 0 to {VOC_LABELS} (255 is left open).",
+            f"{field} has the value {values.max()}, which is not a VOC label; use 0 to {VOC_LABELS}, or 255 for void.",
             field,
         )
     return torch.from_numpy(values)
 
 
 def _of_size(source: PictureSource, photo_size: tuple[int, int], field: str) -> Image.Image:
-    """A mask's picture, upright, of the photo's size."""
+    """A mask's picture, upright; refused unless it has the photo's size."""
     image = upright(loaded(opened(source, field), field), field)
     if image.size != photo_size:
         (w, h), (pw, ph) = image.size, photo_size
@@ -172,7 +168,7 @@ def _of_size(source: PictureSource, photo_size: tuple[int, int], field: str) -> 
 
 @contextmanager
 def naming(source: PictureSource, field: str) -> Iterator[None]:
-    """Lets a refusal of one of many photos say which it is; ``field`` is what it is one of."""
+    """Adds the photo's name to errors about it; ``field`` names the collection."""
     try:
         yield
     except InputError as error:
@@ -182,12 +178,16 @@ def naming(source: PictureSource, field: str) -> Iterator[None]:
 
 
 def name_of(source: PictureSource) -> str:
-    """Its path, if it has one."""
+    """The picture's path, or "a picture"."""
     return str(source) if isinstance(source, str | Path) else "a picture"
 
 
 def upright(image: Image.Image, field: str) -> Image.Image:
-    """The image turned as its EXIF says, which may be damaged where the pixels are not."""
+    """Applies the EXIF rotation.
+
+    Raises:
+        InputError: EXIF is damaged.
+    """
     try:
         return ImageOps.exif_transpose(image)
     except MemoryError:
@@ -197,10 +197,10 @@ def upright(image: Image.Image, field: str) -> Image.Image:
 
 
 def narrowed(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or floating point as 8 bits, where Pillow's own conversion clips; others as they are."""
+    """Scales 16-bit, 32-bit and floating-point grey to 8 bits, where Pillow clips; other modes are unchanged."""
     if not (image.mode.startswith("I") or image.mode == "F"):
         return image
-    with np.errstate(invalid="ignore"):  # some NaNs complain of being copied
+    with np.errstate(invalid="ignore"):  # converting signalling NaNs warns
         values = np.array(image).astype(np.float64)
     if image.mode == "F":
         values *= 255 if np.nanmax(values, initial=0) <= 1 else 1
@@ -208,18 +208,16 @@ def narrowed(image: Image.Image) -> Image.Image:
         values *= 255 / 65535
     grey = Image.fromarray(np.nan_to_num(values).clip(0, 255).round().astype(np.uint8))
     grey.info.update({name: value for name, value in image.info.items() if name != "transparency"})
-    if isinstance(transparent := image.info.get("transparency"), int):  # one value of the original depth is see-through
+    if isinstance(transparent := image.info.get("transparency"), int):  # a value of the original depth
         grey.putalpha(Image.fromarray(np.where(np.array(image) == transparent, 0, 255).astype(np.uint8)))
     return grey
 
 
 def resized(photo: Photo, long_side: int) -> Photo:
-    """The photo with its long side at ``long_side`` pixels and its aspect ratio kept, by antialiased bicubic.
-
-    Each pixel's colour counts by its opacity.
+    """Resizes the long side to ``long_side`` pixels by antialiased bicubic interpolation with premultiplied alpha.
 
     Raises:
-        InputError: its short side would have less than `MIN_SIDE` pixels.
+        InputError: the short side would have fewer than `MIN_SIDE` pixels.
     """
     size = fitted(photo.size, long_side)
     if size == photo.size:
@@ -240,25 +238,25 @@ def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     if min(width, height) < MIN_SIDE:
         least = -(-MIN_SIDE * max(size) // min(size))
         raise InputError(
-            f"size is {long_side}, at which this photo is {width}x{height} pixels; each side needs at least "
-            f"{MIN_SIDE}. Use a size from {least} on.",
+            f"size is {long_side}, which makes this photo {width}x{height} pixels; each side needs at least "
+            f"{MIN_SIDE}. Use a size of at least {least}.",
             "size",
         )
     return width, height
 
 
 def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
-    """A PIL image of ``pixels``, RGB in [0, 1], ``(3, H, W)``, with ``alpha``, ``(1, H, W)``, put back."""
+    """A PIL image of ``pixels``, RGB in [0, 1], ``(3, H, W)``, and ``alpha``, ``(1, H, W)``."""
     planes = pixels if alpha is None else torch.cat((pixels, alpha.to(pixels)))
     rounded = planes.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92) -> bytes:
-    """``image`` as PNG, JPEG or WebP bytes that say they are sRGB; JPEG, which knows no alpha, puts it on white.
+    """``image`` as PNG, JPEG or WebP bytes tagged as sRGB; JPEG flattens alpha onto white.
 
     Raises:
-        InputError: another media type.
+        InputError: an unsupported media type.
     """
     if media_type not in OUTPUTS:
         raise InputError(f"accept is {media_type!r}; choose one of {', '.join(OUTPUTS)}.", "accept")
@@ -274,7 +272,7 @@ def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92)
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """A picture in RGB; what is see-through in it is white."""
+    """The picture in RGB, flattened onto white."""
     if image.mode != "RGBA":
         return image.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

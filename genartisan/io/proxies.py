@@ -1,4 +1,4 @@
-"""The proxies that the environment names, which httpx reads when a client is made."""
+"""Errors about the proxy variables of the environment, which httpx reads when a client is created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")  # or in lowe
 
 @contextmanager
 def proxy_errors(kind: type[GenartisanError]) -> Iterator[None]:
-    """Turns what is wrong with them into an error of ours; a proxy's address, which may hold a password, is not told.
+    """Turns invalid proxy settings into an error of ``kind``; the proxy's address may hold a password and is omitted.
 
     Raises:
         GenartisanError: of that ``kind``.
@@ -25,8 +25,8 @@ def proxy_errors(kind: type[GenartisanError]) -> Iterator[None]:
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         names = [name for upper in VARIABLES for name in (upper, upper.lower()) if os.environ.get(name)]
         if isinstance(error, ImportError):
-            reason = "a SOCKS proxy, for which socksio is not installed; get it with: pip install 'genartisan[socks]'"
+            reason = "a SOCKS proxy, which needs socksio; run: pip install 'genartisan[socks]'"
         else:
-            reason = "no proxy that can be used; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
-        message = f"the environment ({', '.join(names)}) names {reason}. Or unset it, where none is needed."
+            reason = "an invalid proxy; use http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+        message = f"The environment ({', '.join(names)}) names {reason}. Or unset it if no proxy is needed."
         raise kind(message, names[0] if names else None) from error

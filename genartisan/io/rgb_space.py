@@ -1,4 +1,4 @@
-"""RGB spaces, and each as an ICC profile."""
+"""RGB colour spaces and their ICC profiles."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ def _xyz(point: Point) -> np.ndarray:
 
 
 def _fixed(*values: float) -> bytes:
-    """Numbers as ICC's s15Fixed16."""
+    """Values as ICC's s15Fixed16."""
     return struct.pack(f">{len(values)}i", *(round(float(value) * 65536) for value in values))
 
 
 def _text(text: str) -> bytes:
-    """A ``mluc`` of one language."""
+    """An ICC ``mluc`` tag in one language."""
     coded = text.encode("utf-16-be")
     return b"mluc" + struct.pack(">III4sII", 0, 1, 12, b"enUS", len(coded), 28) + coded
 
 
 @dataclass(frozen=True)
 class RgbSpace:
-    """What RGB numbers mean.
+    """An RGB colour space.
 
     Attributes:
-        primaries: of red, green and blue.
-        white: of equal numbers.
-        curve: from a number to light, a ``para`` of ICC.1:2010: of type 0 (an exponent), or 3 (sRGB's five numbers).
+        primaries: chromaticities of red, green and blue.
+        white: chromaticity of the white point.
+        curve: parameters of an ICC.1:2010 ``para`` curve to linear light: type 0 (an exponent) or 3 (sRGB's five).
     """
 
     primaries: tuple[Point, Point, Point]
@@ -44,10 +44,10 @@ class RgbSpace:
     curve: tuple[float, ...] = SRGB_CURVE
 
     def profile(self) -> bytes:
-        """As an ICC profile of version 4, always the same bytes: littlecms puts the time into its own.
+        """An ICC profile of version 4; reproducible, unlike littlecms's own, which hold the time.
 
         Raises:
-            ValueError: no light has these primaries and this white.
+            ValueError: primaries and white point are degenerate.
         """
         try:
             adaptation, columns = self._to_d50()
@@ -62,19 +62,19 @@ class RgbSpace:
         except (ArithmeticError, np.linalg.LinAlgError, struct.error) as error:
             raise ValueError(f"primaries {self.primaries} and white {self.white}: {error}") from error
         table, data, start = b"", b"", 128 + 4 + 12 * len(tags)
-        places: dict[bytes, int] = {}
+        offsets: dict[bytes, int] = {}
         for name, content in tags.items():
-            if content not in places:
-                places[content] = start + len(data)
+            if content not in offsets:
+                offsets[content] = start + len(data)
                 data += content + bytes(-len(content) % 4)
-            table += name + struct.pack(">II", places[content], len(content))
+            table += name + struct.pack(">II", offsets[content], len(content))
         header = struct.pack(
             ">I4xI4s4s4s6H4s28x", start + len(data), 0x04200000, b"mntr", b"RGB ", b"XYZ ", 2000, 1, 1, 0, 0, 0, b"acsp"
         )
         return (header + _fixed(*D50)).ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
 
     def _to_d50(self) -> tuple[np.ndarray, np.ndarray]:
-        """The adaptation from its white to D50 (Bradford), and from linear RGB to XYZ under D50; both ``(3, 3)``."""
+        """Bradford adaptation from the white point to D50, and linear RGB to XYZ under D50; both ``(3, 3)``."""
         white = _xyz(self.white)
         columns = np.stack([_xyz(point) for point in self.primaries], axis=1)  # (3, 3)
         columns = columns * np.linalg.solve(columns, white)

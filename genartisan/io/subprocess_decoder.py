@@ -1,7 +1,7 @@
-"""AVIF and HEIC, decoded in a process of their own, which has so much time and memory and no more.
+"""AVIF and HEIC, decoded in a subprocess with limited time and memory.
 
-Their decoders take all bytes at once, cannot be stopped, and cost what the file likes: libavif's time is quadratic in
-the items that a header lists, and a picture may hold any number of frames that are decoded and not shown.
+Their decoders cannot be interrupted, and their cost is not bounded by the pixels: libavif's time is quadratic in the
+number of items in the header, and a file may hold any number of frames that are decoded but never shown.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from PIL import Image, features
 
 AVIF_BRANDS = {b"avif", b"avis"}
 BRANDS = AVIF_BRANDS | {b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-CORE_SECONDS = 20  # of all its threads together: several times what 64 megapixels take
-SECONDS = 120  # by the clock, on a busy machine or one without that limit
+CORE_SECONDS = 20  # CPU time of all threads together: several times what 64 megapixels take
+SECONDS = 120  # wall time, for busy machines and systems without RLIMIT_CPU
 MEMORY = 4 << 30  # bytes of address space
 
-# Reads bytes from stdin, writes one line of JSON, profile, EXIF and pixels to stdout; what is wrong, to stderr.
+# Reads the file from stdin; writes one line of JSON, the profile, EXIF and the pixels to stdout, errors to stderr.
 PROGRAM = """
 import io, json, sys
 sys.path[:], kind, core_seconds, memory, with_pixels = json.loads(sys.argv[1])
@@ -54,7 +54,7 @@ except Exception as error:
 
 
 def kind_of(data: bytes) -> str | None:
-    """The format's name if it is AVIF or HEIF by its first bytes; either may be of the brand that both have."""
+    """AVIF or HEIF by the file's magic bytes, else None; compatible brands decide where both share a major brand."""
     if data[4:8] != b"ftyp" or data[8:12] not in BRANDS:
         return None
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -63,24 +63,24 @@ def kind_of(data: bytes) -> str | None:
 
 
 def readable() -> tuple[str, ...]:
-    """The formats for which the installed Pillow has a decoder, or pillow-heif is there."""
-    found = {"AVIF": features.check("avif"), "HEIF": importlib.util.find_spec("pillow_heif") is not None}
-    return tuple(kind for kind, is_there in found.items() if is_there)
+    """Those of AVIF and HEIF with an installed decoder."""
+    installed = {"AVIF": features.check("avif"), "HEIF": importlib.util.find_spec("pillow_heif") is not None}
+    return tuple(kind for kind, has_decoder in installed.items() if has_decoder)
 
 
 def size_of(data: bytes, kind: str) -> tuple[int, int]:
-    """(width, height) in pixels, by the header.
+    """(width, height) in pixels, from the header.
 
     Raises:
-        ValueError: it is damaged.
-        TimeoutError: it takes too long.
+        ValueError: damaged.
+        TimeoutError: decoding takes too long.
     """
     width, height = json.loads(_run(data, kind, with_pixels=False))["size"]
     return width, height
 
 
 def decoded(data: bytes, kind: str) -> Image.Image:
-    """The picture, or the first of several, with its profile and its EXIF.
+    """The file's picture, or its first one, with ICC profile and EXIF.
 
     Raises:
         ValueError, TimeoutError: as `size_of`.
@@ -94,14 +94,13 @@ def decoded(data: bytes, kind: str) -> Image.Image:
 
 
 def _run(data: bytes, kind: str, with_pixels: bool) -> bytes:
-    given = json.dumps([sys.path, kind, CORE_SECONDS, MEMORY, with_pixels])
+    arguments = json.dumps([sys.path, kind, CORE_SECONDS, MEMORY, with_pixels])
+    command = [sys.executable, "-I", "-c", PROGRAM, arguments]
     try:
-        run = subprocess.run(
-            [sys.executable, "-I", "-c", PROGRAM, given], input=data, capture_output=True, timeout=SECONDS, check=False
-        )
+        run = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
-    if run.returncode < 0:  # a signal: its time on a core is over
+    if run.returncode < 0:  # killed by a signal: out of CPU time
         raise TimeoutError
     if run.returncode:
         raise ValueError(run.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200])

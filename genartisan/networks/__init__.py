@@ -1,1 +1,1 @@
-"""The networks as modules, the bundle that holds them, and the device they run on."""
+"""The networks as modules, the bundles that hold them, and devices."""

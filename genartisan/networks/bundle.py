@@ -1,8 +1,7 @@
-"""Bundle: the frozen networks, from one folder.
+"""Bundles: the frozen networks, loaded from one folder.
 
-A bundle folder holds ``bundle.json`` and one safetensors file for each of clip, fcn, vgg, predictor and pastiche, and
-may hold one for style_head. All bundles, the small one in this package as much as the converted official one, take the
-one path in this file.
+A bundle folder holds ``bundle.json`` and a safetensors file for each of clip, fcn, vgg, predictor and pastiche, and
+optionally style_head. See `genartisan.networks.manifest` for its format.
 """
 
 from __future__ import annotations
@@ -16,66 +15,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from genartisan.errors import BundleError
 from genartisan.io.atomic import replacing, write_whole
 from genartisan.networks.factory import Clip, OpenClip, build
+from genartisan.networks.manifest import FORMAT, REQUIRED, STYLE_HEAD, Manifest, NetworkEntry, Role
 from genartisan.networks.mobilenet import StylePredictor
 from genartisan.networks.pastiche import PasticheNet
 from genartisan.networks.style_head import StyleHead
 from genartisan.validation import PERSON, shown
 
 MANIFEST = "bundle.json"
-FORMAT = 2
 EMBEDDED = Path(__file__).parents[1] / "embedded"
-
-
-Role = Literal["clip", "fcn", "vgg", "predictor", "pastiche", "style_head"]
-REQUIRED: tuple[Role, ...] = ("clip", "fcn", "vgg", "predictor", "pastiche")  # that every bundle has
-STYLE_HEAD: Role = "style_head"  # that a bundle may have besides
-
-
-class NetworkEntry(BaseModel):
-    """One network of a manifest."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    file: str
-    sha256: str
-    architecture: dict[str, Any]
-    source: str
-    licence: str
-    figures: dict[str, Any] = {}  # what its training measured, if it was trained here
-    commit: str | None = None  # of this repository, which trained it; -dirty if the working tree differed
-    seed: int | None = None  # of that training
-
-
-class Manifest(BaseModel):
-    """The content of ``bundle.json``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[2]
-    name: str
-    description: str
-    networks: dict[Role, NetworkEntry]
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Frozen networks, shared by every run, in evaluation mode and without gradients for their weights.
+    """Frozen networks in evaluation mode, shared by all runs.
 
     Attributes:
-        manifest: what ``bundle.json`` says.
-        clip, fcn, vgg: what the losses and the regions are made of.
-        predictor: tells a picture's style numbers.
-        pastiche: draws a photo with style numbers.
-        style_head: tells the style numbers of a text direction; None: they are searched for.
+        manifest: the content of ``bundle.json``.
+        clip, vgg: the networks of the losses.
+        fcn: segments the photo into regions.
+        predictor: predicts a picture's style numbers.
+        pastiche: renders a photo with style numbers.
+        style_head: predicts the style numbers of a text direction; None: they are found by search.
     """
 
     manifest: Manifest
@@ -92,11 +63,10 @@ class Bundle:
 
     @classmethod
     def load(cls, name: str | Path = "embedded") -> Bundle:
-        """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder, on the CPU, memory-mapped.
+        """Loads ``embedded``, ``official`` (see `home`) or the bundle in a folder; on the CPU, memory-mapped.
 
         Raises:
-            BundleError: a file is missing, truncated or not the one that the manifest describes, or the networks do
-                not fit together; the file is named.
+            BundleError: a file is missing, truncated or differs from the manifest, or the networks do not fit together.
         """
         folder = resolve(name)
         manifest = read_manifest(folder)
@@ -115,10 +85,10 @@ class Bundle:
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Bundle:
-        """A bundle on ``device`` whose networks are cast, once, to ``dtype``; this one stays as it is.
+        """A copy of the bundle on ``device``, its networks cast to ``dtype``.
 
-        FCN and the predictor run once a photo, and the pastiche network's weights may be optimised: they are float32.
-        So are, on a CPU, networks that do not mainly multiply matrices: depthwise convolutions crawl there in bf16.
+        FCN and predictor stay float32 because they run once per photo; pastiche, because its weights may be optimised.
+        On a CPU so do networks without large matrix products: depthwise convolutions are slow there in bf16.
         """
         head = self.style_head
         clip, vgg = (
@@ -139,7 +109,7 @@ class Bundle:
         )
 
     def _placed(self, role: str, network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """A second module of the same architecture, over converted weights; nothing is initialised or copied twice."""
+        """A new module of the same architecture over converted weights, without initialising or copying twice."""
         weights = {
             name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
             for name, tensor in network.state_dict().items()
@@ -149,41 +119,41 @@ class Bundle:
 
 
 def check_fit(folder: Path, networks: Mapping[str, nn.Module]) -> None:
-    """Refuses networks that are no use together.
+    """Checks that the networks fit together.
 
     Raises:
-        BundleError: the FCN knows no people, or the style head reads directions of another size than CLIP's.
+        BundleError: the FCN lacks the class person, or the style head's input size differs from CLIP's embeddings.
     """
     classes = tuple(cast(Any, networks["fcn"]).classes)
     if PERSON not in classes or len(classes) < 2:
-        reason = f"fcn.architecture.classes must hold {PERSON!r} and at least one more"
+        reason = f"fcn.architecture.classes must contain {PERSON!r} and at least one more class"
         raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(list(classes))}.", "fcn")
     head, dim = networks.get(STYLE_HEAD), cast(Any, networks["clip"]).embedding_dim
     if head is not None and head.dim != dim:
-        reason = f"style_head.architecture.dim must be that of clip's embeddings, {dim}"
+        reason = f"style_head.architecture.dim must equal clip's embedding size, {dim}"
         raise BundleError(f"{folder / MANIFEST}: {reason}; it is {shown(head.dim)}.", STYLE_HEAD)
 
 
 def home() -> Path:
-    """Where bundles that were made on this machine live: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``.
+    """The folder for downloaded and converted weights: ``$GENARTISAN_HOME`` or ``~/.cache/genartisan``.
 
     Raises:
-        BundleError: neither is to be had, as for a user without a home.
+        BundleError: the variable is not set and the user has no home directory.
     """
     try:
         return Path(os.environ.get("GENARTISAN_HOME") or Path.home() / ".cache" / "genartisan")
     except RuntimeError as error:
         raise BundleError(
-            "GENARTISAN_HOME is not set, and this user has no home directory; set it to a folder for weights.",
+            "GENARTISAN_HOME is not set and this user has no home directory; set it to a folder for weights.",
             "GENARTISAN_HOME",
         ) from error
 
 
 def resolve(name: str | Path) -> Path:
-    """The folder of a bundle's name, or the folder itself.
+    """The folder of a bundle, by name or path.
 
     Raises:
-        BundleError: there is no such folder or no manifest in it.
+        BundleError: no such folder, or no manifest in it.
     """
     folder = EMBEDDED if str(name) == "embedded" else home() / "official" if str(name) == "official" else Path(name)
     if (folder / MANIFEST).is_file():
@@ -191,13 +161,13 @@ def resolve(name: str | Path) -> Path:
     remedy = (
         "run `genartisan weights fetch`"
         if str(name) == "official"
-        else "give embedded, official or a folder that holds a bundle.json"
+        else f"give embedded, official or a folder with a {MANIFEST}"
     )
     raise BundleError(f"bundle {str(name)!r} has no {MANIFEST} in {folder}: {remedy}.", "bundle")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The checked manifest of the bundle in ``folder``.
+    """Reads and validates the manifest of the bundle in ``folder``.
 
     Raises:
         BundleError: it cannot be read or lacks a network.
@@ -210,7 +180,7 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise BundleError(f"{path} is no manifest of format {FORMAT}: {where}: {first['msg']}.", "bundle") from error
+        raise BundleError(f"{path} is not a manifest of format {FORMAT}: {where}: {first['msg']}.", "bundle") from error
     missing = [role for role in REQUIRED if role not in manifest.networks]
     if missing:
         raise BundleError(f"{path} lacks the networks {', '.join(missing)}.", "bundle")
@@ -226,9 +196,10 @@ def write_bundle(
     description: str,
     networks: Mapping[str, tuple[Mapping[str, Tensor] | None, dict[str, Any]]],
 ) -> Manifest:
-    """Writes a bundle: for each role its tensors (None: the file is there already) and its entry without file and hash.
+    """Writes a bundle, the manifest last: a bundle with a manifest is complete.
 
-    The manifest is written last, so a bundle that has one is whole.
+    Args:
+        networks: for each role its tensors (None if the file exists already) and its entry without file and hash.
 
     Raises:
         OSError: the disk is full, or a file cannot be written.
@@ -251,7 +222,7 @@ def write_bundle(
 
 @contextmanager
 def as_os_errors() -> Iterator[None]:
-    """Turns safetensors' errors of the file system into Python's; it tells their numbers in words only."""
+    """Turns safetensors' file system errors into OSErrors; safetensors gives the error number in the message only."""
     try:
         yield
     except safetensors.SafetensorError as error:
@@ -262,7 +233,7 @@ def as_os_errors() -> Iterator[None]:
 
 
 def link(source: Path, target: Path) -> None:
-    """A hard link where that works, a copy elsewhere: the official bundle has a gigabyte."""
+    """Creates a hard link, or a copy where links are not supported: the official bundle has a gigabyte."""
     try:
         os.link(source.resolve(), target)
     except OSError:
@@ -282,10 +253,10 @@ def sha256(path: Path) -> str:
 def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
     path = folder / entry.file
     if not path.is_file():
-        raise BundleError(f"{path} is missing; the bundle's manifest lists it. Make or fetch the bundle again.", role)
+        raise BundleError(f"{path} is missing but listed in {MANIFEST}. Make or fetch the bundle again.", role)
     if sha256(path) != entry.sha256:
         raise BundleError(
-            f"{path} is truncated or was changed: its SHA-256 is not the manifest's. Make or fetch the bundle again.",
+            f"{path} is truncated or modified: its SHA-256 differs from {MANIFEST}. Make or fetch the bundle again.",
             role,
         )
     try:
@@ -299,15 +270,15 @@ def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:
 
 
 def assembled(role: str, architecture: Mapping[str, Any], weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network of an architecture over its weights, in evaluation mode and without gradients for them.
+    """Builds a network and assigns its weights; in evaluation mode, without gradients.
 
     Raises:
-        RuntimeError: weights and architecture do not fit.
+        RuntimeError: the weights do not fit the architecture.
     """
     network = build(role, architecture)
     network.load_state_dict(weights, assign=True)
     if isinstance(network, OpenClip):
         network.materialize_buffers()
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
-        raise RuntimeError("a tensor is in no file")
+        raise RuntimeError("the file lacks a tensor")
     return network.eval().requires_grad_(False)

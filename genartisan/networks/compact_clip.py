@@ -1,12 +1,12 @@
-"""CompactClip: a pair of towers small enough to ship, made to know styles and nothing else of what CLIP knows.
+"""CompactClip: a CLIP small enough to ship, which knows only styles and colours.
 
-The image tower reads a small network's maps, of which it takes what does not depend on the place. The text tower reads
-a fixed vocabulary and says where pictures of what it reads lie. Both are trained in `genartisan.training.train_clip`.
+The image tower pools statistics of a small network's maps over space. The text tower reads a fixed vocabulary. Both
+are trained in `genartisan.training.train_clip`.
 
-OpenAI's CLIP has a *modality gap* that the method's thresholds rest on: its image and text directions never reach a
-cosine of 1; styled patches end near 0.3 to 0.45, and a patch is rejected as finished at 1 - cos <= 0.7 or 0.8. Here it
-is built in: a text is (gap * t, sqrt(1 - gap^2) * t) and an image (s, 0), so every cosine between a text direction and
-an image direction is scaled by `gap` exactly.
+OpenAI's CLIP has a *modality gap*, on which the method's thresholds rely: image and text directions never reach a
+cosine of 1. Styled patches end near 0.3 to 0.45, and a patch is rejected as finished at 1 - cos <= 0.7 or 0.8. Here
+the gap is built in: a text embeds as (gap * t, sqrt(1 - gap^2) * t) and an image as (s, 0), so that every cosine
+between a text direction and an image direction is scaled by exactly `gap`.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from torch import Tensor, nn
 from genartisan.networks.mobilenet import MobileNetV2
 
 WORD = re.compile(r"[a-z0-9]+")
-START = 0  # the token before every text, so that a text without a known word has something to attend to
+START = 0  # the token before every text: a text without known words still has one to attend to
 
 
 def words_of(text: str) -> list[str]:
-    """The lower-case words of a text, accents removed: "Café d'été" -> ["cafe", "d", "ete"]."""
+    """The words of a text, in lower case and without accents: "Café d'été" -> ["cafe", "d", "ete"]."""
     plain = unicodedata.normalize("NFKD", text.lower()).encode("ascii", "ignore").decode()
     return WORD.findall(plain)
 
 
 class Standardised(nn.Module):
-    """Statistics of pictures, in deviations from their means over many pictures."""
+    """Picture statistics, standardised by their mean and deviation over many pictures."""
 
-    LEAST = 1e-4  # variance: below it a flat picture has no gradient that explodes
+    LEAST = 1e-4  # smallest variance: keeps the gradients of flat pictures finite
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -44,28 +44,27 @@ class Standardised(nn.Module):
         self.register_buffer("deviation", torch.ones(count))
 
     def standard(self, statistics: Tensor) -> Tensor:
-        """Statistics (M, count) in deviations from their means, float32."""
+        """Standardised statistics (M, count), float32."""
         return (statistics - cast(Tensor, self.mean).float()) / cast(Tensor, self.deviation).float()
 
     @torch.no_grad()
     def standardise(self, statistics: Tensor) -> None:
-        """Sets means and deviations to those of statistics (M, count)."""
+        """Sets mean and deviation to those of statistics (M, count)."""
         deviation, mean = torch.std_mean(statistics, 0)
         cast(Tensor, self.mean).copy_(mean)
         cast(Tensor, self.deviation).copy_(deviation.clamp_min(self.LEAST**0.5))
 
 
 class StyleTower(Standardised):
-    """Where a picture lies among styles: RGB in [0, 1], (N, 3, S, S) -> (N, dim), unit vectors.
+    """A style embedding: RGB in [0, 1], (N, 3, S, S) -> (N, dim), unit vectors.
 
-    A style is a matter of textures wherever they are (Gatys et al. 2016, arXiv 1508.06576): the tower reads the means
-    and deviations of MobileNetV2's maps. The trunk was trained on real pictures and then, adversarially, on drawings:
-    gradients of such a network show something to look at, those of others are noise (Engstrom et al. 2019, arXiv
-    1906.00945).
+    Style is texture, independent of place (Gatys et al. 2016, arXiv 1508.06576), so the tower reads means and
+    deviations of MobileNetV2's maps. The trunk is pretrained on real pictures and fine-tuned adversarially on drawings,
+    because only robust networks have gradients that show something (Engstrom et al. 2019, arXiv 1906.00945).
 
     Args:
         blocks: of the trunk, 1 to 17.
-        taps: blocks whose maps are read, in rising order; 0 is the stem.
+        taps: blocks whose maps are read, in ascending order; 0 is the stem.
         dim: size of the embedding.
     """
 
@@ -80,13 +79,13 @@ class StyleTower(Standardised):
         return self.embed(self.statistics(images))
 
     def statistics(self, images: Tensor) -> Tensor:
-        """Mean and deviation of every channel of every map that is read, (N, count), float32."""
-        read = list[Tensor]()
+        """Mean and deviation of each channel of each tapped map, (N, count), float32."""
+        pooled = list[Tensor]()
         images = images.contiguous(memory_format=torch.channels_last)  # a third faster on the CPU
-        for each in self.trunk.maps(images, self.taps):  # (N, C, h, w)
-            variance, mean = torch.var_mean(each.float(), (2, 3), correction=0)
-            read += [mean, (variance + self.LEAST).sqrt()]
-        return torch.cat(read, 1)
+        for features in self.trunk.maps(images, self.taps):  # (N, C, h, w)
+            variance, mean = torch.var_mean(features.float(), (2, 3), correction=0)
+            pooled += [mean, (variance + self.LEAST).sqrt()]
+        return torch.cat(pooled, 1)
 
     def embed(self, statistics: Tensor) -> Tensor:
         """Embeddings (N, dim) of statistics (N, count)."""
@@ -95,16 +94,15 @@ class StyleTower(Standardised):
 
 
 class Palette(Standardised):
-    """Which colours a picture has: RGB in [0, 1], (N, 3, S, S) -> (N, DIM), unit vectors.
+    """A colour embedding: RGB in [0, 1], (N, 3, S, S) -> (N, DIM), unit vectors.
 
-    The tower above has to know fire in purple for fire; without this it would leave open which colour fire has. Each
-    statistic is turned into angles, whose sines and cosines are the embedding: a picture is nearest to a style where
-    it has the style's own colours, and not where it has gone on in their direction.
+    `StyleTower` recognises purple fire as fire, so the colour needs its own embedding. Each statistic becomes angles,
+    embedded by sine and cosine: the cosine to a style peaks at the style's colours instead of growing beyond them.
     """
 
     # Lightness, red-green, blue-yellow.
     OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0.0), (-1 / 4, -1 / 4, 1 / 2))
-    FREQUENCIES = (0.3, 0.8)  # radians a deviation; the lower one reaches any photo within its half turn
+    FREQUENCIES = (0.3, 0.8)  # radians per deviation; all photos lie within half a turn of the lower one
     COUNT = 9  # means, deviations, correlations
     DIM = 2 * len(FREQUENCIES) * COUNT
 
@@ -125,13 +123,13 @@ class Palette(Standardised):
         covariance = (colours - mean) @ (colours - mean).transpose(1, 2) / colours.shape[2]  # (N, 3, 3)
         deviation = (covariance.diagonal(dim1=1, dim2=2) + self.LEAST).sqrt()  # (N, 3)
         pairs = ((0, 1), (0, 2), (1, 2))
-        both = torch.stack([covariance[:, first, second] for first, second in pairs], 1)  # (N, 3)
-        correlation = both / torch.stack([deviation[:, first] * deviation[:, second] for first, second in pairs], 1)
+        mixed = torch.stack([covariance[:, first, second] for first, second in pairs], 1)  # (N, 3)
+        correlation = mixed / torch.stack([deviation[:, first] * deviation[:, second] for first, second in pairs], 1)
         return torch.cat((mean.squeeze(2), deviation, correlation), 1)
 
 
 class WordTower(nn.Module):
-    """Words in their neighbourhood, pooled by attention: tokens (N, L), -1 after a text's end -> (N, dim)."""
+    """Convolutions over words, pooled by attention: tokens (N, L), padded with -1, -> (N, dim), unit vectors."""
 
     def __init__(self, words: int, width: int, dim: int) -> None:
         super().__init__()
@@ -146,30 +144,29 @@ class WordTower(nn.Module):
         x = self.embed(tokens.clamp_min(START)).transpose(1, 2) * present  # (N, width, L)
         x = F.gelu(self.near(x)) * present  # (N, 2 width, L)
         x = x + F.gelu(self.far(x))
-        share = (
-            self.weigh(x.transpose(1, 2)).squeeze(2).masked_fill(~present.squeeze(1), -torch.inf).softmax(1)
-        )  # (N, L)
-        return F.normalize(self.head((x * share.unsqueeze(1)).sum(2)), dim=1)  # (N, dim)
+        logits = self.weigh(x.transpose(1, 2)).squeeze(2).masked_fill(~present.squeeze(1), -torch.inf)
+        attention = logits.softmax(1)  # (N, L)
+        return F.normalize(self.head((x * attention.unsqueeze(1)).sum(2)), dim=1)  # (N, dim)
 
 
 class CompactClip(nn.Module):
     """The two towers behind CLIP's interface.
 
     Args:
-        image_size: side in pixels of the square pictures that `encode_image` takes.
-        vocabulary: the words the text tower knows, lower case; a text's other words are left out.
+        image_size: side of the square input of `encode_image`, pixels.
+        vocabulary: lower-case words of the text tower; other words of a text are ignored.
         blocks, taps, dim: of the `StyleTower`.
-        palette_share: how much of the image embedding is the `Palette`, in [0, 1).
+        palette_share: share of the `Palette` in the image embedding, in [0, 1).
         word_width: size of a word's embedding.
-        styles: names of the techniques the towers know, each a text that asks for it.
-        colours: the colour words they know, which combine with a technique or stand alone.
-        keywords: the words of the vocabulary that ask for a style or a colour; empty takes all for such.
-        gap: the largest cosine of a text and an image direction, in (0, 1].
+        styles: names of the known techniques, each usable as a prompt.
+        colours: known colour words, usable alone or with a technique.
+        keywords: words of the vocabulary that name a style or a colour; empty for all.
+        gap: largest cosine between a text and an image direction, in (0, 1].
     """
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # the trunk takes RGB as it is
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    NAMED = 6  # styles named in a warning
+    NAMED = 6  # styles listed in a warning
     multiplies = False  # depthwise convolutions and statistics over pixels
 
     def __init__(
@@ -199,34 +196,34 @@ class CompactClip(nn.Module):
         self.text_tower = WordTower(len(self.vocabulary), word_width, self.dim)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """Embeddings (N, 2 dim), of unit length, of images (N, 3, S, S) normalised by `mean` and `std`."""
+        """Unit embeddings (N, 2 dim) of images (N, 3, S, S), normalised by `mean` and `std`."""
         look = self.look(images)  # (N, dim)
         return torch.cat((look, torch.zeros_like(look)), 1)
 
     def look(self, images: Tensor) -> Tensor:
-        """Style and palette of images as `encode_image` takes them, (N, dim), unit vectors."""
+        """Style and palette embedding of the same images, (N, dim), unit vectors."""
         style, palette = self.image_tower(images), self.palette(images)
         return torch.cat((math.sqrt(1 - self.palette_share) * style, math.sqrt(self.palette_share) * palette), 1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, 2 dim), of unit length, of N texts. Words outside the vocabulary change nothing."""
+        """Unit embeddings (N, 2 dim) of N texts. Words outside the vocabulary are ignored."""
         text = self.text_tower(self.tokens(texts))  # (N, dim)
         return torch.cat((self.gap * text, math.sqrt(1 - self.gap**2) * text), 1)
 
     def tokens(self, texts: Sequence[str]) -> Tensor:
-        """The numbers of each text's known words behind START, filled up with -1: (N, L), int64."""
+        """START and each text's known words, padded with -1: (N, L), int64."""
         known = [[START, *(self.vocabulary[w] for w in words_of(text) if w in self.vocabulary)] for text in texts]
         longest = max(map(len, known))
         padded = [numbers + [-1] * (longest - len(numbers)) for numbers in known]
         return torch.tensor(padded, device=self.text_tower.embed.weight.device)
 
     def unknown(self, text: str) -> list[str]:
-        """The words of a text, in any script, that the vocabulary lacks, each once, in order."""
+        """The distinct words of a text, in any script, that are not in the vocabulary."""
         words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower()))
         return [word for word in words if not words_of(word) or any(w not in self.vocabulary for w in words_of(word))]
 
     def remarks(self, text: str) -> list[str]:
-        """What the vocabulary lacks of a text, in sentences for a report."""
+        """Warnings about words outside the vocabulary, for a report."""
         if not any(word in self.keywords for word in words_of(text)):
             some = "; ".join(self.techniques[: self.NAMED])
             known = f"; it knows {some} and more: `genartisan styles` lists them" if some else ""
@@ -235,5 +232,5 @@ class CompactClip(nn.Module):
         return [f"the embedded bundle does not know {', '.join(unknown[:8])}, which is left out"] if unknown else []
 
     def styles(self) -> dict[str, list[str]]:
-        """The names of the ``techniques`` and ``colours`` that a prompt may ask for."""
+        """The names of the known ``techniques`` and ``colours``."""
         return {"techniques": list(self.techniques), "colours": list(self.colours)}

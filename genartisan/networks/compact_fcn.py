@@ -1,4 +1,4 @@
-"""CompactFcn, the embedded bundle's person segmentation: torchvision's FCN interface in a million parameters."""
+"""CompactFcn: person segmentation with a million parameters, behind the interface of torchvision's FCN."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 
 class CompactFcn(nn.Module):
-    """Tells the classes of a photo's pixels apart.
+    """Semantic segmentation by an encoder and a decoder.
 
-    Four stride-2 stages, then dilated residual blocks at 1/16 with the whole picture's mean mixed in, so that a far
-    corner of a coat knows of the head above it; then back up to 1/2, where each skip is added to the deeper map,
-    narrowed first: concatenated, the same way up takes a third of the network's time.
+    Four stride-2 stages; dilated residual blocks at 1/16, plus the global mean, so that a coat's far corner depends on
+    the head above it; then up to 1/2. Skips are added to the narrowed deeper map: concatenating them would take a third
+    of the network's time.
 
     Args:
         classes: names of the output channels, ``__background__`` first.
         widths: channels at 1/2, 1/4, 1/8 and 1/16 of the photo's size.
-        image_size: short side in pixels to which a photo is resized before it comes here.
+        image_size: short side of the input, pixels.
     """
 
     DILATIONS = (1, 2, 4, 1)  # at 1/16: a receptive field of about 300 pixels
@@ -30,9 +30,8 @@ class CompactFcn(nn.Module):
         self.image_size = image_size
         self.stages = nn.ModuleList()
         for before, width in zip((3, *widths), widths, strict=False):
-            body = (
-                _convolution(width, width) if before > 3 else nn.Identity()
-            )  # at 1/2 a second one costs the most, gives least
+            # At 1/2 a second convolution costs the most and gains the least.
+            body = _convolution(width, width) if before > 3 else nn.Identity()
             self.stages.append(nn.Sequential(_convolution(before, width, stride=2), body))
         self.context = nn.Sequential(*(Residual(widths[-1], dilation) for dilation in self.DILATIONS))
         self.whole = nn.Linear(widths[-1], widths[-1])
@@ -43,9 +42,10 @@ class CompactFcn(nn.Module):
         self.classify = nn.Conv2d(widths[0], len(self.classes), 1)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``{"out": logits}``, ``(N, classes, h, w)``, of ``images``, ``(N, 3, h, w)``, ImageNet-normalised.
+        """``{"out": logits}``, ``(N, classes, h, w)``.
 
-        h and w are at least 32.
+        Args:
+            images: ImageNet-normalised, ``(N, 3, h, w)``, at least 32 x 32.
         """
         skips: list[Tensor] = []
         x = images

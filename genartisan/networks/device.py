@@ -1,4 +1,4 @@
-"""Where the networks run, in which precision, and with how many threads."""
+"""Device, precision and threads."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from genartisan.errors import InputError
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-BF16_PAYS = 1.5  # times as fast as fp32, at least: half precision costs some accuracy
+BF16_PAYS = 1.5  # smallest speed-up over fp32 that is worth the lost accuracy
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, or the best there is for ``auto``.
+    """The device of that name; ``auto`` is the best available.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: this machine has no such device.
     """
     if name == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -35,18 +35,18 @@ def find_device(name: str) -> torch.device:
         raise InputError(f"device is {name!r}; give auto, cpu, cuda, cuda:N or mps.", "device") from error
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= count.get(device.type, 0):
-        raise InputError(f"device is {name!r}, which this machine lacks; use auto or cpu.", "device")
+        raise InputError(f"device is {name!r}, which this machine does not have; use auto or cpu.", "device")
     return device
 
 
 def find_precision(name: str, device: torch.device, multiplies: bool = False) -> str:
-    """fp32 or bf16; ``auto`` is bf16 on a CUDA device that computes in it, or on a CPU where it pays, and else fp32.
+    """fp32 or bf16; ``auto`` is bf16 on CUDA devices that support it and on CPUs where it is faster, else fp32.
 
     Args:
-        multiplies: whether products of large matrices are most of the work.
+        multiplies: whether large matrix products dominate the work.
 
     Raises:
-        InputError: another name, or the device cannot compute in it.
+        InputError: an unknown name, or the device does not support it.
     """
     bf16_on_cuda = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "auto":
@@ -55,16 +55,16 @@ def find_precision(name: str, device: torch.device, multiplies: bool = False) ->
     if name not in PRECISIONS:
         raise InputError(f"precision is {name!r}; choose auto, {' or '.join(PRECISIONS)}.", "precision")
     if name == "bf16" and device.type == "cuda" and not bf16_on_cuda:
-        raise InputError("precision is 'bf16', which this GPU does not compute in; use fp32.", "precision")
+        raise InputError("precision is 'bf16', which this GPU does not support; use fp32.", "precision")
     return name
 
 
 @cache
 def bf16_gain() -> float:
-    """How many times as fast as in fp32 this CPU multiplies matrices in bf16. Takes some hundredths of a second.
+    """This CPU's speed-up of matrix products in bf16 over fp32, measured within some hundredths of a second.
 
-    Measured, for what a processor says that it can do does not tell: of two that have AVX-512 with bf16, one was three
-    times as fast in it, and the other half as fast.
+    CPU flags do not predict it: of two processors with AVX-512 BF16 one was three times as fast, the other half as
+    fast.
     """
     seconds = dict.fromkeys(PRECISIONS.values(), float("inf"))
     matrices = {dtype: torch.ones(768, 768, dtype=dtype) for dtype in seconds}
@@ -74,12 +74,12 @@ def bf16_gain() -> float:
             matrix @ matrix
             seconds[dtype] = min(seconds[dtype], time.perf_counter() - began)
     gain = seconds[torch.float32] / seconds[torch.bfloat16]
-    logger.info("products of matrices in bf16 are %.2f times as fast as in fp32", gain)
+    logger.info("matrix products in bf16 are %.2f times as fast as in fp32", gain)
     return gain
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor, the threads PyTorch uses, the GPU if one is used, and the versions."""
+    """Processor, PyTorch's threads, device and versions."""
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -92,7 +92,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """The CPU's name and the instruction set that PyTorch's kernels use of it."""
+    """The CPU's name and the instruction set used by PyTorch's kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -103,14 +103,14 @@ def processor() -> str:
 
 
 def set_threads(wanted: int | str, workers: int) -> None:
-    """Sets how many threads PyTorch uses: so many, or for ``auto`` this worker's part of the cores.
+    """Sets PyTorch's number of threads; ``auto`` divides the cores among the workers unless OMP_NUM_THREADS is set.
 
     Raises:
-        ValueError: it is neither ``auto`` nor a number above 0.
+        ValueError: ``wanted`` is neither ``auto`` nor a positive integer.
     """
     if wanted != "auto":
         if type(wanted) is not int or wanted < 1:
-            raise ValueError(f"threads is {wanted!r}; give auto or a number from 1")
+            raise ValueError(f"threads is {wanted!r}; give auto or a number of at least 1")
         torch.set_num_threads(wanted)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))

@@ -1,7 +1,7 @@
-"""The kinds of network that a bundle may name, and how each is built before its weights arrive.
+"""The kinds of network in a bundle, built from their ``architecture``.
 
-`build` takes the ``architecture`` of a bundle's network, for instance ``{"kind": "vgg19", "width": 0.125}``, and gives
-a module on the meta device, which costs neither time nor memory; `Bundle` then assigns the memory-mapped weights.
+`build` takes, for instance, ``{"kind": "vgg19", "width": 0.125}`` and returns a module on the meta device, which costs
+neither time nor memory; `Bundle` then assigns the memory-mapped weights.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
-TEMPLATE_TOKENS = 9  # of the longest of the 79 templates, around the prompt
+TEMPLATE_TOKENS = 9  # tokens that the longest of the 79 templates adds to a prompt
 
 
 class Clip(Protocol):
-    """What the losses need of a CLIP: two encoders and what the image encoder expects."""
+    """The interface of a CLIP: two encoders, and the image encoder's input size and normalisation."""
 
     embedding_dim: int  # D
     image_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    multiplies: bool  # whether most of its work is products of large matrices, which half precision may speed up
+    multiplies: bool  # whether large matrix products dominate its work: bf16 may speed them up
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embeddings ``(N, D)`` of ``(N, 3, image_size, image_size)``, normalised by ``mean`` and ``std``."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings ``(N, D)`` of N sentences."""
+        """Embeddings ``(N, D)`` of N texts."""
 
     def remarks(self, text: str) -> list[str]:
-        """What the text encoder cannot read of ``text``, in sentences for a report."""
+        """Warnings about the parts of ``text`` that the text encoder ignores, for a report."""
 
     def styles(self) -> dict[str, list[str]] | None:
-        """The names of the ``techniques`` and ``colours`` that the encoders know; None where they read any words."""
+        """The names of the known ``techniques`` and ``colours``; None for a CLIP with an open vocabulary."""
 
 
 class OpenClip(nn.Module):
-    """A CLIP of open_clip's, by the name of its configuration, such as ``ViT-B-32-quickgelu``."""
+    """A CLIP of open_clip, by its configuration's name, such as ``ViT-B-32-quickgelu``."""
 
     multiplies = True
 
     def __init__(self, *, model: str) -> None:
-        import open_clip  # takes over a second, and the other kinds of CLIP do without
+        import open_clip  # takes over a second, and the other kinds of CLIP do not need it
 
         from genartisan.networks import fast_vit
 
@@ -77,7 +77,7 @@ class OpenClip(nn.Module):
         self._encode = fast_vit.encode if fast_vit.is_plain(self.model.visual) else None
 
     def materialize_buffers(self) -> None:
-        """Rebuilds the causal mask, which is no weight and so is in no file."""
+        """Rebuilds the causal mask, which is not stored with the weights."""
         length = self.model.context_length
         mask = torch.full((length, length), float("-inf"), device="cpu").triu_(1)
         self.model.register_buffer("attn_mask", mask, persistent=False)
@@ -92,20 +92,20 @@ class OpenClip(nn.Module):
         return cast(Tensor, self.model.encode_text(tokens))  # (N, 512)
 
     def remarks(self, text: str) -> list[str]:
-        room = self.model.context_length - 2 - TEMPLATE_TOKENS  # less the marks of start and end
+        room = self.model.context_length - 2 - TEMPLATE_TOKENS  # without the start and end tokens
         if len(self.tokenizer.encode(text)) <= room:
             return []
-        return [f"CLIP reads about {room} tokens and leaves out the rest; shorten it"]
+        return [f"CLIP reads about {room} tokens and ignores the rest; shorten it"]
 
     def styles(self) -> None:
         return None
 
 
 class Vgg19(nn.Module):
-    """VGG-19's ``features`` up to the ReLU after conv5_2, every layer ``width`` times as wide as the original.
+    """VGG-19's ``features`` up to the ReLU after conv5_2, with channels scaled by ``width``.
 
-    CLIPstyler's "conv4_2" and "conv5_2" are the *rectified* maps, because torchvision's ReLUs work in place: the maps
-    returned here are rectified on purpose. Layers after relu5_2 are never run.
+    Returns rectified maps on purpose: CLIPstyler's "conv4_2" and "conv5_2" are rectified too, because torchvision's
+    ReLUs work in place.
     """
 
     LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512)
@@ -116,13 +116,13 @@ class Vgg19(nn.Module):
         self.features = make_layers([n if isinstance(n, str) else round(n * width) for n in self.LAYERS])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``[relu4_2, relu5_2]`` of ``images``, ``(N, 3, H, W)``, normalised by ImageNet's mean and deviation."""
+        """``[relu4_2, relu5_2]`` of ImageNet-normalised ``images``, ``(N, 3, H, W)``."""
         middle = self.features[: self.RELU4_2 + 1](images)  # (N, 512 width, H/8, W/8)
         return [middle, self.features[self.RELU4_2 + 1 :](middle)]  # the second: (N, 512 width, H/16, W/16)
 
 
 class FcnResnet101(nn.Module):
-    """torchvision's FCN-ResNet101 with ``classes`` in the order of its output channels."""
+    """torchvision's FCN-ResNet101; ``classes`` names its output channels."""
 
     image_size = 520  # short side, as in FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1
 
@@ -132,7 +132,7 @@ class FcnResnet101(nn.Module):
         self.model = fcn_resnet101(weights=None, weights_backbone=None, num_classes=len(self.classes))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``{"out": logits}``, ``(N, classes, h, w)``, of ``images``, ``(N, 3, h, w)``, ImageNet-normalised."""
+        """``{"out": logits}``, ``(N, classes, h, w)``, of ImageNet-normalised ``images``, ``(N, 3, h, w)``."""
         return cast(dict[str, Tensor], self.model(images))
 
 
@@ -152,10 +152,10 @@ KINDS: dict[str, dict[str, Callable[..., nn.Module]]] = {
 
 
 def build(role: str, architecture: Mapping[str, Any]) -> nn.Module:
-    """A network for ``role``, one of `KINDS`, on the meta device, its weights still to come.
+    """A network for ``role``, one of `KINDS`, on the meta device, without weights.
 
     Raises:
-        BundleError: the architecture's kind or one of its arguments is unknown or makes no sense.
+        BundleError: the architecture's kind is unknown or its arguments are invalid.
     """
     arguments = dict(architecture)
     kind = arguments.pop("kind", None)

@@ -1,4 +1,4 @@
-"""Running out of memory: how to know it, and how much is in use."""
+"""Peak memory and out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ ON_CPU = ("can't allocate memory", "could not create a primitive", "could not cr
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU, or on the CPU PyTorch's allocator or oneDNN (RuntimeErrors both) is out of memory."""
+    """Whether ``error`` means out of memory; PyTorch's CPU allocator and oneDNN raise plain RuntimeErrors."""
     if type(error).__name__ in ("MemoryError", "OutOfMemoryError"):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in ON_CPU)
 
 
 def watch_peak(device: torch.device) -> None:
-    """From now on `peak_bytes` counts anew, where the device can."""
+    """Resets `peak_bytes` where the device supports it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory that was in use: on CUDA since `watch_peak`, elsewhere by the process in its life."""
+    """Peak memory: on CUDA since `watch_peak`, elsewhere of the process since its start."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
     import resource  # which Windows lacks

@@ -1,7 +1,7 @@
-"""The style predictor's trunk, MobileNetV2, and the bundle's networks that read its maps.
+"""MobileNetV2 and the networks of a bundle that use it as their trunk.
 
 Source: Sandler et al. 2018 (arXiv 1801.04381), as in Magenta's arbitrary image stylisation (Ghiasi et al. 2017,
-arXiv 1705.06830). Batch norms are folded into the convolutions; strided convolutions pad as TensorFlow's "SAME" does.
+arXiv 1705.06830). Batch norms are folded into the convolutions; strided convolutions use TensorFlow's "SAME" padding.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, unsta
 
 STEM, LAST = 32, 1280
 SETTINGS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-NUMBERS = 100  # style numbers
-SIDE = 256  # pixels: the square that the predictor looks at
+NUMBERS = 100  # style numbers of a picture
+SIDE = 256  # pixels: side of the predictor's square input
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow's "SAME": where the padding is odd, the odd pixel is right and below.
+    """A convolution with TensorFlow's "SAME" padding, which puts the odd pixel on the right and at the bottom.
 
     Args:
         kernel: side of the filters, pixels, at least ``stride``.
@@ -41,12 +41,12 @@ class SameConv2d(nn.Conv2d):
 
 
 def _relu6(x: Tensor) -> Tensor:
-    """ReLU6 of a convolution's output, in its place: for a gradient, one of the two would be kept in vain."""
+    """In-place ReLU6: the gradient does not need the convolution's output as well."""
     return F.relu6(x, inplace=True)
 
 
 class InvertedResidual(nn.Module):
-    """Expand, depthwise, project; with a shortcut where the shapes allow it."""
+    """Expand, depthwise, project, with a shortcut where shapes allow."""
 
     def __init__(self, before: int, after: int, expansion: int, stride: int) -> None:
         super().__init__()
@@ -63,10 +63,10 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2's convolutions up to one of its 17 blocks, or all of them and the last convolution.
+    """MobileNetV2's convolutions, complete or up to one of its 17 blocks.
 
     Args:
-        blocks: how many; None for all, and the 1x1 convolution to 1280 channels behind them.
+        blocks: number of blocks; None for all, followed by the 1x1 convolution to 1280 channels.
     """
 
     def __init__(self, blocks: int | None = None) -> None:
@@ -86,20 +86,21 @@ class MobileNetV2(nn.Module):
         self.last = nn.Conv2d(self.channels[-1], LAST, 1) if blocks is None else nn.Identity()
 
     def maps(self, images: Tensor, wanted: Sequence[int]) -> list[Tensor]:
-        """The maps behind some blocks, 1 to 17, in rising order; 0 is the stem. Nothing deeper is computed.
+        """The maps after the ``wanted`` blocks, in ascending order; nothing deeper is computed.
 
         Args:
             images: RGB in [0, 1], ``(N, 3, H, W)``.
+            wanted: blocks, 1 to 17; 0 is the stem.
         """
         x = _relu6(self.stem(images.to(self.stem.weight.dtype)))  # (N, 32, H/2, W/2)
-        found = [x] if 0 in wanted else []
+        maps = [x] if 0 in wanted else []
         for number, block in enumerate(self.blocks, start=1):
             if number > max(wanted):
                 break
             x = block(x)
             if number in wanted:
-                found.append(x)
-        return found
+                maps.append(x)
+        return maps
 
     def forward(self, images: Tensor) -> Tensor:
         """The last map, ``(N, C, H/32, W/32)``, of RGB in [0, 1], ``(N, 3, H, W)``."""
@@ -108,7 +109,7 @@ class MobileNetV2(nn.Module):
 
 
 class StylePredictor(nn.Module):
-    """A picture's 100 style numbers, as Magenta's style prediction network tells them (Ghiasi et al. 2017)."""
+    """Magenta's style prediction network: a picture's 100 style numbers (Ghiasi et al. 2017)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +117,7 @@ class StylePredictor(nn.Module):
         self.head = nn.Conv2d(LAST, NUMBERS, 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Style numbers, ``(N, 100)``, of pictures ``(N, 3, H, W)``, RGB in [0, 1], squeezed to 256 x 256."""
+        """Style numbers, ``(N, 100)``, of pictures ``(N, 3, H, W)``, RGB in [0, 1], resized to 256 x 256."""
         if pictures.shape[-2:] != (SIDE, SIDE):
             smaller = min(pictures.shape[-2:]) > SIDE
             pictures = F.interpolate(pictures, size=(SIDE, SIDE), mode="bilinear", antialias=smaller)
@@ -126,10 +127,10 @@ class StylePredictor(nn.Module):
 
 
 class MobileNetFeatures(nn.Module):
-    """The VGG kind of a small bundle: maps of MobileNetV2, which was trained on real pictures.
+    """A small substitute for VGG: maps of a pretrained MobileNetV2.
 
     Args:
-        taps: the blocks whose maps the content loss compares, in rising order.
+        taps: blocks whose maps the content loss compares, in ascending order.
     """
 
     multiplies = False  # depthwise convolutions
@@ -138,10 +139,10 @@ class MobileNetFeatures(nn.Module):
         super().__init__()
         self.taps = tuple(taps)
         self.trunk = MobileNetV2(max(self.taps))
-        # A factor for each map, so that all count alike in the content loss.
+        # Balances the maps in the content loss.
         self.register_buffer("scales", torch.ones(len(self.taps)))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Scaled maps of ``images``, ``(N, 3, H, W)``, normalised by ImageNet's mean and deviation."""
+        """Scaled maps of ImageNet-normalised ``images``, ``(N, 3, H, W)``."""
         maps = self.trunk.maps(unstandardized(images, IMAGENET_MEAN, IMAGENET_STD), self.taps)
-        return [scale * each for scale, each in zip(cast(Tensor, self.scales), maps, strict=True)]
+        return [scale * features for scale, features in zip(cast(Tensor, self.scales), maps, strict=True)]

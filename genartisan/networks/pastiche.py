@@ -1,4 +1,4 @@
-"""The pastiche network: a photo and 100 style numbers in, the photo in that style out, in one pass."""
+"""The pastiche network: stylises a photo by 100 style numbers in one forward pass."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from genartisan.networks.mobilenet import NUMBERS
 
-DOWN = 4  # two strided convolutions: height and width are padded to a multiple of this
+MULTIPLE = 4  # height and width are padded to a multiple of this, for two stride-2 convolutions
 
 
 class ReflectedConv2d(nn.Conv2d):
-    """A convolution whose input is padded by reflection by half the kernel's side."""
+    """A convolution with reflection padding by half the kernel's side."""
 
     def __init__(self, before: int, after: int, side: int, stride: int = 1) -> None:
         super().__init__(before, after, side, stride=stride, padding=side // 2, padding_mode="reflect")
@@ -23,7 +23,7 @@ class ReflectedConv2d(nn.Conv2d):
 class StyledConv2d(nn.Module):
     """A convolution and a conditional instance norm (Dumoulin et al. 2017, arXiv 1610.07629).
 
-    The norm's scale and shift are linear in the style numbers.
+    Scale and shift are linear in the style numbers.
     """
 
     def __init__(self, before: int, after: int, side: int) -> None:
@@ -39,7 +39,7 @@ class StyledConv2d(nn.Module):
 
 
 class StyledResidual(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class StyledResidual(nn.Module):
 
 
 class PasticheNet(nn.Module):
-    """Magenta's style transfer network (Ghiasi et al. 2017, arXiv 1705.06830), in its small mobile form.
+    """Magenta's style transfer network (Ghiasi et al. 2017, arXiv 1705.06830), mobile variant.
 
-    Any H and W of at least 16 pixels: they are padded by reflection to a multiple of 4 and cropped back.
+    H and W may be any size from 16 pixels: they are padded by reflection to a multiple of 4 and cropped back.
 
     Args:
-        widths: channels at the photo's size, at a half and at a quarter of it.
-        residuals: blocks at a quarter.
+        widths: channels at full, half and quarter size.
+        residuals: residual blocks at quarter size.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (8, 16, 32), residuals: int = 5) -> None:
@@ -73,16 +73,16 @@ class PasticheNet(nn.Module):
         self.last = StyledConv2d(fine, 3, 9)
 
     def forward(self, photos: Tensor, numbers: Tensor) -> Tensor:
-        """The pictures, ``(N, 3, H, W)``, RGB in [0, 1].
+        """Stylised pictures, ``(N, 3, H, W)``, RGB in [0, 1].
 
         Args:
-            photos: RGB in [0, 1], ``(N, 3, H, W)``; or one, ``(1, 3, H, W)``, for all numbers.
+            photos: RGB in [0, 1], ``(N, 3, H, W)``, or one for all styles, ``(1, 3, H, W)``.
             numbers: style numbers, ``(N, 100)``.
         """
         height, width = photos.shape[-2:]
-        padding = (0, -width % DOWN, 0, -height % DOWN)
+        padding = (0, -width % MULTIPLE, 0, -height % MULTIPLE)
         x = F.pad(photos, padding, mode="reflect") if any(padding) else photos
-        for contract in self.contract:  # knows nothing of the style, and so is computed once for one photo
+        for contract in self.contract:  # independent of the style: computed once per photo
             x = F.relu(contract(x))
         x = x.expand(len(numbers), -1, -1, -1)  # (N, 32, H/4, W/4)
         for residual in self.residuals:
@@ -93,9 +93,9 @@ class PasticheNet(nn.Module):
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Maps with each pixel as two by two, ``(N, C, 2 H, 2 W)``, of ``(N, C, H, W)``.
+    """Nearest-neighbour upsampling by 2, ``(N, C, H, W)`` -> ``(N, C, 2 H, 2 W)``.
 
-    On a CPU PyTorch 2.15's gradient of `F.interpolate` is wrong for one picture in the memory format channels last.
+    PyTorch 2.15's gradient of `F.interpolate` on a CPU is wrong for a single picture in channels-last format.
     """
     n, channels, height, width = x.shape
     return x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2).reshape(n, channels, 2 * height, 2 * width)

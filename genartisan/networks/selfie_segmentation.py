@@ -1,4 +1,4 @@
-"""MediaPipe's selfie segmentation as a torch module behind the interface of torchvision's FCN."""
+"""MediaPipe's selfie segmentation, behind the interface of torchvision's FCN."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Activation = Callable[[Tensor], Tensor]
 
 
 class SelfieSegmentation(nn.Module):
-    """Tells the people of a photo from the rest: a MobileNetV3-like encoder and a decoder with gated skips.
+    """Person segmentation by a MobileNetV3-like encoder and a decoder with gated skips.
 
-    The general model of MediaPipe's Selfie Segmentation, 256x256, batch normalisation folded into the convolutions. It
-    was trained on whole pictures squeezed to a square, so that is what it gets, whatever the photo's shape.
+    MediaPipe's general model, 256 x 256, with batch norms folded into the convolutions. It was trained on whole
+    pictures squeezed into a square, so photos of any shape are resized to one.
 
-    Registered in the order of the computation, which is how `genartisan.training.convert_selfie` finds the weights.
+    Modules are registered in the order of computation, by which `genartisan.training.convert_selfie` assigns weights.
     """
 
     classes = ("__background__", "person")
-    image_size = 256  # pixels, the side of the square that the network sees; a photo's short side before it comes here
+    image_size = 256  # pixels: side of the network's square, and short side of the input
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class SelfieSegmentation(nn.Module):
         self.segment = nn.ConvTranspose2d(16, 1, 2, stride=2)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """``{"out": logits}``, ``(N, 2, h, w)``, of ``images``, ``(N, 3, h, w)``, ImageNet-normalised.
+        """``{"out": logits}``, ``(N, 2, h, w)``, of ImageNet-normalised ``images``, ``(N, 3, h, w)``.
 
-        The background's logit is 0, so that the person's is log p/(1 - p) of the original's probability p.
+        The background's logit is 0, so the person's is log p/(1 - p) of MediaPipe's probability p.
         """
         return self.as_output(self.person_logits(images), images)
 
     def person_logits(self, images: Tensor) -> Tensor:
-        """The person's logits on the square, ``(N, 1, 256, 256)``, of ``images``, ``(N, 3, h, w)``."""
+        """Person logits on the square, ``(N, 1, 256, 256)``, of ``images``, ``(N, 3, h, w)``."""
         square = (self.image_size, self.image_size)
         pixels = unstandardized(shrunk(images, square), IMAGENET_MEAN, IMAGENET_STD)  # (N, 3, 256, 256), in [0, 1]
         half = F.hardswish(self.stem(pixels))  # (N, 16, 128, 128)
@@ -67,13 +67,13 @@ class SelfieSegmentation(nn.Module):
 
     @staticmethod
     def as_output(person: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """``{"out": logits}`` at the size of ``images``, of the person's logits, ``(N, 1, 256, 256)``."""
+        """``{"out": logits}`` at the size of ``images``, from person logits, ``(N, 1, 256, 256)``."""
         person = F.interpolate(person, images.shape[-2:], mode="bilinear", align_corners=False)  # (N, 1, h, w)
         return {"out": torch.cat((torch.zeros_like(person), person), dim=1)}
 
 
 class SqueezeExcite(nn.Module):
-    """A weight in [0, 1] for each channel, from the means of all."""
+    """Channel weights in [0, 1] from the channel means."""
 
     def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()
@@ -81,21 +81,19 @@ class SqueezeExcite(nn.Module):
         self.expand = nn.Conv2d(squeezed, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights, ``(N, C, 1, 1)``, of ``x``, ``(N, C, h, w)``."""
+        """Weights, ``(N, C, 1, 1)``, for ``x``, ``(N, C, h, w)``."""
         return torch.sigmoid(self.expand(F.relu(self.reduce(x.mean((2, 3), keepdim=True)))))
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV3's block: expand, filter each channel, weight the channels, project.
+    """MobileNetV3's block: expand, depthwise, squeeze-excite, project, with a shortcut where shapes allow.
 
     Args:
-        before: channels that come.
-        expanded: channels within.
-        after: channels that leave; where nothing changes in size, a shortcut adds what came.
+        before, expanded, after: input, inner and output channels.
         kernel: side of the depthwise filters, pixels.
-        stride: of the depthwise filters.
-        activation: after the expansion and after the filters.
-        squeeze: channels in the middle of the squeeze-excite; None: there is none.
+        activation: after the expansion and the depthwise convolution.
+        stride: of the depthwise convolution.
+        squeeze: channels of the squeeze-excite's bottleneck; None for no squeeze-excite.
     """
 
     def __init__(
@@ -126,7 +124,7 @@ class InvertedResidual(nn.Module):
 
 
 class LiteRaspp(nn.Module):
-    """Lite reduced atrous spatial pyramid pooling: channels weighted by what the whole picture holds."""
+    """Lite reduced atrous spatial pyramid pooling: channels weighted by the global mean."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -138,7 +136,7 @@ class LiteRaspp(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Twice the size: the deeper map, narrowed, plus the skip, each of whose channels has a weight."""
+    """Upsampling by 2: the narrowed deeper map plus the channel-weighted skip."""
 
     def __init__(self, deep: int, width: int) -> None:
         super().__init__()
@@ -148,13 +146,13 @@ class DecoderStage(nn.Module):
         self.depthwise = SameConv2d(width, width, 3, groups=width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        # 1x1 and bilinear commute; narrowed first, the upsampling works on a fifth of the channels.
+        # The 1x1 convolution commutes with upsampling; first, it leaves a fifth of the channels to upsample.
         x = F.interpolate(self.narrow(x), scale_factor=2.0, mode="bilinear", align_corners=False)  # (N, width, 2h, 2w)
         x = F.relu(self.mix(skip * self.gate(skip + x) + x))
         return x + F.relu(self.depthwise(x))
 
 
 def shrunk(images: Tensor, size: Sequence[int]) -> Tensor:
-    """``images``, ``(N, C, H, W)``, at ``size``, (h, w), antialiased, which PyTorch does in float32 at the least."""
+    """``images``, ``(N, C, H, W)``, resized to ``size``, (h, w), antialiased; PyTorch needs float32."""
     smaller = F.interpolate(images.float(), list(size), mode="bilinear", antialias=True)  # (N, C, h, w)
     return smaller.to(images.dtype)

@@ -1,4 +1,4 @@
-"""The style head: from a text direction to the style numbers of the pictures that it asks for."""
+"""The style head: predicts style numbers from a text direction."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from genartisan.networks.mobilenet import NUMBERS
 
 
 class StyleHead(nn.Module):
-    """Maps a text direction to style numbers, as FastCLIPstyler does (arXiv 2210.03461), for one bundle's CLIP.
+    """An MLP from a text direction of one bundle's CLIP to style numbers, as in FastCLIPstyler (arXiv 2210.03461).
 
     Args:
-        dim: D of the text directions.
+        dim: D, the size of a text direction.
         width: of the hidden layer.
     """
 
@@ -22,10 +22,10 @@ class StyleHead(nn.Module):
         super().__init__()
         self.dim, self.width = dim, width
         self.layers = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, NUMBERS))
-        self.register_buffer("mean", torch.zeros(NUMBERS))  # of what it was taught
+        self.register_buffer("mean", torch.zeros(NUMBERS))  # of the training targets
         self.register_buffer("deviation", torch.ones(NUMBERS))
 
     def forward(self, directions: Tensor) -> Tensor:
-        """Style numbers, ``(N, 100)``, of directions of length 1, ``(N, D)``."""
+        """Style numbers, ``(N, 100)``, of unit directions, ``(N, D)``."""
         numbers = self.layers(directions * self.dim**0.5)
         return cast(Tensor, self.mean + self.deviation * numbers)

@@ -1,4 +1,4 @@
-"""StyleNet, the small U-Net that is optimised for one request (CLIPstyler's: 615,267 parameters)."""
+"""StyleNet, the small U-Net optimised for each request; 615,267 parameters, as CLIPstyler's."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MULTIPLE = 8  # three stride-2 convolutions: height and width are padded to a multiple of this
+MULTIPLE = 8  # height and width are padded to a multiple of this, for three stride-2 convolutions
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each with instance norm and ReLU, and a 1x1 residual around both."""
+    """Two 3x3 convolutions, each with instance norm and ReLU, and a 1x1 shortcut."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,10 +31,9 @@ class ResidualBlock(nn.Module):
 
 
 class StyleNet(nn.Module):
-    """Maps a photo to its stylised picture.
+    """Maps a photo to its stylised picture; both RGB in [0, 1], ``(N, 3, H, W)``.
 
-    Input and output, ``(N, 3, H, W)``, are RGB in [0, 1], any H and W of at least 16 pixels: they are padded by
-    reflection to a multiple of 8 and cropped back, so the aspect ratio is kept.
+    H and W may be any size from 16 pixels: they are padded by reflection to a multiple of 8 and cropped back.
 
     Args:
         base_channels: channels of the outermost blocks (CLIPstyler: 16).
@@ -73,9 +72,9 @@ class StyleNet(nn.Module):
 
 
 def random_stylenet(seed: int, base_channels: int = 16) -> StyleNet:
-    """A StyleNet with PyTorch's default initialisation, drawn from ``seed`` and no other generator, in any thread."""
+    """A StyleNet with PyTorch's default initialisation, from its own generator seeded by ``seed``."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.device("meta"):  # draws nothing
+    with torch.device("meta"):  # consumes no random numbers
         net = StyleNet(base_channels)
     net.to_empty(device="cpu")
     for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):

@@ -1,1 +1,1 @@
-"""What makes a bundle: conversion and training of its networks."""
+"""Training and conversion of a bundle's networks."""

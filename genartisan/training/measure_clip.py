@@ -1,4 +1,4 @@
-"""Held-out figures of the embedded CLIP: photos it never saw, freshly drawn, and sentences it never read."""
+"""Figures of the embedded CLIP on held-out drawings and prompts."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ NEW_PHRASES = (
     "{} look for our garden", "what would {} make of it", "a holiday snap gone {}", "{}: our wedding day, large print",
     "Grandma loves {}, so {}!",
 )  # none of them in the captions  # fmt: skip
-FAITHFUL = 0.3  # 1 - the background's threshold: what a patch of a finished drawing should exceed
+FAITHFUL = 0.3  # 1 - the background's threshold: patches of a finished drawing should exceed it
 
 
 def embed_pictures(model: CompactClip, pictures: Tensor) -> Tensor:
     """Unit embeddings (N, D) of pictures (N, 3, H, W) in [0, 1]."""
     small = F.interpolate(pictures, (model.image_size, model.image_size), mode="bilinear", antialias=True)
-    seen = standardized(small, model.mean, model.std)
-    parts = [model.encode_image(part) for part in seen.split(64)]  # type: ignore[no-untyped-call]
+    images = standardized(small, model.mean, model.std)
+    parts = [model.encode_image(part) for part in images.split(64)]  # type: ignore[no-untyped-call]
     return F.normalize(torch.cat(parts), dim=1)
 
 
 def embed_style(model: CompactClip, text: str) -> Tensor:
-    """The unit mean (D,) over the 79 templates, as the method takes it."""
+    """The normalised mean embedding over the 79 templates, (D,), as in the method."""
     return F.normalize(F.normalize(model.encode_text([t.format(text) for t in TEMPLATES]), dim=1).mean(0), dim=0)
 
 
@@ -56,28 +56,27 @@ def figures(model: CompactClip, held_out: Drawings) -> dict[str, Any]:
     images = embed_pictures(model, pictures)  # (N, D)
     source = embed_style(model, SOURCE)  # (D,)
     texts = torch.stack([source, *(embed_style(model, name) for name in TECHNIQUES)])  # (K, D)
-    right = (images @ texts.T).argmax(1) == labels
+    correct = (images @ texts.T).argmax(1) == labels
     photos = images[labels == 0]
     partner = photos[torch.arange(len(images)) % len(photos)]  # (N, D)
     directions = F.normalize(texts - source, dim=1)  # (K, D), zeros for the photo
     reached = (F.normalize(images - partner, dim=1) * directions[labels]).sum(1)  # (N,)
     table = {}
     for number, name in enumerate(CLASSES):
-        of = plain & (labels == number)
-        table[name] = {"retrieval": _rounded(right[of].float().mean())}
+        in_class = plain & (labels == number)
+        table[name] = {"retrieval": _rounded(correct[in_class].float().mean())}
         if number:
-            passed = (reached[of] > FAITHFUL).float().mean()
-            table[name] |= {"direction": _rounded(reached[of].mean()), "passed": _rounded(passed)}
-    of_words = []
-    for image, look in zip(
-        images[~plain], (look for look, own in zip(looks, plain, strict=True) if not own), strict=True
-    ):
-        sentences = F.normalize(model.encode_text([f"{colour} {look.technique}" for colour in COLOURS]), dim=1)
-        of_words.append(COLOURS[int((sentences @ image).argmax())] == look.colour)
+            passed = (reached[in_class] > FAITHFUL).float().mean()
+            table[name] |= {"direction": _rounded(reached[in_class].mean()), "passed": _rounded(passed)}
+    coloured = []
+    for image, look, is_plain in zip(images, looks, plain, strict=True):
+        if not is_plain:
+            prompts = F.normalize(model.encode_text([f"{colour} {look.technique}" for colour in COLOURS]), dim=1)
+            coloured.append(COLOURS[int((prompts @ image).argmax())] == look.colour)
     return {
         "pictures": int(plain.sum()),
-        "retrieval": _rounded(right[plain].float().mean()),
-        "coloured": _rounded(torch.tensor(of_words).float().mean()),
+        "retrieval": _rounded(correct[plain].float().mean()),
+        "coloured": _rounded(torch.tensor(coloured).float().mean()),
         **read_texts(model),
         "classes": table,
     }
@@ -85,16 +84,16 @@ def figures(model: CompactClip, held_out: Drawings) -> dict[str, Any]:
 
 @torch.no_grad()
 def read_texts(model: CompactClip, count: int = 2000, seed: int = 12) -> dict[str, float]:
-    """Accuracy of the text tower on sentences it never read.
+    """Accuracy of the text tower on held-out prompts.
 
-    - texts: every caption of every technique in each of NEW_PHRASES, nearest to its own technique among all.
-    - word_orders: captions with their words shuffled among unknown ones, likewise.
-    - coloured_texts: "purple watercolor" and the like in NEW_PHRASES, nearest to its technique in its colour among all
-      techniques in all colours.
+    - texts: every caption in each of NEW_PHRASES; correct if nearest to its technique.
+    - word_orders: the same for captions with shuffled words and unknown ones among them.
+    - coloured_texts: "purple watercolor" and the like in NEW_PHRASES; correct if nearest to its technique in its
+      colour, among all techniques in all colours.
     """
     rng = random.Random(seed)
     styles = torch.stack([embed_style(model, name) for name in TECHNIQUES])  # (K, D)
-    read = [(p.format(t, t), k) for k, name in enumerate(TECHNIQUES) for t in CAPTIONS[name] for p in NEW_PHRASES]
+    texts = [(p.format(t, t), k) for k, name in enumerate(TECHNIQUES) for t in CAPTIONS[name] for p in NEW_PHRASES]
     orders = []
     for _ in range(count):
         number = rng.randrange(len(TECHNIQUES))
@@ -102,9 +101,7 @@ def read_texts(model: CompactClip, count: int = 2000, seed: int = 12) -> dict[st
         words += rng.choices(("zebra", "garden", "our", "holiday", "quietly"), k=rng.randrange(4))
         rng.shuffle(words)
         orders.append((" ".join(words), number))
-    both = torch.stack(
-        [embed_style(model, f"{colour} {name}") for name in TECHNIQUES for colour in COLOUR_WORDS]
-    )  # (K * C, D)
+    coloured_styles = [embed_style(model, f"{colour} {name}") for name in TECHNIQUES for colour in COLOUR_WORDS]
     coloured = []
     for _ in range(count):
         technique, colour = rng.randrange(len(TECHNIQUES)), rng.randrange(len(COLOURS))
@@ -113,16 +110,16 @@ def read_texts(model: CompactClip, count: int = 2000, seed: int = 12) -> dict[st
             text = rng.choice(NEW_PHRASES).format(wish.text, wish.text)
             coloured.append((text, technique * len(COLOURS) + colour))
     return {
-        "texts": _accuracy(model, read, styles),
+        "texts": _accuracy(model, texts, styles),
         "word_orders": _accuracy(model, orders, styles),
-        "coloured_texts": _accuracy(model, coloured, both),
+        "coloured_texts": _accuracy(model, coloured, torch.stack(coloured_styles)),
     }
 
 
 def _accuracy(model: CompactClip, cases: list[tuple[str, int]], known: Tensor) -> float:
-    read = model.encode_text([text for text, _ in cases])
-    right = (F.normalize(read, dim=1) @ known.T).argmax(1) == torch.tensor([number for _, number in cases])
-    return _rounded(right.float().mean())
+    embeddings = model.encode_text([text for text, _ in cases])
+    correct = (F.normalize(embeddings, dim=1) @ known.T).argmax(1) == torch.tensor([number for _, number in cases])
+    return _rounded(correct.float().mean())
 
 
 def _rounded(value: Tensor) -> float:

@@ -1,6 +1,6 @@
-"""The figures in the model card, from the manifest: ``python -m genartisan.training.model_card docs/model-card.md``.
+"""Writes the manifest's figures into the model card: ``python -m genartisan.training.model_card docs/model-card.md``.
 
-Run it whenever the bundle changes; a test compares the card with the manifest.
+Run it whenever the bundle changes; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from genartisan.io.atomic import write_whole
-from genartisan.networks.bundle import EMBEDDED, Manifest, read_manifest
+from genartisan.networks.bundle import EMBEDDED, read_manifest
+from genartisan.networks.manifest import Manifest
 
 BEGIN, END = "<!-- figures: written by genartisan.training.model_card -->", "<!-- end of figures -->"
 
@@ -20,7 +21,7 @@ def updated(card: str, manifest: Manifest) -> str:
     """The card with the figures of ``manifest`` between its markers.
 
     Raises:
-        ValueError: the card has not exactly one pair of markers.
+        ValueError: the card does not have exactly one pair of markers.
     """
     if card.count(BEGIN) != 1 or card.count(END) != 1 or card.index(BEGIN) > card.index(END):
         raise ValueError(f"the model card needs one line {BEGIN!r} and, below it, one line {END!r}")
@@ -29,7 +30,7 @@ def updated(card: str, manifest: Manifest) -> str:
 
 
 def figures_table(manifest: Manifest) -> str:
-    """A Markdown table: a row a figure; what was measured per class stays in the manifest."""
+    """A Markdown table with a row per figure, without those per class."""
     rows = ["| Network | Figure | Value |", "|---|---|---|"]
     for role, entry in manifest.networks.items():
         kind = f"{role} ({entry.architecture['kind']})"
@@ -38,16 +39,16 @@ def figures_table(manifest: Manifest) -> str:
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(name, value) of every plain figure, those one level down with their group's name before them."""
-    found = []
+    """(name, value) of each figure; those of a group are prefixed by its name."""
+    rows = []
     for name, value in figures.items():
         label = f"{prefix}{name.replace('_', ' ')}"
         if isinstance(value, Mapping):
             if not prefix and name != "classes":
-                found += _flat(value, f"{label}: ")
+                rows += _flat(value, f"{label}: ")
         elif isinstance(value, (int, float, str)):
-            found.append((label, f"{value:g}" if isinstance(value, float) else str(value)))
-    return found
+            rows.append((label, f"{value:g}" if isinstance(value, float) else str(value)))
+    return rows
 
 
 def main() -> None:

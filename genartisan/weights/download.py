@@ -1,20 +1,17 @@
-"""One file over HTTP: resumed where it was cut, checked by its SHA-256, put in place only when whole.
+"""Resumable HTTP downloads, verified by SHA-256.
 
-What has arrived waits in ``NAME.part``. Only a file whose hash is right is renamed to ``NAME``, so whatever lies there
-is whole, also after a cut connection, a full disk, Ctrl-C or a power cut.
+Data accumulates in ``NAME.part``, which is renamed to ``NAME`` once its hash is verified. A lost connection, a full
+disk, Ctrl-C or a power cut therefore never leaves a partial ``NAME``.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,50 +21,45 @@ from tqdm import tqdm
 
 from genartisan.errors import WeightsError
 from genartisan.io.proxies import proxy_errors
+from genartisan.weights.disk import FULL, disk_errors, no_room
 
 BLOCK = 1 << 20
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses to retry
+CARRY = "copy the file here and use `genartisan weights fetch --from DIR`."
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to bear with a bad connection."""
+    """Retries and timeouts."""
 
-    tries: int = 5  # connections for one file, each going on where the last was cut
-    pause: float = 1.0  # seconds before the second try, doubled before each further one
-    timeout: float = 30.0  # seconds without a byte
+    tries: int = 5  # connections per file, each resuming the last
+    pause: float = 1.0  # seconds before the second try, doubled for each further one
+    timeout: float = 30.0  # seconds without data
 
 
 PATIENCE = Patience()
 
 
 def download(
-    url: str,
-    path: Path,
-    sha256: str,
-    *,
-    size: int | None = None,
-    progress: bool = True,
-    patience: Patience = PATIENCE,
+    url: str, path: Path, sha256: str, *, size: int | None = None, progress: bool = True, patience: Patience = PATIENCE
 ) -> None:
-    """Brings ``url`` to ``path``.
+    """Downloads ``url`` to ``path``.
 
     Args:
         sha256: the expected hash, in hexadecimal.
-        size: bytes expected, for the check of free space where the server tells none.
-        progress: draw a bar on stderr.
+        size: the expected size in bytes, to check free space if the server reports none.
+        progress: show a progress bar on stderr.
 
     Raises:
-        WeightsError: unreachable, refused, sent on to where there is no TLS, wrong hash, no room. ``NAME.part`` stays,
-            unless its hash was wrong.
+        WeightsError: unreachable, refused, redirected to a server without TLS, wrong hash or disk full. ``NAME.part``
+            is kept, except after a wrong hash.
     """
     with proxy_errors(WeightsError):
         client = httpx.Client(
             timeout=httpx.Timeout(patience.timeout, connect=min(patience.timeout, 10.0)),
             follow_redirects=True,
             event_hooks={"response": [_refuse_downgrade]},
-            headers={"Accept-Encoding": "identity", "User-Agent": "genartisan"},  # what is compressed cannot be resumed
+            headers={"Accept-Encoding": "identity", "User-Agent": "genartisan"},  # compressed data cannot be resumed
         )
     with client, disk_errors(path), Part(path, size) as part:
         while True:
@@ -81,22 +73,22 @@ def download(
             if not joined:
                 raise WeightsError(
                     f"{path.name} from {url} is not the official file and was removed: expected SHA-256 {sha256}, got "
-                    f"{digest}. Try again, or carry the file here and use `genartisan weights fetch --from DIR`."
+                    f"{digest}. Try again, or {CARRY}"
                 )
-            # Pieces of two versions may have been joined: once more, from nothing, in one piece.
+            # The pieces may belong to two versions of the file: try once more, in one piece.
 
 
 class Part:
-    """``NAME.part``: what has arrived of a file, the hash of it, and the server's tag of the version it belongs to."""
+    """``NAME.part``: the data received so far, its hash and the server's version tag."""
 
     def __init__(self, target: Path, total: int | None = None) -> None:
-        self.target, self.total = target, total  # bytes of the whole file, where known
+        self.target, self.total = target, total  # bytes of the complete file, if known
         self.path = target.with_name(target.name + ".part")
         self.tag_path = target.with_name(target.name + ".part.tag")
         target.parent.mkdir(parents=True, exist_ok=True)
         self._digest = hashlib.sha256()
         self.size = 0
-        # Unbuffered: what `size` and the hash count is in the file, also when the disk is full a byte later.
+        # Unbuffered, so that file, `size` and hash agree even if the disk fills up.
         self._file = self.path.open("a+b", buffering=0)
         self._file.seek(0)
         while block := self._file.read(BLOCK):
@@ -122,7 +114,7 @@ class Part:
         view = memoryview(block)
         while view:
             try:
-                written = self._file.write(view) or 0  # a nearly full disk takes only the beginning
+                written = self._file.write(view) or 0  # a nearly full disk accepts only a part
             except OSError as error:
                 if error.errno in FULL:
                     raise WeightsError(no_room(self.target, self.missing())) from error
@@ -135,14 +127,14 @@ class Part:
         return None if self.total is None else max(self.total - self.size, 0)
 
     def restart(self) -> None:
-        """Forgets what has arrived."""
+        """Discards the data received so far."""
         self._file.truncate(0)
         self.tag_path.unlink(missing_ok=True)
         self._digest = hashlib.sha256()
         self.size = self.pieces = 0
 
     def request_headers(self) -> dict[str, str]:
-        """Asks for the rest; for all of it, should the file have changed since."""
+        """Requests the rest, or the complete file if it has changed."""
         if self.size == 0:
             return {}
         headers = {"Range": f"bytes={self.size}-"}
@@ -152,18 +144,18 @@ class Part:
 
     def note_version(self, response: httpx.Response) -> None:
         tag = response.headers.get("ETag", "")
-        if not tag or tag.startswith("W/"):  # a weak tag promises no equal bytes, so If-Range does not take it
+        if not tag or tag.startswith("W/"):  # If-Range does not accept weak tags
             tag = response.headers.get("Last-Modified", "")
         if tag:
             self.tag_path.write_text(tag, encoding="latin-1")
 
     def put_in_place(self) -> None:
-        """Renames the part, once its bytes are surely on the disk."""
+        """Renames the part to the target after syncing it to disk."""
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self.path, self.target)
         self.tag_path.unlink(missing_ok=True)
-        with suppress(OSError):  # not every system can sync a folder
+        with suppress(OSError):  # not every system can sync folders
             folder = os.open(self.target.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -172,12 +164,11 @@ class Part:
 
 
 def _receive(client: httpx.Client, url: str, part: Part, progress: bool, patience: Patience) -> None:
-    """Appends to ``part`` what it lacks, going on after cuts.
+    """Appends the missing data to ``part``, resuming after lost connections.
 
     Raises:
         WeightsError: the server refuses, or the last try failed.
     """
-    remedy = "Or carry the file here and use `genartisan weights fetch --from DIR`."
     reason = ""
     with tqdm(
         desc=part.target.name, total=part.total, unit="B", unit_scale=True, unit_divisor=1024, disable=not progress
@@ -190,17 +181,17 @@ def _receive(client: httpx.Client, url: str, part: Part, progress: bool, patienc
                     status = response.status_code
                     first, total = _range(response)
                     if status == 416 and total == part.size and total > 0:
-                        return  # it had all arrived before
+                        return  # already complete
                     if status == 416 or (status == 206 and first != part.size):
                         reason = f"it answered {status} for bytes {first} of {total}"
                         part.restart()
                         continue
-                    if status in WORTH_ANOTHER_TRY:
+                    if status in TRANSIENT:
                         reason = f"HTTP status {status}"
                         continue
                     if status not in (200, 206):
-                        raise WeightsError(f"{url} answered with HTTP status {status}. Try again later. {remedy}")
-                    if status == 200 and part.size:  # no ranges there, or another version than the one begun
+                        raise WeightsError(f"{url} answered with HTTP status {status}. Try again later, or {CARRY}")
+                    if status == 200 and part.size:  # the server does not support ranges, or the file has changed
                         part.restart()
                     part.note_version(response)
                     part.pieces += 1
@@ -219,95 +210,29 @@ def _receive(client: httpx.Client, url: str, part: Part, progress: bool, patienc
                 reason = f"{type(error).__name__}: {error}".rstrip(": ")
     raise WeightsError(
         f"{url} could not be fetched in {patience.tries} tries ({reason}); {part.size} bytes have arrived and are "
-        f"kept. Check the network and run the same command again, it goes on from there. {remedy}"
+        f"kept. Check the network and run the same command to resume, or {CARRY}"
     )
 
 
 def _refuse_downgrade(response: httpx.Response) -> None:
-    """Lets no redirect lead from https to a connection that anyone on the way can read and change."""
+    """Refuses redirects from https to an unencrypted connection."""
     if not response.has_redirect_location or response.url.scheme != "https":
         return
-    with suppress(httpx.InvalidURL):  # of which httpx itself tells
+    with suppress(httpx.InvalidURL):  # reported by httpx itself
         target = response.url.join(response.headers["Location"])
         if target.scheme != "https":
             raise WeightsError(
-                f"{response.url.host} sends {response.url.path} on to {target.scheme}://{target.host}, without TLS; "
-                "nothing is fetched from there. Check the network, or carry the file here and use `genartisan weights "
-                "fetch --from DIR`."
+                f"{response.url.host} redirects {response.url.path} to {target.scheme}://{target.host}, without TLS; "
+                f"the download was refused. Check the network, or {CARRY}"
             )
 
 
 def _range(response: httpx.Response) -> tuple[int | None, int | None]:
-    """The first byte of the answer and the size of the whole file, as far as the headers tell."""
+    """The position of the response's first byte and the size of the complete file, if the headers tell."""
     if response.status_code in (206, 416):
-        found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-        if not found:
+        match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        if not match:
             return None, None
-        return (int(found[1]) if found[1] else None), (int(found[2]) if found[2] != "*" else None)
+        return (int(match[1]) if match[1] else None), (int(match[2]) if match[2] != "*" else None)
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else None
-
-
-def check_room(needs: Mapping[Path, int]) -> None:
-    """Refuses at once what could not end well: ``needs`` gives the bytes to come for each folder.
-
-    Raises:
-        WeightsError: folders on one disk together need more than is free on it.
-    """
-    disks: dict[int, tuple[Path, int]] = {}
-    for folder, size in needs.items():
-        device = _existing(folder).stat().st_dev
-        disks[device] = (folder, size + disks.get(device, (folder, 0))[1])
-        if disks[device][1] > shutil.disk_usage(_existing(folder)).free:
-            raise WeightsError(no_room(folder / "the official weights", disks[device][1]))
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-
-
-def no_room(path: Path, needed: int | None) -> str:
-    """The sentence for a full disk."""
-    free = shutil.disk_usage(_existing(path.parent)).free
-    wants = f"{needed:,} more bytes are" if needed is not None else "more room is"
-    return (
-        f"The disk is full: {wants} needed for {path.name} in {path.parent}, {free:,} bytes are free. "
-        "Make room, or set GENARTISAN_HOME to a folder on a larger disk, and run the same command again."
-    )
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Errors of the file system, while writing ``path``, in words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise WeightsError(no_room(path, None)) from error
-        raise WeightsError(f"{error.filename or path} cannot be written: {error.strerror}.") from error
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps a second process from writing the same files; the lock at ``path`` ends with the process that holds it.
-
-    Raises:
-        WeightsError: another process holds it.
-    """
-    if sys.platform == "win32":  # no flock there: two writers end in a wrong hash, which is noticed
-        yield
-        return
-    import fcntl
-
-    with ExitStack() as stack:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                message = f"Another process is fetching weights into {path.parent}; wait until it is done."
-                raise WeightsError(message) from error
-            # else: a file system without locks; a wrong hash will tell
-        yield

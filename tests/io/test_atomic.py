@@ -1,4 +1,4 @@
-"""Files written whole or not at all, what is no file, and a disk that fills up."""
+"""Atomic writes, special files and full disks."""
 
 from __future__ import annotations
 

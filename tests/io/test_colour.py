@@ -1,4 +1,4 @@
-"""A picture's colours are those that its file says, whatever it says them in; a mask's values are no colours."""
+"""Colour management: profiles, EXIF and PNG chunks become sRGB; masks are data and are left alone."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_profile_that_cannot_be_heeded_is_told_of_and_the_numbers_stay(name: s
     photo = read_photo(saved(Image.fromarray(NUMBERS), "TIFF", icc_profile=profile))
     assert np.array_equal(numbers(photo).round(), NUMBERS)
     (warning,) = photo.warnings
-    assert warning.startswith("photo: its colours are taken for sRGB")
+    assert warning.startswith("photo: its colours are read as sRGB")
     assert says in warning
 
 

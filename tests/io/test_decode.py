@@ -1,4 +1,4 @@
-"""A small file cannot make a decoder work for long; AVIF and HEIC are read where their decoders are there."""
+"""Limits on the work of decoders, and the optional decoders of AVIF and HEIC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of picture that users send is read upright and in RGB; what is no picture is refused by name."""
+"""Every kind of picture becomes upright RGB; anything else is refused with its field."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_resizing_keeps_the_aspect_ratio(size: tuple[int, int], long_side: int, 
 
 
 def test_a_size_at_which_the_aspect_ratio_could_not_be_kept_is_refused() -> None:
-    with pytest.raises(InputError, match="from 256 on") as caught:
+    with pytest.raises(InputError, match="at least 256") as caught:
         fitted((1600, 100), 128)
     assert caught.value.field == "size"
 

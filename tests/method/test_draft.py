@@ -22,7 +22,8 @@ from genartisan.method.painters import Layers, PastichePainter
 from genartisan.method.region_inputs import MaskSource
 from genartisan.method.style_images import StyleImageSource
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import STYLE_HEAD, Bundle, read_manifest, write_bundle
+from genartisan.networks.bundle import Bundle, read_manifest, write_bundle
+from genartisan.networks.manifest import STYLE_HEAD
 from genartisan.networks.pastiche import PasticheNet
 
 WIDTH = 64

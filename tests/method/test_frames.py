@@ -264,7 +264,7 @@ def test_the_command_line_draws_a_folder(tmp_path: Path, tiny_folder: Path, caps
     for arguments, words in (
         (["frames", str(source), "fire", "-o", str(out)], "frame1.jpg"),
         (["frames", str(source), "fire", "-o", str(source)], "that of the frames"),
-        (["frames", str(tmp_path / "absent"), "fire", "-o", str(out)], "is no folder"),
+        (["frames", str(tmp_path / "absent"), "fire", "-o", str(out)], "is not a folder"),
     ):
         capsys.readouterr()
         assert main([*arguments, *common]) == 2

@@ -13,7 +13,8 @@ import tiny
 import torch
 
 from genartisan.errors import BundleError
-from genartisan.networks.bundle import REQUIRED, STYLE_HEAD, Bundle, write_bundle
+from genartisan.networks.bundle import Bundle, write_bundle
+from genartisan.networks.manifest import REQUIRED, STYLE_HEAD
 from genartisan.networks.style_head import StyleHead
 
 

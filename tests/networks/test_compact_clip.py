@@ -149,7 +149,7 @@ def test_the_place_of_a_look_is_made_of_its_technique_and_its_colour(small: Comp
     assert places.shape == (len(LOOKS), small.image_tower.head.out_features)
     for look in (Look(), Look(TECHNIQUES[3]), Look(None, COLOURS[2]), Look(TECHNIQUES[5], COLOURS[1])):
         technique = CLASSES.index(look.technique or CLASSES[0])
-        part = learner.own[technique] if look.colour is None else learner.colours[COLOURS.index(look.colour)]
+        part = learner.usual_colours[technique] if look.colour is None else learner.colours[COLOURS.index(look.colour)]
         expected = F.normalize(learner.techniques[technique] + part, dim=0)
         torch.testing.assert_close(places[LOOKS.index(look)], expected)
 
@@ -260,7 +260,9 @@ def test_training_resumed_is_training_uninterrupted(tmp_path: Path, monkeypatch:
     rng = np.random.default_rng(0)
     few = Drawings(rng.integers(0, 256, (64, 128, 128, 3), np.uint8), np.arange(64) % len(LOOKS))
     small = {"image_size": 32, "gap": 0.5, "blocks": 2, "taps": [1, 2], "dim": 16}
-    for name, value in {"ARCHITECTURE": small, "BATCH": 4, "HEAD_STEPS": 2, "TEXT_STEPS": 2}.items():
+    few_steps = trainer.Recipe(steps=2, rate=1e-3, batch=4)
+    recipes = dict.fromkeys(("RECIPE", "HEAD_RECIPE", "TEXT_RECIPE"), few_steps)
+    for name, value in {"ARCHITECTURE": small, **recipes}.items():
         monkeypatch.setattr(train_clip, name, value)
     monkeypatch.setattr(train_clip, "predictor_weights", predictor_weights)
     monkeypatch.setattr(trainer, "SAVE_EVERY", 1)

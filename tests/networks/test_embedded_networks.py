@@ -111,9 +111,8 @@ class Learner:
             self.seen.append(self.net[0].weight.detach().clone())
             return self.net(torch.randn(8, 3, generator=torch.Generator().manual_seed(step))).abs().sum()
 
-        trainer.fit(
-            self.net, loss_at, steps=7, rate=0.1, checkpoint=self.checkpoint, resume=resume, decay=0.1, average=0.5
-        )
+        recipe = trainer.Recipe(steps=7, rate=0.1, batch=8, decay=0.1, average=0.5)
+        trainer.fit(self.net, loss_at, recipe, checkpoint=self.checkpoint, resume=resume)
         return self.net.state_dict()
 
 

@@ -1,4 +1,4 @@
-"""``train-start``: a style head for any bundle, from photos and sentences, resumed as if it had never stopped."""
+"""Training a style head for any bundle with ``train-start``, and resuming it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from genartisan.errors import InputError
 from genartisan.io.images import Photo
 from genartisan.method import style_encoder
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import STYLE_HEAD, Bundle, write_bundle
+from genartisan.networks.bundle import Bundle, write_bundle
+from genartisan.networks.manifest import STYLE_HEAD
 from genartisan.networks.mobilenet import NUMBERS
 from genartisan.networks.style_head import StyleHead
 from genartisan.training import style_head_trainer, trainer
@@ -194,7 +195,7 @@ def test_only_the_same_training_is_gone_on_with(headless: str, photos: Path, tex
     out = tmp_path / "out"
     given = settings(headless, photos, texts, out, steps=1)
     curve = train(given)
-    with pytest.raises(InputError, match="holds a bundle or a training"):
+    with pytest.raises(InputError, match="contains a bundle or a training"):
         train(given)
     assert train(replace(given, resume=True)) == curve  # it has ended already
     for changed in ({"seed": 1}, {"size": 80}, {"steps": 2}):
@@ -205,13 +206,13 @@ def test_only_the_same_training_is_gone_on_with(headless: str, photos: Path, tex
         train(replace(given, resume=True))
     (photos / "9.png").unlink()
     (out / "style_head_checkpoint.pt").write_bytes(b"damaged")
-    with pytest.raises(InputError, match="no training to go on with"):
+    with pytest.raises(InputError, match="no training to resume"):
         train(replace(given, resume=True))
 
 
 def test_a_sentence_that_asks_for_nothing_is_named(headless: str, photos: Path, texts: Path, tmp_path: Path) -> None:
     texts.write_text("fire\na Photo\n", encoding="utf-8")
-    with pytest.raises(InputError, match="'a Photo', which asks for no style"):
+    with pytest.raises(InputError, match="'a Photo', which names no style"):
         train(settings(headless, photos, texts, tmp_path / "out"))
 
 
@@ -221,7 +222,7 @@ def test_a_sentence_that_asks_for_nothing_is_named(headless: str, photos: Path, 
     (["--size", "32"], "size is 32"),
     (["--examine-every", "0"], "examine_every is 0"),
     (["--texts", "absent.txt"], "absent.txt"),
-    (["--photos", "absent"], "is no folder"),
+    (["--photos", "absent"], "is not a folder"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(
     flags: list[str], words: str, tiny_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -250,7 +251,7 @@ def test_no_bundle_is_written_over(
     given = ["train-start", "--bundle", str(tiny_folder), "--photos", str(photos), "--device", "cpu"]
     for out, words in (
         (tiny_folder, "is the bundle itself"),
-        (other, "holds a bundle"),
+        (other, "contains a bundle"),
     ):
         assert main([*given, "--out", str(out)]) == 2
         assert words in capsys.readouterr().err

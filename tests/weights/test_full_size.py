@@ -20,7 +20,8 @@ from torchvision.models.segmentation import fcn_resnet101
 from genartisan.config import StyleConfig
 from genartisan.errors import BundleError
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import REQUIRED, Bundle
+from genartisan.networks.bundle import Bundle
+from genartisan.networks.manifest import REQUIRED
 from genartisan.weights import official_bundle
 from genartisan.weights.download import Patience
 from genartisan.weights.official import OfficialFile
@@ -167,7 +168,7 @@ def test_a_flipped_bit_is_refused_by_name(fetched: Fetched, tmp_path: Path, role
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
     try:
-        with pytest.raises(BundleError, match=rf"{role}\.safetensors is truncated or was changed"):
+        with pytest.raises(BundleError, match=rf"{role}\.safetensors is truncated or modified"):
             Bundle.load(tmp_path)
     finally:
         tampered.unlink()

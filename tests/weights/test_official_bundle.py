@@ -1,311 +1,37 @@
-"""Downloads against a server that misbehaves, and what `weights` does with files that are not what they should be."""
+"""The official files: fetched, verified and converted into a bundle."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import pickle
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import httpx
 import open_clip
 import pytest
 import safetensors.torch
 import torch
 from disks import full_disk
-from file_server import FileServer, Served, file_server
+from file_server import FileServer, Served
 from official_files import save_torchscript
 from tiny import ARCHITECTURES, network, write_tiny_bundle
 from torchvision.models import VGG19_Weights
 from torchvision.models.segmentation import FCN_ResNet101_Weights
 
-from genartisan.errors import BundleError, InputError, ServeError, WeightsError
-from genartisan.networks.bundle import REQUIRED, STYLE_HEAD, Bundle, read_manifest, write_bundle
-from genartisan.networks.factory import build
-from genartisan.serving import client
+from genartisan.errors import BundleError, InputError, WeightsError
+from genartisan.networks.bundle import Bundle, read_manifest, write_bundle
+from genartisan.networks.manifest import REQUIRED, STYLE_HEAD
 from genartisan.weights import official_bundle
-from genartisan.weights.convert import converted
-from genartisan.weights.download import Patience, download, locked
+from genartisan.weights.disk import locked
+from genartisan.weights.download import Patience
 from genartisan.weights.official import OFFICIAL, OfficialFile
 
-CONTENT = random.Random(0).randbytes(700_001)
-HASH = hashlib.sha256(CONTENT).hexdigest()
 QUICK = Patience(tries=4, pause=0.0, timeout=20.0)
-SMALL_VGG = ARCHITECTURES["vgg"]
-
-
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with file_server() as running:
-        running.files["file.pth"] = Served(CONTENT)
-        yield running
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "downloads" / "file.pth"
-
-
-def get(web: FileServer, target: Path, sha256: str = HASH, patience: Patience = QUICK) -> None:
-    download(web.url("file.pth"), target, sha256, progress=False, patience=patience)
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-# ---- one file
-
-
-def test_a_file_arrives_whole_and_alone(web: FileServer, target: Path) -> None:
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert names(target.parent) == ["file.pth"]
-
-
-def test_progress_is_drawn_on_stderr(web: FileServer, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    download(web.url("file.pth"), target, HASH, patience=QUICK)
-    out, err = capsys.readouterr()
-    assert not out
-    assert "file.pth" in err
-    assert "684k/684k" in err
-
-
-def test_cuts_are_mended_and_no_byte_is_sent_twice(web: FileServer, target: Path) -> None:
-    web.files["file.pth"].cuts = [100_000, 0, 250_001]
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert web.sent("file.pth") == len(CONTENT)
-    assert [request.range for request in web.requests] == [None, *["bytes=100000-"] * 2, "bytes=350001-"]
-    assert [request.status for request in web.requests] == [200, 206, 206, 206]
-    assert web.requests[-1].if_range == '"one"'
-
-
-def test_a_later_run_goes_on_where_the_last_gave_up(web: FileServer, target: Path) -> None:
-    web.files["file.pth"].cuts = [300_000]
-    with pytest.raises(WeightsError, match=r"1 tries.*300000 bytes have arrived and are kept.*--from DIR"):
-        get(web, target, patience=replace(QUICK, tries=1))
-    assert names(target.parent) == ["file.pth.part", "file.pth.part.tag"]
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert web.sent("file.pth") == len(CONTENT)
-    assert names(target.parent) == ["file.pth"]
-
-
-def test_a_stalled_connection_is_given_up_and_resumed(web: FileServer, target: Path) -> None:
-    done = threading.Event()
-    web.files["file.pth"] = Served(CONTENT, cuts=[200_000], at_cut=done.wait)
-    try:
-        get(web, target, patience=replace(QUICK, timeout=1.0))
-    finally:
-        done.set()
-    assert target.read_bytes() == CONTENT
-    assert web.sent("file.pth") == len(CONTENT)
-
-
-def test_a_server_without_ranges_sends_it_all_again(web: FileServer, target: Path) -> None:
-    web.files["file.pth"] = Served(CONTENT, ranges=False, cuts=[400_000])
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert [request.sent for request in web.requests] == [400_000, len(CONTENT)]
-
-
-def test_a_file_that_changed_is_not_joined_with_its_old_beginning(web: FileServer, target: Path) -> None:
-    web.files["file.pth"] = Served(CONTENT[::-1], tag='"old"', cuts=[300_000])
-    with pytest.raises(WeightsError):
-        get(web, target, patience=replace(QUICK, tries=1))
-    web.files["file.pth"] = Served(CONTENT)
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert [request.status for request in web.requests] == [200, 200]
-
-
-@pytest.mark.parametrize("right", [True, False])
-def test_without_tags_the_hash_tells_and_it_starts_again_once(web: FileServer, target: Path, right: bool) -> None:
-    web.files["file.pth"] = Served(CONTENT[::-1], tag=None, cuts=[300_000])
-    with pytest.raises(WeightsError):
-        get(web, target, patience=replace(QUICK, tries=1))
-    web.files["file.pth"] = Served(CONTENT if right else b"x" * len(CONTENT), tag=None)
-    with contextlib.nullcontext() if right else pytest.raises(WeightsError, match="not the official file"):
-        get(web, target)
-    assert [request.range for request in web.requests] == [None, "bytes=300000-", None]
-    assert names(target.parent) == (["file.pth"] if right else [])
-
-
-def test_a_wrong_hash_is_named_and_nothing_stays(web: FileServer, target: Path) -> None:
-    web.files["file.pth"] = Served(CONTENT[:-1])
-    got = hashlib.sha256(CONTENT[:-1]).hexdigest()
-    with pytest.raises(WeightsError, match=rf"file\.pth .* expected SHA-256 {HASH}, got {got}.*--from DIR"):
-        get(web, target)
-    assert names(target.parent) == []
-    assert len(web.requests) == 1
-
-
-def test_a_part_that_is_whole_already_needs_no_byte(web: FileServer, target: Path) -> None:
-    target.parent.mkdir()
-    target.with_name("file.pth.part").write_bytes(CONTENT)
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-    assert web.sent("file.pth") == 0
-
-
-def test_a_part_that_is_too_long_is_thrown_away(web: FileServer, target: Path) -> None:
-    target.parent.mkdir()
-    target.with_name("file.pth.part").write_bytes(CONTENT + b"more")
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-
-
-def test_a_missing_page_is_not_asked_for_again(web: FileServer, target: Path) -> None:
-    web.files.clear()
-    with pytest.raises(WeightsError, match=rf"{web.url('file.pth')} answered with HTTP status 404.*--from DIR"):
-        get(web, target)
-    assert len(web.requests) == 1
-    assert names(target.parent) == []
-
-
-def test_a_busy_server_is_asked_again(web: FileServer, target: Path) -> None:
-    web.files["file.pth"].statuses = [503, 429, 0]
-    get(web, target)
-    assert [request.status for request in web.requests] == [503, 429, 200]
-
-
-def test_an_unreachable_server_is_named(web: FileServer, target: Path) -> None:
-    url = web.url("file.pth")
-    web.server_close()
-    with pytest.raises(WeightsError, match=rf"{url} could not be fetched in 4 tries \(ConnectError.*--from DIR"):
-        get(web, target)
-    assert names(target.parent) == []
-
-
-def test_an_interrupt_leaves_no_file_in_place(web: FileServer, target: Path) -> None:
-    done = threading.Event()
-
-    def interrupt() -> None:
-        part = target.with_name("file.pth.part")
-        while not part.exists() or part.stat().st_size < 300_000:
-            time.sleep(0.001)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        done.wait()
-
-    web.files["file.pth"] = Served(CONTENT, cuts=[300_000], at_cut=interrupt)
-    # A job in the background inherits an ignored SIGINT, and Python then leaves it ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            get(web, target)
-    finally:
-        done.set()
-        signal.signal(signal.SIGINT, before)
-    assert names(target.parent) == ["file.pth.part", "file.pth.part.tag"]
-    get(web, target)
-    assert target.read_bytes() == CONTENT
-
-
-# ---- full disks
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 512 KiB, where we may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def test_a_disk_that_is_too_small_is_refused_at_once(web: FileServer, small_disk: Path) -> None:
-    with pytest.raises(WeightsError, match=r"disk is full: 700,001 more bytes .* file\.pth .* 5\d\d,\d{3} bytes are f"):
-        get(web, small_disk / "file.pth")
-    assert names(small_disk) == []
-
-
-def test_a_disk_that_fills_up_keeps_what_fitted(web: FileServer, small_disk: Path) -> None:
-    web.files["file.pth"].tell_length = False  # or it would be refused at once
-    with pytest.raises(WeightsError, match=r"disk is full: more room is needed for file\.pth"):
-        get(web, small_disk / "file.pth")
-    assert not (small_disk / "file.pth").exists()
-    kept = (small_disk / "file.pth.part").stat().st_size
-    assert 400_000 < kept < 524_288
-    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
-    get(web, small_disk / "file.pth")
-    assert (small_disk / "file.pth").read_bytes() == CONTENT
-    assert web.requests[-1].range == f"bytes={kept}-"
-
-
-def test_a_write_that_fails_says_what_is_missing(web: FileServer, target: Path) -> None:
-    with (
-        full_disk(300_000),
-        pytest.raises(WeightsError, match=r"disk is full: 400,001 more bytes .* file\.pth .* are free"),
-    ):
-        get(web, target)
-    assert names(target.parent) == ["file.pth.part", "file.pth.part.tag"]
-
-
-@pytest.mark.parametrize(("location", "followed"), [
-    ("http://mirror.example/file.pth", False), ("https://mirror.example/file.pth", True), ("/other/file.pth", True),
-])  # fmt: skip
-def test_no_redirect_leads_out_of_tls(
-    target: Path, monkeypatch: pytest.MonkeyPatch, location: str, followed: bool
-) -> None:
-    asked = list[str]()
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(str(request.url))
-        if len(asked) == 1:
-            return httpx.Response(302, headers={"Location": location})
-        return httpx.Response(200, stream=httpx.ByteStream(CONTENT))
-
-    monkeypatch.setattr(httpx, "Client", partial(httpx.Client, transport=httpx.MockTransport(answer)))
-    if followed:
-        download("https://host.example/file.pth", target, HASH, progress=False, patience=QUICK)
-        assert target.read_bytes() == CONTENT
-    else:
-        with pytest.raises(
-            WeightsError, match=r"host\.example sends .* http://mirror\.example, without TLS.*--from DIR"
-        ):
-            download("https://host.example/file.pth", target, HASH, progress=False, patience=QUICK)
-        assert len(asked) == 1
-        assert not target.exists()
-
-
-@pytest.mark.parametrize(("proxy", "says"), [
-    ("socks5://127.0.0.1:9", "pip install 'genartisan[socks]'"),
-    ("gopher://user:secret@127.0.0.1:9", "http://HOST:PORT"),
-    ("http://[::1", "http://HOST:PORT"),
-])  # fmt: skip
-def test_a_proxy_that_cannot_be_used_is_told_with_a_remedy(
-    web: FileServer, target: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, says: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "socksio", None)  # as if it were not installed
-    monkeypatch.setenv("ALL_PROXY", proxy)
-    with pytest.raises(WeightsError) as caught:
-        get(web, target)
-    with pytest.raises(ServeError) as caught_by_client:
-        client.request(b"", "fire", url="http://elsewhere.example")
-    for error in (caught.value, caught_by_client.value):
-        assert "ALL_PROXY" in error.message
-        assert says in error.message
-        assert "secret" not in error.message
-
-
-# ---- the official files
 
 
 def test_the_table_is_that_of_the_libraries() -> None:
@@ -394,7 +120,7 @@ def test_only_what_is_wrong_is_made_again(web: FileServer, carried: Path, shared
     os.truncate(out / "vgg.safetensors", 1000)
     (check,) = [check for check in official_bundle.verify(out) if not check.ok]
     assert (check.file, check.detail[:5]) == ("vgg.safetensors", "wrong")
-    with pytest.raises(BundleError, match=r"vgg\.safetensors is truncated or was changed"):
+    with pytest.raises(BundleError, match=r"vgg\.safetensors is truncated or modified"):
         Bundle.load(out)
     official_bundle.fetch(dtype="fp32", **where)
     assert len(web.requests) == 3  # made from the download, which is still right
@@ -505,9 +231,9 @@ def test_verifying_names_a_bundle_that_has_no_readable_manifest(tmp_path: Path) 
 def test_bad_arguments_name_field_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dtype is 'fp16'; give bf16 or fp32"):
         official_bundle.fetch(dtype="fp16")
-    with pytest.raises(InputError, match=r"no folder; give the one with the carried files"):
+    with pytest.raises(InputError, match=r"not a folder; give the one with the files"):
         official_bundle.fetch(from_dir=tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"name another folder"):
+    with pytest.raises(InputError, match=r"give another folder"):
         official_bundle.fetch(out=tmp_path, shared=tmp_path / ".")
 
 
@@ -549,49 +275,3 @@ def test_a_folder_that_cannot_be_made_is_named(carried: Path, shared: Path, tmp_
 def test_a_second_fetch_at_the_same_time_is_refused(carried: Path, shared: Path, tmp_path: Path) -> None:
     with locked(tmp_path / ".out.lock"), pytest.raises(WeightsError, match="Another process is fetching"):
         official_bundle.fetch(from_dir=carried, out=tmp_path / "out", files=described(carried), shared=shared)
-
-
-# ---- the formats
-
-
-@pytest.mark.parametrize("as_zip", [True, False])
-@pytest.mark.parametrize("as_parameters", [True, False])
-def test_all_formats_that_torchvision_used_are_read(tmp_path: Path, as_zip: bool, as_parameters: bool) -> None:
-    expected = {name: torch.rand(t.shape) for name, t in build("vgg", SMALL_VGG).state_dict().items()}
-    saved = {name: torch.nn.Parameter(t) for name, t in expected.items()} if as_parameters else expected
-    torch.save(saved, tmp_path / "file", _use_new_zipfile_serialization=as_zip)
-    got = converted("vgg", SMALL_VGG, tmp_path / "file", torch.float32)
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert not any(tensor.requires_grad for tensor in got.values())
-
-
-def test_code_in_a_pickle_is_not_run(tmp_path: Path) -> None:
-    class Hostile:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "harm",))
-
-    for as_zip in (True, False):
-        torch.save({"features.0.weight": Hostile()}, tmp_path / "file", _use_new_zipfile_serialization=as_zip)
-        with pytest.raises(WeightsError, match=r"file cannot be read as the official vgg weights"):
-            converted("vgg", SMALL_VGG, tmp_path / "file", torch.float32)
-    assert not (tmp_path / "harm").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", pickle.dumps([1, 2], protocol=2), b"\x80\x02}q\x00."])
-@pytest.mark.parametrize("role", ["clip", "vgg"])
-def test_what_is_no_checkpoint_is_named(tmp_path: Path, role: str, content: bytes) -> None:
-    (tmp_path / "file").write_bytes(content)
-    architecture = next(file.architecture for file in OFFICIAL if file.role == role)
-    with pytest.raises(WeightsError, match=rf"file cannot be read as the official {role} weights"):
-        converted(role, architecture, tmp_path / "file", torch.float32)
-
-
-def test_a_tensor_that_is_missing_or_misshapen_is_named(tmp_path: Path) -> None:
-    tensors = {name: torch.zeros(t.shape) for name, t in build("vgg", SMALL_VGG).state_dict().items()}
-    torch.save({**tensors, "features.5.bias": torch.zeros(2)}, tmp_path / "file")
-    with pytest.raises(WeightsError, match=r"does not hold features\.5\.bias of shape \(8,\), but shape \(2,\)"):
-        converted("vgg", SMALL_VGG, tmp_path / "file", torch.float32)
-    del tensors["features.30.weight"]
-    torch.save(tensors, tmp_path / "file")
-    with pytest.raises(WeightsError, match=r"does not hold features\.30\.weight of .* no such tensor"):
-        converted("vgg", SMALL_VGG, tmp_path / "file", torch.float32)

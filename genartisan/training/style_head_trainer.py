@@ -11,7 +11,6 @@ import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +41,7 @@ from genartisan.networks.bundle import (
     write_bundle,
 )
 from genartisan.networks.style_head import StyleHead
+from genartisan.training.style_head_settings import Settings
 from genartisan.training.trainer import fit
 from genartisan.validation import check_prompt, check_seed, shown
 
@@ -58,23 +58,6 @@ SENTENCES = 1000  # that are made up where no file of them is given
 MIN_SIZE, MAX_SIZE = 64, 512  # pixels
 
 Curve = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A training."""
-
-    bundle: str  # embedded, official or a folder
-    photos: Path  # a folder of two at least: the more, the better
-    out: Path  # for the new bundle, the checkpoint, the curve and the contact sheet
-    texts: Path | None = None  # a sentence a line; None: made-up ones
-    steps: int = 1500  # of `BATCH` pairs each
-    size: int = 128  # pixels: side of the photos' crops
-    examine_every: int = 250  # steps
-    seed: int = 0
-    resume: bool = False  # from the checkpoint in ``out``
-    device: str = "auto"
-    precision: str = "auto"
 
 
 class Pair(NamedTuple):

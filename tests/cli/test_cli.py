@@ -17,7 +17,7 @@ from PIL import Image
 import genartisan
 from genartisan.cli.main import main
 from genartisan.cli.outputs import MEDIA_TYPES
-from genartisan.config import StyleConfig, preset
+from genartisan.config import PRESETS, StyleConfig, preset
 from genartisan.io.images import OUTPUTS
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.compact_clip import CompactClip
@@ -299,7 +299,7 @@ def test_schema_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert set(schema["properties"]) == set(StyleConfig.model_fields)
-    assert set(schema["presets"]) == {"paper", "fast", "draft"}
+    assert schema["presets"] == PRESETS
 
 
 def test_styles_lists_what_the_bundle_knows(

@@ -109,9 +109,7 @@ def add_photo_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_output_flags(parser: argparse.ArgumentParser, metavar: str = "OUT") -> None:
     """-o and --format, read by `genartisan.cli.outputs.media_type_of`."""
-    parser.add_argument(
-        "-o", "--output", required=True, metavar=metavar, help=".png, .jpg or .webp file; - is standard output"
-    )
+    parser.add_argument("-o", "--output", required=True, metavar=metavar, help=".png, .jpg or .webp file; - is stdout")
     parser.add_argument("--format", metavar="F", help=f"png, jpg or webp (default: the suffix of {metavar}; png for -)")
 
 
@@ -146,9 +144,7 @@ def add_setting_flags(parser: argparse.ArgumentParser, default: str = DEFAULT_PR
 def add_stream_flags(parser: argparse.ArgumentParser) -> None:
     """Progress and previews while a server works."""
     parser.add_argument("--stream", action="store_true", help="show a progress bar")
-    parser.add_argument(
-        "--previews", type=Path, metavar="DIR", help="save previews here, such as step_0010.jpg; implies --stream"
-    )
+    parser.add_argument("--previews", type=Path, metavar="DIR", help="save previews here; implies --stream")
     every = f"steps between previews (default: {PREVIEW_EVERY})"
     parser.add_argument("--preview-every", type=number, metavar="N", help=every)
     add_quiet_flag(parser)

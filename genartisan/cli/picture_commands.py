@@ -84,9 +84,7 @@ def add_stylize_flags(parser: argparse.ArgumentParser) -> None:
     add_request_flags(parser)
     add_stylizer_flags(parser)
     add_graphs_flag(parser)
-    parser.add_argument(
-        "--report", metavar="R.json", help="write settings, losses, regions, timings and warnings as JSON"
-    )
+    parser.add_argument("--report", metavar="R.json", help="write settings, losses, timings … as JSON")
     add_quiet_flag(parser)
 
 
@@ -94,9 +92,7 @@ def add_segment_flags(parser: argparse.ArgumentParser) -> None:
     """Input, output and region of `segment`."""
     add_photo_argument(parser)
     add_output_flags(parser, "MASK")
-    parser.add_argument(
-        "--region", default=PORTRAIT, metavar="NAME", help=f"a class of the bundle's FCN (default: {PORTRAIT})"
-    )
+    parser.add_argument("--region", default=PORTRAIT, metavar="NAME", help=f"a class of the FCN (default: {PORTRAIT})")
     parser.add_argument("--overlay", action="store_true", help="write the photo with its regions tinted, not a mask")
     add_bundle_flag(parser)
     add_device_flags(parser)

@@ -47,15 +47,9 @@ def style_files(options: argparse.Namespace) -> list[Path]:
 
 def add_serve_flags(parser: argparse.ArgumentParser) -> None:
     """How `serve` starts."""
-    parser.add_argument(
-        "--probe-port", type=int, metavar="N", help="with --foreground: answer GET /healthz on this port"
-    )
-    parser.add_argument(
-        "--fresh", action="store_true", help="start with genartisan.mar alone; do not restore versions and workers"
-    )
-    parser.add_argument(
-        "--require-signature", type=Path, metavar="KEYFILE", help="accept only archives signed with this key"
-    )
+    parser.add_argument("--probe-port", type=int, metavar="N", help="with --foreground: answer GET /healthz here")
+    parser.add_argument("--fresh", action="store_true", help="start with genartisan.mar alone; restore nothing")
+    parser.add_argument("--require-signature", type=Path, metavar="KEYFILE", help="accept only archives signed with it")
 
 
 def serve_(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""README and docs/ say what is so: commands, flags, settings, presets, metrics, links; and what they show works."""
+"""README and docs/ are true: commands, flags, settings, presets, metrics and links exist, and examples run."""
 
 from __future__ import annotations
 
@@ -30,72 +30,54 @@ from genartisan.serving.serve import Server
 from genartisan.serving.telemetry import COUNTERS, LABELS
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-KNOWN = {
-    "genartisan",
-    "python",
-    "pip",
-    "make",
-    "source",
-    "git",
-    "cd",
-    "curl",
-    "jq",
-    "docker",
-    "umask",
-    "openssl",
-    "date",
-}
+PROGRAMS = {
+    "genartisan", "python", "pip", "make", "source", "git", "cd", "curl", "jq", "docker", "umask", "openssl", "date",
+}  # fmt: skip
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SERVING = ROOT / "docs" / "serving.md"
 
 
 @cache
 def usage(*words: str) -> str:
-    """What ``genartisan WORDS --help`` says; it fails where there is no such command."""
-    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
+    """The output of ``genartisan WORDS --help``; fails if there is no such command."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout, pytest.raises(SystemExit):
         build_parser().parse_args([*words, "--help"])
-    return said.getvalue()
+    return stdout.getvalue()
 
 
 @cache
 def module_usage(module: str) -> str:
-    """What ``python -m MODULE --help`` says."""
-    with contextlib.redirect_stdout(io.StringIO()) as said, pytest.MonkeyPatch.context() as patch:
+    """The output of ``python -m MODULE --help``."""
+    with contextlib.redirect_stdout(io.StringIO()) as stdout, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [module, "--help"])
         patch.delitem(sys.modules, module, raising=False)
         with pytest.raises(SystemExit):
             runpy.run_module(module, run_name="__main__")
-    return said.getvalue()
+    return stdout.getvalue()
 
 
 @cache
 def all_flags() -> frozenset[str]:
-    """Of every command and of every action that a command has."""
+    """The flags of every command and action."""
     listed = re.compile(r"^    ([a-z][a-z-]*)(?: |$)", re.M)
     names = listed.findall(usage())
-    told = [usage(name) for name in names]
-    actions = [usage(name, action) for name, text in zip(names, told, strict=True) for action in listed.findall(text)]
-    return frozenset(FLAG.findall("".join([*told, *actions])))
+    commands = {name: usage(name) for name in names}
+    actions = [usage(name, action) for name, text in commands.items() for action in listed.findall(text)]
+    return frozenset(FLAG.findall("".join([*commands.values(), *actions])))
 
 
 @cache
 def source_words() -> frozenset[str]:
-    """Every word of the code and of the files that configure a server."""
-    patterns = (
-        "genartisan/**/*.py",
-        "handlers/*",
-        "docker/*",
-        "config.properties",
-        "Makefile",
-    )
+    """Every word of the code and of the server's configuration."""
+    patterns = ("genartisan/**/*.py", "handlers/*", "docker/*", "config.properties", "Makefile")
     files = [file for pattern in patterns for file in ROOT.glob(pattern) if file.is_file()]
     return frozenset(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8") for file in files)))
 
 
 def check(words: list[str]) -> None:
-    """That a command of a block would be taken as it stands, as far as can be told without running it."""
+    """Checks a command of a block as far as possible without running it."""
     program, *arguments = words
-    assert program in KNOWN, f"{program} is no program that these pages use"
+    assert program in PROGRAMS, f"unknown program {program}"
     if program == "genartisan":
         options = build_parser().parse_args(arguments)
         if hasattr(options, "settings") and hasattr(options, "preset"):
@@ -113,7 +95,7 @@ def check(words: list[str]) -> None:
 
 
 @each_page
-def test_the_shell_takes_every_block_and_genartisan_every_command(page: Path) -> None:
+def test_every_shell_block_parses(page: Path) -> None:
     for block in shell(page):
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
         for line in lines(block):
@@ -132,7 +114,7 @@ def test_the_shell_takes_every_block_and_genartisan_every_command(page: Path) ->
         "true && (umask 077; genartisan archive --signed archive.key > log)",
     ],
 )
-def test_what_no_command_takes_is_found(line: str) -> None:
+def test_a_wrong_command_is_noticed(line: str) -> None:
     with pytest.raises((InputError, AssertionError)):  # noqa: PT012
         for words in commands(line):
             if words[0] != "true":
@@ -160,7 +142,7 @@ def test_commands_and_flags_in_sentences_exist(page: Path) -> None:
 
 @each_page
 def test_names_in_sentences_are_names_in_the_code(page: Path) -> None:
-    """Settings of a run, of the model and of the server, variables, metrics, functions: whatever has a _ or a dot."""
+    """Settings, environment variables, metrics, functions: any span with an underscore, a dot or a value."""
     for span in spans(page):
         name, _, value = span.partition("=")
         if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", name) and value and name.split(".")[0] in StyleConfig.model_fields:
@@ -210,7 +192,7 @@ def test_metrics_and_their_labels_exist() -> None:
             assert set(values.split(r"\|")) <= set(COUNTERS[name][label]), f"{name}{{{selector}}}"
 
 
-def test_the_gate_takes_as_many_bytes_as_the_server() -> None:
+def test_nginx_accepts_as_many_bytes_as_the_server() -> None:
     (gate,) = blocks(ROOT / "docs" / "hardening.md", "nginx")
     assert re.findall(r"client_max_body_size (\d+);", gate) == [str(Limits().request_bytes)]
 
@@ -227,7 +209,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the pictures that the pages name, and genartisan among the commands."""
+    """A working directory with the pictures named in the pages, and genartisan on the PATH."""
     tiny.picture().save(tmp_path / "photo.jpg")
     tiny.picture().save(tmp_path / "wave.jpg")
     tiny.picture().save(tmp_path / "painting.jpg")
@@ -235,7 +217,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m genartisan "$@"\n')
     command.chmod(0o755)
-    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n")  # an answer of 400 is a failure
+    (tmp_path / ".curlrc").write_text("fail\nsilent\nshow-error\n")  # fail on 400
     path = os.pathsep.join([str(command.parent), os.environ["PATH"]])
     for name, value in {"HOME": tmp_path, "CURL_HOME": tmp_path, "PYTHONPATH": ROOT, "PATH": path}.items():
         monkeypatch.setenv(name, str(value))
@@ -244,7 +226,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def at(server: Server, text: str) -> str:
-    """What a page shows for the default ports, for those of a server in a test."""
+    """Replaces the default ports in a page's text by those of a test server."""
     for port, url in ((8080, server.url), (8081, server.management)):
         text = text.replace(f"http://127.0.0.1:{port}", url)
     return text
@@ -256,16 +238,16 @@ CURLS = [line for page in PAGES for block in blocks(page, "sh") for line in line
 @pytest.mark.server
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("line", CURLS, ids=lambda line: " ".join(line.split()[-1:]))
-def test_every_curl_gets_its_answer(line: str, server: Server, desk: Path) -> None:
+def test_every_curl_succeeds(line: str, server: Server, desk: Path) -> None:
     (desk / ".serve").symlink_to(server.state)
-    said = subprocess.run(["bash", "-c", at(server, line)], capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stderr
+    result = subprocess.run(["bash", "-c", at(server, line)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
     output = re.search(r"-o (\S+)", line)
     if output:
         with Image.open(desk / output[1]) as picture:
             assert picture.format == ("JPEG" if output[1].endswith("jpg") else "PNG")
     else:
-        (described,) = json.loads(said.stdout)
+        (described,) = json.loads(result.stdout)
         assert "presets" in str(described["customizedMetadata"])
 
 
@@ -274,20 +256,16 @@ def test_there_are_curls_to_run() -> None:
 
 
 @pytest.mark.server
-def test_the_clients_of_the_page_get_their_pictures(
-    server: Server, desk: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_client_example_runs(server: Server, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (desk / ".serve").symlink_to(server.state)
     (block,) = blocks(SERVING, "python")
-    block = block.replace('"preset": "fast"', '"preset": "fast", "size": 64, "patch_size": 32')  # as good, and sooner
+    block = block.replace('"preset": "fast"', '"preset": "fast", "size": 64, "patch_size": 32')  # faster
     exec(compile(at(server, block), SERVING.name, "exec"), {})
     assert capsys.readouterr().out.split()[-2:] == ["result", "None"]
 
 
-def test_the_library_of_the_readme_makes_its_pictures(
-    desk: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PRESETS, "fast", {**PRESETS["fast"], "size": 64, "patch_size": 32})  # as good, and sooner
+def test_the_python_example_runs(desk: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "fast", {**PRESETS["fast"], "size": 64, "patch_size": 32})  # faster
     (block,) = blocks(ROOT / "README.md", "python")
     exec(compile(block.replace('"embedded"', repr(str(tiny_folder))), "README.md", "exec"), {})
     for name in ("neon.png", "so_far.png"):

@@ -1,6 +1,6 @@
-"""Standard streams: names that a terminal cannot show, readers that have gone, and ``-``, which stands for a stream.
+"""Standard streams that survive closed pipes, full disks and unprintable file names; ``-`` names a stream.
 
-What a finished command has to tell never fails it; what it was asked to print does.
+A finished command never fails because its summary cannot be printed; a command whose purpose is to print does.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from genartisan.errors import InputError
 
-STREAM = "-"  # in the place of a file's name: standard input or output
-PRINTABLE = "genartisan.printable"  # how stdout's encoding errors are handled
+STREAM = "-"  # in place of a file name: standard input or output
+ESCAPE_UNPRINTABLE = "genartisan.escape_unprintable"  # an error handler for stdout's encoding
 
 
 @contextmanager
-def steady_streams() -> Iterator[None]:
-    """Makes stdout take any name, and stderr any line, whoever still reads it."""
+def resilient_streams() -> Iterator[None]:
+    """Lets stdout print any file name, and stderr take any line even if nobody reads it."""
     stdout, stderr = sys.stdout, sys.stderr
     if isinstance(stdout, io.TextIOWrapper):
-        stdout.reconfigure(errors=PRINTABLE)
-    sys.stderr = cast(TextIO, UnfailingStream(stderr))
+        stdout.reconfigure(errors=ESCAPE_UNPRINTABLE)
+    sys.stderr = cast(TextIO, ResilientStream(stderr))
     try:
         yield
     finally:
         try:
-            flush()
+            flush_stdout()
         except OSError:
-            abandon(stdout)  # or Python would complain of it when it ends
+            discard(stdout)  # otherwise Python reports the failure at exit
         sys.stderr = stderr
 
 
-class UnfailingStream:
-    """A text stream that swallows what can no longer be written; None, a closed one, swallows all."""
+class ResilientStream:
+    """A text stream that drops what it can no longer write; None, a closed stream, drops everything."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
@@ -46,32 +46,47 @@ class UnfailingStream:
         try:
             return self._stream.write(text)
         except OSError:
-            abandon(self._stream)
+            discard(self._stream)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
         except OSError:
-            abandon(self._stream)
+            discard(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def announce(line: str) -> None:
-    """Tells on stdout what was done, which is no less done if nobody can read it."""
+def print_summary(line: str, to_stderr: bool = False) -> None:
+    """Prints what was done; a stdout that can no longer be written to is ignored.
+
+    Args:
+        to_stderr: stdout carries a result already.
+    """
     try:
-        print(line, flush=True)
+        print(line, file=sys.stderr if to_stderr else sys.stdout, flush=True)
     except OSError:
-        abandon(sys.stdout)
+        discard(sys.stdout)
 
 
-def flush() -> None:
-    """Brings what was printed out of the process.
+def print_progress(line: str) -> None:
+    """Prints progress on stderr, apart from results."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Prints warnings on stderr, one per line."""
+    for warning in warnings:
+        print(f"genartisan: warning: {warning}", file=sys.stderr)
+
+
+def flush_stdout() -> None:
+    """Flushes stdout.
 
     Raises:
-        OSError: stdout cannot take it.
+        OSError: it cannot be written to.
     """
     if sys.stdout is not None:
         try:
@@ -81,8 +96,8 @@ def flush() -> None:
             raise
 
 
-def abandon(stream: TextIO | None) -> None:
-    """Lets what a stream still holds, and all that is to come, vanish."""
+def discard(stream: TextIO | None) -> None:
+    """Redirects a stream, and what it still buffers, to the null device."""
     with suppress(OSError, ValueError, AttributeError):  # it may have no file
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, cast(TextIO, stream).fileno())
@@ -90,12 +105,12 @@ def abandon(stream: TextIO | None) -> None:
 
 
 def read_stdin(field: str = "photo") -> bytes:
-    """The picture that is piped in, no more of it than can be a picture.
+    """Reads a picture from stdin, up to one byte more than a picture may have.
 
     Raises:
-        InputError: nothing is.
+        InputError: stdin is closed or a terminal.
     """
-    from genartisan.io.decode import MAX_BYTES  # with torch, for which other commands need not wait
+    from genartisan.io.decode import MAX_BYTES  # imports torch, which --help need not wait for
 
     if sys.stdin is None or sys.stdin.isatty():
         raise InputError(f"{field} is {STREAM!r}, standard input, and nothing is piped in; name a file.", field)
@@ -106,23 +121,23 @@ def write_stdout(content: bytes) -> None:
     """Writes bytes to stdout.
 
     Raises:
-        OSError: it cannot take them.
+        OSError: it cannot be written to.
     """
-    flush()
+    flush_stdout()
     sys.stdout.buffer.write(content)
-    flush()
+    flush_stdout()
 
 
-def _printable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A byte of a file's name that is no text is written as it is; a character that is not to be had, as its escape."""
+def _escape_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Writes undecodable bytes of a file name as they are, and characters outside the encoding as escapes."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    character, after = error.object[error.start], error.start + 1
-    if "\udc80" <= character <= "\udcff":  # as os.fsdecode has it
-        return bytes([ord(character) - 0xDC00]), after
+    character, end = error.object[error.start], error.start + 1
+    if "\udc80" <= character <= "\udcff":  # a byte as os.fsdecode represents it
+        return bytes([ord(character) - 0xDC00]), end
     return codecs.backslashreplace_errors(
-        UnicodeEncodeError(error.encoding, error.object, error.start, after, error.reason)
+        UnicodeEncodeError(error.encoding, error.object, error.start, end, error.reason)
     )
 
 
-codecs.register_error(PRINTABLE, _printable)
+codecs.register_error(ESCAPE_UNPRINTABLE, _escape_unprintable)

@@ -1,4 +1,4 @@
-"""``python -m genartisan.cli.demo``: the sample photo through a running TorchServe, and a sheet of what came back."""
+"""``python -m genartisan.cli.demo``: stylises the sample photo through TorchServe and lays out a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from genartisan.cli.console import announce, steady_streams
+from genartisan.cli.console import print_summary, resilient_streams
 from genartisan.errors import GenartisanError
 from genartisan.io.atomic import write_whole
 from genartisan.io.contact_sheet import contact_sheet
@@ -24,7 +24,7 @@ PHOTO = EMBEDDED / "astronaut.jpg"  # NASA, public domain
 
 
 class Picture(NamedTuple):
-    """One picture of the sheet: its file, its caption, and what to ask for."""
+    """A picture of the sheet: file name, caption, and request."""
 
     name: str
     caption: str
@@ -45,24 +45,24 @@ PICTURES = (
     Picture("pencil", "Pencil sketch, colours kept", "Pencil sketch", {"preset": "draft", "keep_colors": True}),
 )
 SEED = 0
-SIDE = 320  # pixels of a picture on the sheet
-STATE = "demo/.serve"  # apart from a server that `make serve` has started
+SIDE = 320  # pixels, of a picture on the sheet
+STATE = "demo/.serve"  # so that a server started by `make serve` is left alone
 
 
 def main() -> int:
-    """Makes what is missing in ``demo/`` and says where it is."""
-    with steady_streams():
+    """Makes the missing pictures in ``demo/`` and the sheet; returns the exit status."""
+    with resilient_streams():
         try:
             sheet = make(Path("demo"))
         except (GenartisanError, OSError) as error:
             print(f"demo: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
-        announce(f"The sheet: {sheet}")
+        print_summary(f"contact sheet: {sheet}")
         return 0
 
 
 def make(folder: Path) -> Path:
-    """The demo's pictures and their contact sheet, in ``folder``; those that this very archive made are kept."""
+    """Makes the pictures and their contact sheet; pictures by the same archive are reused."""
     folder.mkdir(exist_ok=True)
     mar = archive("embedded", "model_store")
     note = folder / "made_by.txt"
@@ -78,25 +78,25 @@ def make(folder: Path) -> Path:
 
 
 def request_all(missing: list[Picture], folder: Path) -> None:
-    """Starts a server, asks it for the pictures and stops it, whatever happens."""
-    server = serve.start("model_store", state=STATE, say=announce)
+    """Starts a server, requests the pictures, and always stops it."""
+    server = serve.start("model_store", state=STATE, say=print_summary)
     try:
         for picture in tqdm(missing, unit="picture", file=sys.stderr):
             params = {**picture.params, "seed": SEED}
             reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
             write_whole(folder / f"{picture.name}.png", reply.content)
     finally:
-        serve.stop(STATE, say=announce)
+        serve.stop(STATE, say=print_summary)
 
 
 def draw(folder: Path) -> Path:
-    """The sheet: photo and region map in the first column, then the pictures in two rows."""
+    """Draws the contact sheet: photo and region map in the first column, then the pictures in two rows."""
     photo = read_photo(PHOTO)
     regions = Stylizer(Bundle.load("embedded"), device="cpu").regions(photo)
     rows = [[("photo", to_image(photo.pixels))], [("tinted: people, styled less", regions.overlay(photo))]]
-    for number, made in enumerate(PICTURES):
-        with Image.open(folder / f"{made.name}.png") as picture:
-            rows[2 * number // len(PICTURES)].append((made.caption, picture.copy()))
+    for number, picture in enumerate(PICTURES):
+        with Image.open(folder / f"{picture.name}.png") as image:
+            rows[2 * number // len(PICTURES)].append((picture.caption, image.copy()))
     sheet = folder / "sheet.png"
     write_whole(sheet, encode(contact_sheet(rows, SIDE)))
     return sheet

@@ -1,4 +1,4 @@
-"""``genartisan …``: the command line. Errors are one line on stderr; exit status 2 says that the input is at fault."""
+"""``genartisan …``: the command line. An error is one line on stderr; exit status 2 means bad input."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from genartisan import __version__
-from genartisan.cli import console
+from genartisan.cli.console import flush_stdout, print_summary, resilient_streams
 from genartisan.cli.evaluation_flags import add_evaluation_flags, check_evaluation_flags
 from genartisan.cli.flags import (
     Parser,
     add_bundle_flag,
     add_device_flags,
+    add_json_flag,
     add_key_flag,
     add_model_actions,
     add_request_flags,
@@ -26,7 +27,6 @@ from genartisan.cli.flags import (
     add_style_folder_flag,
     add_timeout_flag,
 )
-from genartisan.cli.outputs import tell
 from genartisan.cli.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
 from genartisan.cli.server_commands import add_serve_flags, archive, keys, models, request, serve_, status, stop
 from genartisan.cli.style_commands import (
@@ -44,8 +44,8 @@ from genartisan.serving.defaults import HOST, READY_WITHIN, STORE, TIMEOUT, URL,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns the exit status: 0, or 2 for what the user can mend, or 1, or the command's own."""
-    with console.steady_streams():
+    """Runs a command and returns its exit status: 0, or 2 for what the user can correct, 130 after Ctrl-C."""
+    with resilient_streams():
         return run(arguments)
 
 
@@ -54,36 +54,36 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         options = build_parser().parse_args(arguments)
         exit_status = int(options.run(options) or 0)
-        console.flush()  # what stdout could not take is told here, and not by Python at its end
+        flush_stdout()  # report a failure here, not at exit
         return exit_status
     except GenartisanError as error:
-        return refusal(error.message, error.exit_status)
+        return fail(error.message, error.exit_status)
     except ModuleNotFoundError as error:
-        return refusal(f"{error.name} is not installed; it comes with: pip install 'genartisan[serve]'.")
+        return fail(f"{error.name} is not installed; install it with: pip install 'genartisan[serve]'.")
     except BrokenPipeError:
         return 1
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename!r}: "
-        return refusal(f"{where}{error.strerror or error}.")
+        return fail(f"{where}{error.strerror or error}.")
     except (MemoryError, RuntimeError) as error:
         from genartisan.networks.memory import out_of_memory
 
         if not out_of_memory(error):
             raise
-        return refusal("out of memory; lower --size, --output-size or --set patches=N, or take a smaller photo.")
+        return fail("out of memory; lower --size, --output-size or --set patches=N, or use a smaller photo.")
     except KeyboardInterrupt:
         print("genartisan: interrupted", file=sys.stderr)
         return 130
 
 
-def refusal(message: str, exit_status: int = 2) -> int:
-    """Says in one line what the user can mend; the exit status for it."""
+def fail(message: str, exit_status: int = 2) -> int:
+    """Prints an error on one line and returns the exit status."""
     print(f"genartisan: {' '.join(message.split())}", file=sys.stderr)
     return exit_status
 
 
 def schema(options: argparse.Namespace) -> None:
-    """The JSON schema of the settings, or the endpoint in OpenAPI 3.1."""
+    """Print the JSON schema of the settings, or the OpenAPI description of the endpoint."""
     if options.openapi:
         from genartisan.serving.schema import openapi
 
@@ -93,7 +93,7 @@ def schema(options: argparse.Namespace) -> None:
 
 
 def styles(options: argparse.Namespace) -> None:
-    """The styles and colours that a bundle's CLIP knows, one a line."""
+    """List the styles and colours that a bundle's CLIP knows."""
     from genartisan.networks.bundle import Bundle
 
     bundle = Bundle.load(options.bundle)
@@ -101,32 +101,32 @@ def styles(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({"bundle": bundle.name, "any_words": known is None, **(known or {})}, indent=2))
     elif known is None:
-        print(f"The bundle {bundle.name} reads any words.")
+        print(f"bundle {bundle.name} understands any words")
     else:
         for kind, names in known.items():
             print("\n".join(f"{kind.removesuffix('s'):<11}{name}" for name in names))
 
 
 def weights(options: argparse.Namespace) -> None:
-    """fetch, verify or list the official weights."""
+    """Fetch, verify or list the official weights."""
     from genartisan.weights import official_bundle
 
     if options.action == "fetch":
         folder = official_bundle.fetch(from_dir=options.from_dir, dtype=options.dtype, out=options.out)
-        tell(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
+        print_summary(f"{folder}: use it as --bundle {folder if options.out else 'official'}")
     elif options.action == "verify":
         checks = official_bundle.verify(options.out)
         for check in checks:
             print(f"{'ok ' if check.ok else 'BAD'} {check.file}: {check.detail}")
         if not all(check.ok for check in checks):
-            raise WeightsError("not every file is whole; `genartisan weights fetch` gets what is missing.", "weights")
+            raise WeightsError("files are missing or damaged; `genartisan weights fetch` gets them.", "weights")
     else:
         for row in official_bundle.table():
             print("\n  ".join([f"{row['role']}: {row['name']}", *(f"{key}: {row[key]}" for key in list(row)[2:])]))
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """PHOTO …: both modes compared; or, with --judge alone, a table that says how good a bundle's pictures are."""
+    """Compare both modes, or, with --judge alone, rate the pictures of a bundle."""
     command = ["genartisan", *sys.argv[1:]]
     if check_evaluation_flags(options):
         from genartisan.evaluation import comparison
@@ -139,13 +139,13 @@ def evaluate(options: argparse.Namespace) -> None:
         judged = evaluation.settings_from(options, command)
         results, output = evaluation.evaluate(judged), judged.output
     for row in results["targets"]:
-        tell(f"{row['what']}: {row['value']} ({row['target']})")
-    tell(str(output))
+        print_summary(f"{row['what']}: {row['value']} ({row['target']})")
+    print_summary(str(output))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and their flags."""
-    parser = Parser(prog="genartisan", description="A photo and a sentence in, a picture out.")
+    """The parser of all commands and their flags."""
+    parser = Parser(prog="genartisan", description="Stylise photos by a text or a picture; people stay recognisable.")
     parser.add_argument("--version", action="version", version=f"genartisan {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -160,47 +160,47 @@ def build_parser() -> argparse.ArgumentParser:
     add_segment_flags(command("segment", segment))
 
     sub = command("schema", schema)
-    sub.add_argument("--openapi", action="store_true", help="the whole HTTP endpoint, in OpenAPI 3.1")
+    sub.add_argument("--openapi", action="store_true", help="print the HTTP endpoint in OpenAPI 3.1")
 
     sub = command("styles", styles)
     add_bundle_flag(sub)
-    sub.add_argument("--json", action="store_true", help="for programs")
+    add_json_flag(sub)
 
     sub = command("weights", weights)
     sub.add_argument("action", choices=("fetch", "verify", "list"))
-    sub.add_argument("--from", dest="from_dir", metavar="DIR", type=Path, help="take the files from here; no network")
-    sub.add_argument("--dtype", help="of the bundle's weights: bf16, half the size and the default, or fp32")
-    sub.add_argument("--out", metavar="DIR", type=Path, help="where the bundle goes (default: the bundle `official`)")
+    sub.add_argument("--from", dest="from_dir", metavar="DIR", type=Path, help="use the files here; no network")
+    sub.add_argument("--dtype", help="of the bundle's weights: bf16 or fp32, twice the size (default: bf16)")
+    sub.add_argument("--out", metavar="DIR", type=Path, help="folder for the bundle (default: that of `official`)")
 
     sub = command("archive", archive)
-    sub.add_argument("--bundle", default="embedded", help="embedded, official or a folder")
-    sub.add_argument("--store", type=Path, default=STORE, help=f"where the archive goes (default: {STORE})")
-    sub.add_argument("--styles", nargs="*", metavar="NAME", help="saved styles to serve by name; without a name all")
+    add_bundle_flag(sub)
+    sub.add_argument("--store", type=Path, default=STORE, help=f"folder for the archive (default: {STORE})")
+    sub.add_argument("--styles", nargs="*", metavar="NAME", help="saved styles to serve; without a name, all")
     add_style_folder_flag(sub)
     sub.add_argument(
-        "--settings", type=Path, metavar="FILE", help="of the model, instead of handlers/model-config.yaml"
+        "--settings", type=Path, metavar="FILE", help="model settings (default: handlers/model-config.yaml)"
     )
     sub.add_argument(
         "--version", dest="model_version", default=VERSION, metavar="V",
-        help=f"of the model; another than {VERSION} makes genartisan-V.mar, to be registered beside it",
+        help=f"of the model (default: {VERSION}); another makes genartisan-V.mar, for `models register`",
     )  # fmt: skip
-    sub.add_argument("--sign", type=Path, metavar="KEYFILE", help="write a signature beside it, ARCHIVE.sig")
+    sub.add_argument("--sign", type=Path, metavar="KEYFILE", help="also write a signature, ARCHIVE.sig")
 
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
-    sub.add_argument("--foreground", action="store_true", help="stay, and stop the server on Ctrl-C or SIGTERM")
-    sub.add_argument("--host", default=HOST, help="address of HTTP and gRPC (default: this machine only)")
+    sub.add_argument("--foreground", action="store_true", help="do not detach; stop on Ctrl-C or SIGTERM")
+    sub.add_argument("--host", default=HOST, help=f"address of HTTP and gRPC (default: {HOST})")
     for name, port in asdict(Ports()).items():
         flag = f"--{name.replace('_', '-')}-port"
         sub.add_argument(flag, dest=name, type=int, default=port, metavar="N", help=f"default: {port}")
-    sub.add_argument("--config", type=Path, metavar="FILE", help="another config.properties")
+    sub.add_argument("--config", type=Path, metavar="FILE", help="use another config.properties")
     add_serve_flags(sub)
-    add_timeout_flag(sub, READY_WITHIN, "until it has to be ready")
+    add_timeout_flag(sub, READY_WITHIN, "to wait until the server is ready")
     add_state_flag(sub)
     add_state_flag(command("stop", stop))
 
     sub = command("status", status)
-    sub.add_argument("--json", action="store_true", help="for programs")
+    add_json_flag(sub)
     add_state_flag(sub)
 
     sub = command("models", models)
@@ -208,17 +208,17 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("keys", keys)
     sub.add_argument("action", choices=("where", "show", "rotate"))
-    sub.add_argument("--kind", choices=("inference", "management"), default="inference", help="which key to show")
+    sub.add_argument("--kind", choices=("inference", "management"), default="inference", help="key to show")
     add_timeout_flag(sub, READY_WITHIN, "to wait for the server")
     add_state_flag(sub)
 
     sub = command("request", request)
     add_request_flags(sub)
-    sub.add_argument("--url", default=URL, help=f"of the HTTP endpoint (default: {URL})")
-    sub.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
+    sub.add_argument("--url", default=URL, help=f"server (default: {URL})")
+    sub.add_argument("--grpc", metavar="HOST:PORT", help="use gRPC instead")
     add_key_flag(sub)
     add_stream_flags(sub)
-    add_timeout_flag(sub, TIMEOUT, "to wait for the picture; in a stream, for each event")
+    add_timeout_flag(sub, TIMEOUT, "to wait for the picture or, in a stream, for each event")
 
     sub = command("evaluate", evaluate)
     add_evaluation_flags(sub)

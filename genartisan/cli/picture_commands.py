@@ -1,4 +1,4 @@
-"""`stylize` and `segment`: the commands that make one picture here."""
+"""`stylize` and `segment`: one picture, made locally."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import logging
 import sys
 
+from genartisan.cli.console import print_summary, print_warnings
 from genartisan.cli.flags import (
     add_bundle_flag,
     add_device_flags,
     add_graphs_flag,
     add_output_flags,
     add_photo_argument,
+    add_quiet_flag,
     add_request_flags,
     add_stylizer_flags,
     files_read,
@@ -22,13 +24,13 @@ from genartisan.cli.flags import (
     photo_of,
     style_images_of,
 )
-from genartisan.cli.outputs import STDOUT, check_outputs, media_type_of, tell, write
+from genartisan.cli.outputs import STDOUT, check_outputs, media_type_of, write
 from genartisan.config import from_params
 from genartisan.validation import PERSON, PORTRAIT
 
 
 def stylize(options: argparse.Namespace) -> None:
-    """PHOTO [TEXT] -o OUT: one picture, with a progress bar."""
+    """Stylise a photo by a text, a picture or a saved style."""
     from tqdm import tqdm
 
     from genartisan.io.images import encode
@@ -38,7 +40,7 @@ def stylize(options: argparse.Namespace) -> None:
     report = [] if options.report is None else [("report", options.report)]
     check_outputs(files_read(options), [("output", options.output), *report], options.overwrite)
     stylizer = load_stylizer(options)
-    if not options.quiet:  # a search of style numbers takes a minute with full-size networks
+    if not options.quiet:  # with full-size networks the search for style numbers takes a minute
         logging.getLogger("genartisan.method.style_encoder").setLevel(logging.INFO)
     steps = stylizer.steps(
         photo_of(options),
@@ -50,20 +52,19 @@ def stylize(options: argparse.Namespace) -> None:
     )
     with tqdm(total=config.steps, unit="step", disable=options.quiet or not config.steps, file=sys.stderr) as bar:
         for step in steps:
-            if bar.update():  # it was drawn: a few times a second. Reading the losses of every step would slow a GPU
+            if bar.update():  # the bar was redrawn; reading the losses of every step would slow a GPU
                 bar.set_postfix({name: f"{value:.4g}" for name, value in step.losses.items()})
     result = steps.result()
     write(options.output, encode(result.image, media_type))
     if options.report is not None:
         write(options.report, (json.dumps(result.report, indent=2) + "\n").encode(), "report")
-    for warning in result.report["warnings"]:
-        print(f"genartisan: warning: {warning}", file=sys.stderr)
+    print_warnings(result.report["warnings"])
     if options.output not in STDOUT:
-        tell(options.output, options.report)
+        print_summary(options.output, to_stderr=options.report in STDOUT)
 
 
 def segment(options: argparse.Namespace) -> None:
-    """PHOTO -o MASK: where the people are, or another class, as a mask that ``--mask`` takes."""
+    """Write the mask of people, or of another region, for --mask."""
     from genartisan.io.images import encode, read_photo
     from genartisan.method.regions import NAMES
 
@@ -74,27 +75,24 @@ def segment(options: argparse.Namespace) -> None:
     image = regions.overlay(photo) if options.overlay else regions.as_mask(name)
     write(options.output, encode(image, media_type))
     share = regions.pixels()[regions.names.index(name)] / regions.labels.numel()
-    for warning in photo.warnings:
-        print(f"genartisan: warning: {warning}", file=sys.stderr)
-    tell(f"{options.output}: {share:.1%} of the photo is {name}", options.output)
+    print_warnings(photo.warnings)
+    print_summary(f"{options.output}: {share:.1%} of the photo is {name}", to_stderr=options.output in STDOUT)
 
 
 def add_stylize_flags(parser: argparse.ArgumentParser) -> None:
-    """What to make, where from and with which networks."""
+    """Input, output, settings and networks of `stylize`."""
     add_request_flags(parser)
     add_stylizer_flags(parser)
     add_graphs_flag(parser)
-    parser.add_argument("--report", metavar="R.json", help="write what was done and measured")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--report", metavar="R.json", help="write settings, losses, timings … as JSON")
+    add_quiet_flag(parser)
 
 
 def add_segment_flags(parser: argparse.ArgumentParser) -> None:
-    """What to look for, and how to show it."""
+    """Input, output and region of `segment`."""
     add_photo_argument(parser)
     add_output_flags(parser, "MASK")
-    parser.add_argument("--region", default=PORTRAIT, metavar="NAME", help=f"a class of FCN's (default: {PORTRAIT})")
-    parser.add_argument(
-        "--overlay", action="store_true", help="the photo with the regions tinted, to look at, instead of a mask"
-    )
+    parser.add_argument("--region", default=PORTRAIT, metavar="NAME", help=f"a class of the FCN (default: {PORTRAIT})")
+    parser.add_argument("--overlay", action="store_true", help="write the photo with its regions tinted, not a mask")
     add_bundle_flag(parser)
     add_device_flags(parser)

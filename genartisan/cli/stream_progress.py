@@ -1,4 +1,4 @@
-"""A stream in a terminal: a live progress bar, and the previews as files."""
+"""A stream of events as a progress bar, and its previews as files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from genartisan.errors import InputError, ServeError
 from genartisan.io.atomic import write_whole
 from genartisan.serving.events import Event
 
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # what is left is the server's to say
-PREVIEWS = "step_*.jpg"  # the names of previews, with the step, of four digits at least
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"  # the server estimates the time left
+PREVIEWS = "step_*.jpg"  # file names of previews; the step has at least four digits
 
 
 def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = False) -> Event:
-    """Shows how it goes until the ``result``, and returns that.
+    """Shows progress until the ``result`` event, and returns it.
 
     Args:
-        previews: a folder for the previews, made if missing: ``step_0010.jpg`` and so on; the draft is of step 0.
+        previews: folder for the previews (``step_0010.jpg``; the draft is step 0), created if missing.
 
     Raises:
         InputError: a preview cannot be written.

@@ -1,4 +1,4 @@
-"""Every mistake of the table over command line, HTTP and gRPC: refused in the same words, and nobody else suffers."""
+"""Every bad input over command line, HTTP and gRPC: the same error, and the server goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from genartisan.serving.serve import Server
 BY_COMMAND_LINE = [case for case in CASES if case.flags is not None]
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_cases() -> None:
     assert len(CASES) >= 40
     assert len({case.name for case in CASES}) == len(CASES)
 
@@ -61,11 +61,11 @@ def test_refused_by_the_command_line(
     prompt = (case.fields.get("prompt", GOOD["prompt"]) or b"").decode()
 
     assert main(["stylize", str(tmp_path / "photo"), prompt, *flags, *(case.flags or [])]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("genartisan: ")
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
-    assert case.says in said
+    error = capsys.readouterr().err
+    assert error.startswith("genartisan: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert case.says in error
     assert not (tmp_path / "out.png").exists()
 
 
@@ -112,7 +112,7 @@ BODIES: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.server
 @pytest.mark.parametrize("name", BODIES)
-def test_refused_over_http_alone(name: str, server: Server) -> None:
+def test_refused_over_http_only(name: str, server: Server) -> None:
     pid, before = servers.worker_pid(server), len(servers.log(server))
     body, at, says = BODIES[name]
     answer = send(server, **body)
@@ -126,7 +126,7 @@ def test_refused_over_http_alone(name: str, server: Server) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("accept", ["text/html", "image/gif", "image/png;q=0", "nonsense", "image/*;q=0, text/*"])
-def test_media_types_that_we_do_not_make(accept: str, server: Server) -> None:
+def test_unsupported_media_types(accept: str, server: Server) -> None:
     over_http, over_grpc = post(server, GOOD, {"Accept": accept}), call(server, {**GOOD, "accept": accept.encode()})
     assert (over_http.status, over_grpc.status) == (400, "INVALID_ARGUMENT")
     assert over_http.error == over_grpc.error

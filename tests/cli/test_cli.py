@@ -1,4 +1,4 @@
-"""The command line: the same pictures and checks as the library, errors in one line, exit status 2 for bad input."""
+"""The command line: pictures and checks as in the library, one-line errors, exit status 2 for bad input."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 import genartisan
 from genartisan.cli.main import main
 from genartisan.cli.outputs import MEDIA_TYPES
-from genartisan.config import StyleConfig, preset
+from genartisan.config import PRESETS, StyleConfig, preset
 from genartisan.io.images import OUTPUTS
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.compact_clip import CompactClip
@@ -35,22 +35,8 @@ def photo(tmp_path: Path) -> str:
 
 
 def stylize(photo: str, folder: Path, out: Path, *flags: str) -> int:
-    return main(
-        [
-            "stylize",
-            photo,
-            "fire",
-            "-o",
-            str(out),
-            "--bundle",
-            str(folder),
-            "--device",
-            "cpu",
-            "--quiet",
-            *QUICK,
-            *flags,
-        ]
-    )
+    common = ["--bundle", str(folder), "--device", "cpu", "--quiet", *QUICK]
+    return main(["stylize", photo, "fire", "-o", str(out), *common, *flags])
 
 
 def test_stylize_gives_the_librarys_picture_bit_for_bit(
@@ -68,7 +54,7 @@ def test_stylize_gives_the_librarys_picture_bit_for_bit(
     }
 
 
-def test_the_text_may_stand_anywhere(
+def test_the_text_may_come_after_flags(
     photo: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--bundle", str(tiny_folder), "--device", "cpu", "--quiet", *QUICK]
@@ -95,7 +81,7 @@ def test_a_text_may_begin_with_a_dash(
     refused(capsys, "stylize", photo, *common, "--no-flag", "--", "-winter-")
 
 
-def test_a_style_picture_stands_beside_the_text_or_for_it(
+def test_a_style_picture_with_or_without_a_text(
     photo: str, tmp_path: Path, tiny_folder: Path, tiny_stylizer: Stylizer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wave, sky = tmp_path / "wave.png", tmp_path / "sky=1.png"
@@ -194,7 +180,7 @@ def test_bad_input_is_one_line_and_exit_status_2(
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that this command line is refused with."""
+    """The one-line error of a command line."""
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("genartisan: ")
@@ -212,7 +198,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     (["serve", "--timeout", "nan"], ["--timeout", "nan"]),
     (["request", "p.png", "fire", "-o", "a.png", "--timeout", "-1"], ["--timeout", "-1"]),
 ])  # fmt: skip
-def test_a_command_line_that_cannot_be_read_is_one_line(
+def test_a_bad_command_line_is_one_line(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
 ) -> None:
     line = refused(capsys, *arguments)
@@ -245,9 +231,7 @@ def test_a_file_where_a_folder_should_be_is_named(
 
 
 @pytest.mark.parametrize("command", [["serve"], ["stop"], ["request", "PHOTO", "fire", "-o", "a.png", "--grpc", "x:1"]])
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(
-    photo: str, tmp_path: Path, command: list[str]
-) -> None:
+def test_a_missing_package_is_named_with_its_extra(photo: str, tmp_path: Path, command: list[str]) -> None:
     code = (
         "import sys\nsys.modules.update(dict.fromkeys(['psutil', 'grpc']))  # as if they were not installed\n"
         "from genartisan.cli.main import main\nsys.exit(main(sys.argv[1:]))"
@@ -282,7 +266,7 @@ def test_out_of_memory_says_what_to_lower(
     assert "--size" in line
 
 
-def test_what_cannot_be_written_is_said_before_the_work(
+def test_outputs_are_checked_before_the_work(
     photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = str(tmp_path / "a.png")
@@ -307,7 +291,7 @@ def test_a_picture_s_name_need_not_be_utf_8(photo: str, tmp_path: Path, tiny_fol
     assert out.exists()
 
 
-def test_suffixes_name_every_format_that_can_be_written() -> None:
+def test_every_format_has_a_suffix() -> None:
     assert set(MEDIA_TYPES.values()) == set(OUTPUTS)
 
 
@@ -315,7 +299,7 @@ def test_schema_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert set(schema["properties"]) == set(StyleConfig.model_fields)
-    assert set(schema["presets"]) == {"paper", "fast", "draft"}
+    assert schema["presets"] == PRESETS
 
 
 def test_styles_lists_what_the_bundle_knows(
@@ -331,7 +315,7 @@ def test_styles_lists_what_the_bundle_knows(
     assert json.loads(capsys.readouterr().out) == {"bundle": "tiny", "any_words": False, **known}
 
 
-def test_styles_of_a_clip_that_reads_anything(
+def test_styles_of_a_clip_with_an_open_vocabulary(
     tiny_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CompactClip, "styles", lambda _: None)
@@ -341,12 +325,15 @@ def test_styles_of_a_clip_that_reads_anything(
     assert json.loads(capsys.readouterr().out) == {"bundle": "tiny", "any_words": True}
 
 
-def test_help_and_errors_do_not_wait_for_pytorch() -> None:
-    code = "import sys\nfrom genartisan import cli\ncli.build_parser().format_help()\nsys.exit('torch' in sys.modules)"
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys\nfrom genartisan.cli.main import build_parser\n"
+        "build_parser().format_help()\nsys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_public_names_are_where_they_are_said_to_be() -> None:
+def test_public_names_can_be_imported() -> None:
     assert all(getattr(genartisan, name).__name__ == name for name in genartisan.__all__ if name != "PRESETS")
     with pytest.raises(AttributeError):
         _ = genartisan.nothing

@@ -1,4 +1,4 @@
-"""Standard streams that cannot show a name, or that nobody reads any more: a finished run stays finished."""
+"""Standard streams that cannot show a name, or have no reader: a finished run still succeeds."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from genartisan.networks.bundle import EMBEDDED, resolve
 NAME = "猫.png"
 
 
-def written(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
-    """What goes to stdout from now on, in an encoding."""
+def captured_stdout(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesIO:
+    """Replaces stdout by a buffer with an encoding."""
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     return raw
@@ -41,7 +41,7 @@ def photo(tmp_path: Path) -> str:
 
 @contextmanager
 def unwritable(kind: str) -> Iterator[TextIO]:
-    """A stream that takes nothing: of a pipe that nobody reads, or of a full disk."""
+    """A stream that cannot be written to: a pipe without a reader, or a full disk."""
     if kind == "pipe":
         reader, writer = os.pipe()
         os.close(reader)
@@ -61,16 +61,16 @@ def unwritable(kind: str) -> Iterator[TextIO]:
 def test_a_name_that_the_terminal_cannot_show_is_escaped(
     photo: str, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes
 ) -> None:
-    raw = written(monkeypatch, encoding)
+    raw = captured_stdout(monkeypatch, encoding)
     assert main(["segment", photo, "-o", str(tmp_path / NAME), "--bundle", str(tiny_folder)]) == 0
     assert shown in raw.getvalue()
     assert (tmp_path / NAME).exists()
 
 
-def test_bytes_of_a_name_that_is_no_text_come_out_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = written(monkeypatch, "ascii")
-    with console.steady_streams():
-        console.announce(os.fsdecode(b"\xff") + NAME)
+def test_undecodable_bytes_of_a_name_are_printed_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = captured_stdout(monkeypatch, "ascii")
+    with console.resilient_streams():
+        console.print_summary(os.fsdecode(b"\xff") + NAME)
     assert raw.getvalue().strip() == b"\xff" + rb"\u732b.png"
 
 
@@ -88,14 +88,14 @@ def test_a_finished_run_needs_no_reader(
 
 
 @pytest.mark.parametrize(("kind", "status"), [("pipe", 1), ("disk", 2)])
-def test_what_was_asked_to_be_printed_has_to_be(
+def test_a_command_whose_purpose_is_to_print_fails_without_stdout(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, status: int
 ) -> None:
     with unwritable(kind) as stdout:
         monkeypatch.setattr(sys, "stdout", stdout)
         assert main(["schema"]) == status
-    told = capsys.readouterr().err
-    assert told == "" if kind == "pipe" else "No space left" in told
+    error = capsys.readouterr().err
+    assert error == "" if kind == "pipe" else "No space left" in error
 
 
 @pytest.mark.parametrize("kind", ["pipe", "disk", "closed"])
@@ -103,7 +103,7 @@ def test_progress_and_logs_need_no_reader(monkeypatch: pytest.MonkeyPatch, kind:
     with unwritable(kind) as stream:
         stderr = None if kind == "closed" else stream
         monkeypatch.setattr(sys, "stderr", stderr)
-        with console.steady_streams():
+        with console.resilient_streams():
             handler = logging.StreamHandler()
             monkeypatch.setattr(handler, "handleError", pytest.fail)
             handler.emit(logging.LogRecord("a", logging.WARNING, "", 0, NAME, None, None))
@@ -122,11 +122,11 @@ def test_a_process_ends_without_a_traceback(shell: str) -> None:
     assert done.stderr == ""
 
 
-def test_without_a_home_all_but_what_lies_there_works(
+def test_without_a_home_only_what_is_kept_there_fails(
     photo: str, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def absent(_: object) -> object:
-        raise KeyError("uid not found")  # as in a container with a number for a user
+        raise KeyError("uid not found")  # as in a container with a numeric user
 
     monkeypatch.setattr(pwd, "getpwuid", absent)
     for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "GENARTISAN_HOME"):

@@ -1,4 +1,4 @@
-"""The demo without its server: what is made already is kept, and the sheet shows everything."""
+"""The demo without its server: existing pictures are reused, and the sheet shows all."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from genartisan.networks.bundle import EMBEDDED
 
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the pictures that were asked for; each is answered with a drawn one."""
-    asked: list[str] = []
+    """The names of the pictures requested; each request is answered with a drawing."""
+    requested: list[str] = []
 
-    def answered(missing: list[demo.Picture], folder: Path) -> None:
+    def request_all(missing: list[demo.Picture], folder: Path) -> None:
         for picture in missing:
-            asked.append(f"{picture.name}.png")
-            tiny.picture().save(folder / asked[-1])
+            requested.append(f"{picture.name}.png")
+            tiny.picture().save(folder / requested[-1])
 
-    monkeypatch.setattr(demo, "request_all", answered)
+    monkeypatch.setattr(demo, "request_all", request_all)
     monkeypatch.setattr(demo, "archive", lambda bundle, store: Path("none.mar"))
     monkeypatch.setattr(demo, "digest_of", lambda path: "this archive")
     monkeypatch.chdir(Path(__file__).resolve().parents[2])
-    return asked
+    return requested
 
 
-def test_a_rerun_asks_for_what_is_missing_only(requests: list[str], tmp_path: Path) -> None:
+def test_a_rerun_requests_only_missing_pictures(requests: list[str], tmp_path: Path) -> None:
     sheet = demo.make(tmp_path)
     assert len(requests) == len(demo.PICTURES)
     (tmp_path / requests[0]).unlink()
@@ -41,7 +41,7 @@ def test_a_rerun_asks_for_what_is_missing_only(requests: list[str], tmp_path: Pa
     assert Image.open(sheet).width > 4 * demo.SIDE
 
 
-def test_pictures_of_another_archive_are_made_again(
+def test_pictures_of_another_archive_are_replaced(
     requests: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demo.make(tmp_path)

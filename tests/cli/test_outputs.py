@@ -1,4 +1,4 @@
-"""What commands write: never over what they read, whole or not at all, and in the format that is asked for."""
+"""Outputs: never over an input, whole or not at all, in the requested format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def other_names(path: Path) -> list[Path]:
-    """The same file by another path, a symbolic link and a hard link."""
+    """The file by its own path, another path, a symbolic link and a hard link."""
     folder = path.parent / "folder"
     folder.mkdir()
     (folder / "symbolic.png").symlink_to(path)
@@ -44,7 +44,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     return line
 
 
-def test_no_command_writes_over_what_it_reads(
+def test_no_command_overwrites_its_input(
     photo: Path, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask, style = tmp_path / "mask.png", tmp_path / "style.png"
@@ -53,16 +53,16 @@ def test_no_command_writes_over_what_it_reads(
     before = photo.read_bytes()
     out, bundle = tmp_path / "out.png", ["--bundle", tiny_folder]
     for name in other_names(photo):
-        assert "of the photo, too" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", name, *bundle)
+        assert "also the photo" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", name, *bundle)
         assert "--overwrite" in refused(capsys, "stylize", photo, "fire", "-o", name, *bundle)
         assert "output" in refused(capsys, "stylize", name, "fire", "-o", photo, *bundle)
         assert "output" in refused(capsys, "segment", photo, "-o", name, *bundle)
         assert "output" in refused(capsys, "request", name, "fire", "-o", photo)
     flags = ["--mask", mask, "--style-image", f"sky={style}", "--overwrite"]
     for command in ("stylize", "request"):
-        assert "of the mask, too" in refused(capsys, command, photo, "fire", "-o", mask, *flags)
-        assert "of the style_image, too" in refused(capsys, command, photo, "fire", "-o", style, *flags)
-    for report in (photo, out):  # nor does --overwrite let anything else take a file's place
+        assert "also the mask" in refused(capsys, command, photo, "fire", "-o", mask, *flags)
+        assert "also the style_image" in refused(capsys, command, photo, "fire", "-o", style, *flags)
+    for report in (photo, out):  # --overwrite is for the output and the photo only
         assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", report, "--overwrite")
     assert photo.read_bytes() == before
     assert not out.exists()
@@ -76,10 +76,10 @@ def test_previews_do_not_replace_the_photo(tmp_path: Path, capsys: pytest.Captur
         capsys, "request", previews / "step_0010.jpg", "fire", "-o", tmp_path / "a.png", "--previews", previews
     )
     assert "previews" in line
-    assert "of the photo, too" in line
+    assert "also the photo" in line
 
 
-def test_frames_and_trainings_do_not_replace_what_they_read(
+def test_frames_and_trainings_do_not_overwrite_their_input(
     tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     frames, styled = tmp_path / "frames", tmp_path / "styled"
@@ -89,16 +89,16 @@ def test_frames_and_trainings_do_not_replace_what_they_read(
         tiny.picture(seed=number).save(frames / f"{number}.png")
     (styled / "0.png").hardlink_to(frames / "0.png")
     bundle = ["--bundle", tiny_folder]
-    assert "of the frames, too" in refused(capsys, "frames", frames, "fire", "-o", styled, *bundle)
+    assert "also the frames" in refused(capsys, "frames", frames, "fire", "-o", styled, *bundle)
     (styled / "0.png").unlink()
     tiny.picture().save(styled / "1.png")
     line = refused(capsys, "frames", frames, "-o", styled, "--style-image", styled / "1.png", *bundle)
-    assert "of the style_image, too" in line
+    assert "also the style_image" in line
     tiny.picture().save(frames / "drafts.jpg")
-    assert "of the photos, too" in refused(capsys, "train-start", "--photos", frames, "--out", frames, *bundle)
+    assert "also the photos" in refused(capsys, "train-start", "--photos", frames, "--out", frames, *bundle)
 
 
-def test_the_photo_is_replaced_where_that_is_wanted(photo: Path, tmp_path: Path, tiny_folder: Path) -> None:
+def test_overwrite_replaces_the_photo(photo: Path, tmp_path: Path, tiny_folder: Path) -> None:
     link, expected = tmp_path / "link.png", tmp_path / "expected.png"
     link.symlink_to(photo)
     common = [*QUICK, "--bundle", str(tiny_folder)]
@@ -108,7 +108,7 @@ def test_the_photo_is_replaced_where_that_is_wanted(photo: Path, tmp_path: Path,
     assert photo.read_bytes() == expected.read_bytes()
 
 
-def test_a_full_disk_leaves_the_picture_that_was_there(
+def test_a_full_disk_leaves_the_old_picture(
     photo: Path, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, report = tmp_path / "out.png", tmp_path / "report.json"
@@ -131,14 +131,14 @@ def test_devices_take_a_png(photo: Path, tiny_folder: Path) -> None:
     ("-", None, "image/png"), ("-", "jpg", "image/jpeg"), ("/dev/stdout", None, "image/png"),
     ("/dev/null", None, "image/png"), ("/dev/null", "WEBP", "image/webp"),
 ])  # fmt: skip
-def test_a_format_is_told_by_the_flag_or_by_the_name(path: str, form: str | None, media_type: str) -> None:
+def test_the_format_comes_from_the_flag_or_the_suffix(path: str, form: str | None, media_type: str) -> None:
     assert media_type_of(path, form) == media_type
 
 
 @pytest.mark.parametrize(("path", "form", "field"), [
     ("a.tiff", None, "output"), ("a", None, "output"), ("a.png", "jpg", "format"), ("a.png", "gif", "format"),
 ])  # fmt: skip
-def test_a_format_that_is_none_or_two_is_refused(path: str, form: str | None, field: str) -> None:
+def test_an_unknown_or_contradictory_format_is_refused(path: str, form: str | None, field: str) -> None:
     with pytest.raises(InputError) as caught:
         media_type_of(path, form)
     assert caught.value.field == field
@@ -171,13 +171,13 @@ def test_a_report_may_go_to_stdout_alone(
     out = tmp_path / "out.png"
     flags = [*QUICK, "--bundle", str(tiny_folder), "--report", "-"]
     assert main(["stylize", str(photo), "fire", "-o", str(out), *flags]) == 0
-    told = capfd.readouterr()
-    assert json.loads(told.out)["prompt"] == "fire"
-    assert str(out) in told.err
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["prompt"] == "fire"
+    assert str(out) in captured.err
     assert main(["stylize", str(photo), "fire", "-o", "-", *flags]) == 2
 
 
-def test_a_stream_that_brings_or_takes_nothing_is_refused(
+def test_stdin_without_a_picture_is_refused(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     master, terminal = os.openpty()
@@ -194,16 +194,16 @@ def test_a_stream_that_brings_or_takes_nothing_is_refused(
     assert "nothing is piped in" in refused(capsys, "segment", "-", "-o", out)
 
 
-def test_a_photo_from_stdin_is_known_by_its_file(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_redirected_to_stdin_is_not_overwritten(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with photo.open() as redirected:
         monkeypatch.setattr(sys, "stdin", redirected)
-        with pytest.raises(InputError, match="of the photo, too"):
+        with pytest.raises(InputError, match="also the photo"):
             check_distinct([("photo", "-")], [("output", photo)])
     check_distinct([("photo", "/dev/null")], [("output", "/dev/null"), ("report", "/dev/null")])
 
 
-def test_what_stdout_cannot_take_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with contextlib.suppress(OSError), open("/dev/full", "w") as full:  # to close it fails, too
+def test_a_stdout_that_cannot_be_written_to_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.suppress(OSError), open("/dev/full", "w") as full:  # closing it fails as well
         monkeypatch.setattr(sys, "stdout", full)
         with pytest.raises(InputError, match="No space left"):
             write("-", b"picture")

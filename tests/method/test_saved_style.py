@@ -314,7 +314,7 @@ def test_the_command_line_makes_lists_mixes_uses_and_removes(
     assert [styles[name].about.pictures for name in styles] == [2, 0, 1]
     capsys.readouterr()
     assert main(made) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "the-fire" in capsys.readouterr().err
     assert main([*made, "--force"]) == 0
     assert main(["style", "mix", "the-fire", "the-wave", "0.3", *folder]) == 0
     capsys.readouterr()
@@ -359,9 +359,9 @@ def test_the_command_line_trains_over_photos(
     ("flags", "words"),
     [
         ([], "prompt is missing"),
-        (["!!!"], "give --name"),
+        (["!!!"], "--name"),
         (["--style-image", "nowhere.png"], "style_image 'nowhere.png' cannot be read"),
-        (["fire", "--style-image", "a.png", "--photos", "a.png"], "leave out --photos, or --style-image"),
+        (["fire", "--style-image", "a.png", "--photos", "a.png"], "--photos or --style-image"),
         (["--photos", "a.png"], "prompt is missing"),
         (["fire", "--photos", "nowhere.png"], "nowhere.png"),
         (["fire", "--photos", "a.png", "--preset", "paper"], "start is random"),
@@ -404,7 +404,7 @@ def test_an_archive_has_the_styles_that_are_named(
     assert main([*common, "--styles", "one", "one"]) == 0
     assert held() == {"one"}
     assert main([*common[:-4], "--store", str(tmp_path), "--style-folder", str(tmp_path / "none"), "--styles"]) == 2
-    assert "styles are none" in capsys.readouterr().err
+    assert str(tmp_path / "none") in capsys.readouterr().err
     assert main([*common, "--styles", "absent"]) == 2
     assert "style is 'absent'" in capsys.readouterr().err
     styles.path("bad").write_text("no style")

@@ -374,6 +374,7 @@ def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:
     assert set(OUTPUTS) == {"image/png", "image/jpeg", "image/webp"}
 
 
+@pytest.mark.slow
 def test_out_of_memory_for_real() -> None:
     """In a process of its own with 2 GB more than it needs: refused with a size, which then succeeds."""
     command = [sys.executable, str(ROOT / "benchmarks" / "out_of_memory.py"), "--megabytes", "2000"]

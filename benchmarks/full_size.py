@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from official_files import make_official_files
 from PIL import Image
 
 from genartisan.config import StyleConfig, preset
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
+from genartisan.weights import official_bundle
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "Watercolor painting"
@@ -89,11 +91,6 @@ def make_bundle_apart(folder: Path, dtype: str) -> None:
 
 def make_bundle(folder: Path, dtype: str) -> None:
     """Official-format checkpoints of random numbers, converted as `genartisan weights fetch --from` does."""
-    sys.path.insert(0, str(HERE.parent / "tests"))
-    from official_files import make_official_files
-
-    from genartisan.weights import official_bundle
-
     carried = folder.parent / "carried"
     files = make_official_files(carried)
     official_bundle.fetch(from_dir=carried, dtype=dtype, out=folder, files=files)

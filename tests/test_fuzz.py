@@ -1,6 +1,6 @@
 """Fuzzing: damaged pictures for the decoder, and whatever the endpoint's description allows.
 
-A few hundred examples in `make test`; `make fuzz` draws new ones for ten minutes (FUZZ_SECONDS).
+`make test-all` takes a few hundred examples; `make fuzz` takes new ones for ten minutes a test (FUZZ_SECONDS).
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def run(examples: int, strategy: st.SearchStrategy[Any], check: Callable[[Any], 
         number += 1
 
 
+@pytest.mark.slow
 def test_the_decoder_reads_or_refuses_any_bytes() -> None:
     def check(data: bytes) -> None:
         for read in (lambda: read_photo(data), lambda: read_mask(data, (SIDE, SIDE))):
@@ -139,6 +140,7 @@ def same_worker(server: Server) -> Iterator[Server]:
 
 
 @pytest.mark.server
+@pytest.mark.slow
 def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None:
     params = json.dumps({**TINY, "steps": 1, "patch_size": 16, "size": 32}).encode()
     good = {"photo": GOOD[0], "prompt": b"fire", "params": params}
@@ -153,7 +155,7 @@ def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("path", ["predictions", "explanations"])
+@pytest.mark.parametrize("path", ["predictions", pytest.param("explanations", marks=pytest.mark.slow)])
 def test_the_endpoint_matches_its_description(same_worker: Server, path: str) -> None:
     """Schemathesis draws requests from the description; costly settings are lowered, and half get a photo."""
     operation = schemathesis.openapi.from_dict(openapi())[f"/{path}/genartisan"]["POST"]

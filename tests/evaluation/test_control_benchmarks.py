@@ -7,18 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import controls
 import pytest
 import torch
+import two_texts
 from PIL import Image
 
 from genartisan.config import StyleConfig, assignments
 from genartisan.drawing.styles import STYLES
 from genartisan.evaluation.jobs import Job
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-import controls
-import two_texts
 
 LEFT = torch.arange(64).expand(48, 64) < 30
 

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("matplotlib")
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import engine
+
+pytestmark = pytest.mark.slow
 
 SMALL = ["--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2", "--together", "1", "3"]
 

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 import stability
+import torch
 
 from genartisan.config import PRESETS
 from genartisan.method.engine import Run

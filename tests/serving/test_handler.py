@@ -370,6 +370,7 @@ def test_fields_cannot_pass_for_headers(handler: Any, photo: bytes) -> None:
     assert set(OUTPUTS) == {"image/png", "image/jpeg", "image/webp"}
 
 
+@pytest.mark.slow
 def test_out_of_memory_for_real() -> None:
     """In a process with 2 GB to spare: refused with a size, which then succeeds."""
     command = [sys.executable, str(ROOT / "benchmarks" / "out_of_memory.py"), "--megabytes", "2000"]

@@ -64,6 +64,7 @@ class Request:
         return base64.b64decode(json.loads(lines[-1])["photo"])
 
 
+@pytest.mark.slow
 def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_stylizer: Stylizer) -> None:
     """Eight at a time, over every protocol, every fifth of them bad."""
     rng = random.Random(0)
@@ -96,7 +97,8 @@ def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_styl
     assert servers.worker_pid(server) == pid
 
 
-def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Server) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_worker_that_is_killed_loses_one_request_each_time(server: serve.Server, times: int) -> None:
     expected = post(server, slow()).content
     stopped, answers = threading.Event(), list[tuple[float, int | str, bytes]]()
 
@@ -112,7 +114,7 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
     for thread in threads:
         thread.start()
     try:
-        killed = [kill(server) for _ in range(10)]
+        killed = [kill(server) for _ in range(times)]
     finally:
         stopped.set()
         for thread in threads:
@@ -121,7 +123,7 @@ def test_a_worker_that_is_killed_ten_times_loses_ten_requests(server: serve.Serv
     died = (500, 507, "INTERNAL", "RESOURCE_EXHAUSTED")
     lost = sorted(when for when, status, _ in answers if status in died)
     pictures = [content for _, status, content in answers if status in (200, "OK")]
-    assert len(lost) == 10, Counter(status for _, status, _ in answers)
+    assert len(lost) == times, Counter(status for _, status, _ in answers)
     assert len(lost) + len(pictures) == len(answers)
     assert set(pictures) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):

@@ -26,7 +26,7 @@ from genartisan.weights import official_bundle
 from genartisan.weights.download import Patience
 from genartisan.weights.official import OfficialFile
 
-pytestmark = pytest.mark.full_size
+pytestmark = pytest.mark.slow
 
 
 @dataclass

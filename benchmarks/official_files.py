@@ -1,9 +1,9 @@
 """Full-size checkpoints of seeded random numbers in the three official formats, for tests and benchmarks.
 
-- CLIP ViT-B/32: a TorchScript archive, matrices in fp16 and the rest in fp32, as OpenAI saved it, with its three extra
+- CLIP ViT-B/32: a TorchScript archive as OpenAI saved it, matrices in fp16 and the rest in fp32, with its three extra
   entries input_resolution, context_length and vocab_size.
-- FCN-ResNet101: a state dict with the auxiliary head, VGG-19: a state dict with the classifier; both in the format that
-  torch.save wrote before its zip files, because torchvision's files date from then.
+- FCN-ResNet101: a state dict with the auxiliary head. VGG-19: a state dict with the classifier. Both in the format that
+  torch.save wrote before it wrote zip files, because torchvision's files date from then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from genartisan.weights.official import OFFICIAL, OfficialFile
 
 
 def make_official_files(folder: Path, seed: int = 0) -> tuple[OfficialFile, ...]:
-    """Writes all three under their official names (1.1 GB) and returns `OFFICIAL` with the hashes of these."""
+    """Writes all three under their official names (1.1 GB); returns `OFFICIAL` with their hashes and sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     makers = {"clip": make_clip, "fcn": make_fcn, "vgg": make_vgg}
     made = []
@@ -38,7 +38,7 @@ def make_official_files(folder: Path, seed: int = 0) -> tuple[OfficialFile, ...]
 
 
 def make_clip(path: Path, seed: int = 0) -> None:
-    """A CLIP ViT-B/32 as in OpenAI's TorchScript archive."""
+    """CLIP ViT-B/32, as in OpenAI's TorchScript archive."""
     with torch.device("meta"):
         model = open_clip.CLIP(**open_clip.get_model_config("ViT-B-32-quickgelu"))
     convert_weights_to_fp16(model)
@@ -59,21 +59,21 @@ def save_torchscript(weights: Mapping[str, Tensor], extras: Mapping[str, int], p
 
 
 def make_fcn(path: Path, seed: int = 0) -> None:
-    """An FCN-ResNet101 as torchvision saved it, auxiliary head and all."""
+    """FCN-ResNet101 as torchvision saved it, with its auxiliary head."""
     with torch.device("meta"):
         model = fcn_resnet101(weights=None, weights_backbone=None, num_classes=21, aux_loss=True)
     torch.save(random_weights(model.state_dict(), seed), path, _use_new_zipfile_serialization=False)
 
 
 def make_vgg(path: Path, seed: int = 0) -> None:
-    """A VGG-19 as torchvision saved it, classifier and all."""
+    """VGG-19 as torchvision saved it, with its classifier."""
     with torch.device("meta"):
         model = vgg19(weights=None)
     torch.save(random_weights(model.state_dict(), seed), path, _use_new_zipfile_serialization=False)
 
 
 def random_weights(like: Mapping[str, Tensor], seed: int) -> OrderedDict[str, Tensor]:
-    """Numbers that keep the activations of a deep network finite: uniform, scaled by each layer's fan-in."""
+    """Uniform numbers scaled by each layer's fan-in, which keeps the activations of a deep network finite."""
     generator = torch.Generator().manual_seed(seed)
     weights: OrderedDict[str, Tensor] = OrderedDict()
     for name, meta in like.items():
@@ -94,7 +94,7 @@ def random_weights(like: Mapping[str, Tensor], seed: int) -> OrderedDict[str, Te
 
 
 def file_sha256(path: Path) -> str:
-    """Independent of the package's own function, which the tests check with it."""
+    """Not the package's function, which tests check against this one."""
     with path.open("rb") as file:
         if hasattr(hashlib, "file_digest"):  # Python 3.11
             return hashlib.file_digest(file, "sha256").hexdigest()

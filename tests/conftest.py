@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before torch is imported: threads that wait sleep instead of spinning, which on a shared machine is ten times faster.
+# Set before torch is imported: waiting threads sleep rather than spin, which is ten times faster on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
@@ -22,6 +22,12 @@ from genartisan.serving.serve import Server
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of tiny random networks on disk; copy it before changing it."""
     return tiny.write_tiny_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def headless_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle without a style head."""
+    return tiny.write_tiny_bundle(tmp_path_factory.mktemp("headless"), without="style_head")
 
 
 @pytest.fixture(scope="session")

@@ -60,14 +60,15 @@ DIM = cast(CompactClip, network("clip")).embedding_dim
 ARCHITECTURES["style_head"] = {"kind": "style_head", "dim": DIM, "width": 8}
 
 
-def write_tiny_bundle(folder: Path) -> Path:
-    """Writes a bundle of tiny random networks."""
+def write_tiny_bundle(folder: Path, *, without: str = "") -> Path:
+    """Writes a bundle of tiny random networks, of every role but ``without``."""
     entries = {
         role: (
             network(role).state_dict(),
             {"architecture": architecture, "source": "seeded random values", "licence": "Apache-2.0"},
         )
         for role, architecture in ARCHITECTURES.items()
+        if role != without
     }
     write_bundle(folder, "tiny", "tiny random networks", entries)
     return folder

@@ -27,13 +27,6 @@ from genartisan.weights import convert
 QUICK = ["--size", "64", "--steps", "2", "--set", "patches=3", "--set", "patch_size=32"]
 
 
-@pytest.fixture
-def photo(tmp_path: Path) -> str:
-    path = tmp_path / "photo.png"
-    tiny.picture().save(path)
-    return str(path)
-
-
 def stylize(photo: str, folder: Path, out: Path, *flags: str) -> int:
     common = ["--bundle", str(folder), "--device", "cpu", "--quiet", *QUICK]
     return main(["stylize", photo, "fire", "-o", str(out), *common, *flags])

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
-import tiny
 from tqdm import tqdm
 
 import genartisan
@@ -30,13 +29,6 @@ def captured_stdout(monkeypatch: pytest.MonkeyPatch, encoding: str) -> io.BytesI
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     return raw
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> str:
-    path = tmp_path / "photo.png"
-    tiny.picture().save(path)
-    return str(path)
 
 
 @contextmanager

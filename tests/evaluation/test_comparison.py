@@ -30,7 +30,6 @@ from genartisan.evaluation.comparison_jobs import ALL, NONE, Pair, ablation_pair
 from genartisan.evaluation.comparison_report import blocks_of
 from genartisan.evaluation.comparison_subjects import FIRST_SCENE, Subject, drawn, found_in
 from genartisan.evaluation.jobs import Job, Machine
-from genartisan.evaluation.judge import KIND, new_network
 from genartisan.evaluation.six_losses import SHARES, SIX, SixLosses
 from genartisan.io.documents import Text, as_markdown
 from genartisan.io.images import read_photo
@@ -40,7 +39,6 @@ from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_mask
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import Scale
 from genartisan.training.train_fcn import FIRST_SEED
-from genartisan.training.trainer import save_network
 
 QUICK: dict[str, Any] = {"size": 48, "steps": 2, "patches": 4, "patch_size": 16, "contrast": 1.2}
 ABLATION = {"steps": 2, "patch_size": 16}
@@ -56,16 +54,6 @@ def subject(folder: Path, box: tuple[int, int, int, int] = (8, 8, 28, 44), name:
 
 
 # What a comparison leaves, made once
-
-
-@pytest.fixture(scope="module")
-def untrained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, classes = tmp_path_factory.mktemp("judge"), ["photo", *STYLES]
-    torch.manual_seed(0)
-    architecture = {"kind": KIND, "classes": classes, "size": 32}
-    network = new_network(len(classes))
-    save_network(folder, "judge", network, architecture, {"held_out_accuracy": 0.04}, {"commit": None, "seed": 0})
-    return folder
 
 
 def by_name(_: Stylizer, photo: Any, mask: Any = None) -> RegionMap:

@@ -26,14 +26,12 @@ from genartisan.evaluation import evaluate as evaluation
 from genartisan.evaluation import measures, report
 from genartisan.evaluation.evaluate import Row, Settings
 from genartisan.evaluation.jobs import Machine
-from genartisan.evaluation.judge import KIND, new_network
 from genartisan.evaluation.preservation import edge_share
 from genartisan.evaluation.report import Target
 from genartisan.io.images import Photo, read_photo
 from genartisan.method.regions import RegionMap, from_mask
 from genartisan.networks.bundle import EMBEDDED, read_manifest
 from genartisan.training import model_card
-from genartisan.training.trainer import save_network
 
 QUICK = StyleConfig(size=48, steps=2, patches=2, patch_size=16)
 SOME = ("fire", "mosaic tiles")
@@ -65,16 +63,6 @@ class FakeStylizer:
         report = {"device": "cpu", "precision": "fp32", "seconds": {"total": 2.0, "optimise": 1.5, "text": 0.25}}
         picture = Image.blend(image, noise, 0.2 if config.mode == "artisan" else 0.8)
         return SimpleNamespace(image=picture, report=report)
-
-
-@pytest.fixture(scope="module")
-def untrained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, classes = tmp_path_factory.mktemp("judge"), ["photo", *STYLES]
-    torch.manual_seed(0)
-    architecture = {"kind": KIND, "classes": classes, "size": 32}
-    network = new_network(len(classes))
-    save_network(folder, "judge", network, architecture, {"held_out_accuracy": 0.04}, {"commit": None, "seed": 0})
-    return folder
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def ours(bundle: Bundle, photo: Path, monkeypatch: pytest.MonkeyPatch) -> Losses:
     monkeypatch.setattr("genartisan.method.stylizer.plan", lambda *args: PatchPlan(crops(), SIDE))
-    monkeypatch.setattr("genartisan.method.engine.random_stylenet", lambda seed: stylenet())
+    monkeypatch.setattr("genartisan.method.painters.random_stylenet", lambda seed: stylenet())
     config = StyleConfig(mode="clipstyler", size=SIZE, steps=STEPS, patches=PATCHES, patch_size=SIDE)
     report = Stylizer(bundle, "cpu", "fp32")(photo, TEXT, config=config, seed=0).report
     assert all(step["pixel"] == step["draft"] == 0 for step in report["history"])  # CLIPstyler has no such losses

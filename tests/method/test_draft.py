@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +21,7 @@ from genartisan.method.painters import Layers, PastichePainter
 from genartisan.method.region_inputs import MaskSource
 from genartisan.method.style_images import StyleImageSource
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import Bundle, read_manifest, write_bundle
-from genartisan.networks.manifest import STYLE_HEAD
+from genartisan.networks.bundle import Bundle
 from genartisan.networks.pastiche import PasticheNet
 
 WIDTH = 64
@@ -59,19 +57,8 @@ def draw(tiny_stylizer: Stylizer) -> Draw:
 
 
 @pytest.fixture(scope="module")
-def headless(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The tiny bundle without a style head."""
-    folder = tmp_path_factory.mktemp("headless")
-    shutil.copytree(tiny_folder, folder, dirs_exist_ok=True)
-    (folder / f"{STYLE_HEAD}.safetensors").unlink()
-    networks = read_manifest(tiny_folder).networks
-    entries = {
-        role: (None, entry.model_dump(exclude={"file", "sha256"}))
-        for role, entry in networks.items()
-        if role != STYLE_HEAD
-    }
-    write_bundle(folder, "headless", "no head", entries)
-    return Bundle.load(folder)
+def headless(headless_folder: Path) -> Bundle:
+    return Bundle.load(headless_folder)
 
 
 def planes(image: Image.Image) -> Tensor:

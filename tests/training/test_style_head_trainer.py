@@ -22,8 +22,12 @@ from genartisan.errors import InputError
 from genartisan.io.images import Photo
 from genartisan.method import style_encoder
 from genartisan.method.stylizer import Stylizer
+<<<<<<< HEAD
 from genartisan.networks.bundle import Bundle, write_bundle
 from genartisan.networks.manifest import STYLE_HEAD
+=======
+from genartisan.networks.bundle import Bundle
+>>>>>>> tests
 from genartisan.networks.mobilenet import NUMBERS
 from genartisan.networks.style_head import StyleHead
 from genartisan.training import style_head_trainer, trainer
@@ -63,15 +67,8 @@ def texts(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def headless(tmp_path: Path) -> str:
-    """A bundle without a style head."""
-    entries = {
-        role: (tiny.network(role).state_dict(), {"architecture": architecture, "source": "", "licence": ""})
-        for role, architecture in tiny.ARCHITECTURES.items()
-        if role != STYLE_HEAD
-    }
-    write_bundle(tmp_path / "headless", "headless", "", entries)
-    return str(tmp_path / "headless")
+def headless(headless_folder: Path) -> str:
+    return str(headless_folder)
 
 
 def settings(bundle: str, photos: Path, texts: Path, out: Path, **others: object) -> Settings:

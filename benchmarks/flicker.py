@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from genartisan.cli.flags import add_device_flags
 from genartisan.config import preset
-from genartisan.evaluation.evaluate import default_photos
+from genartisan.evaluation.photos import default_photos
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.contact_sheet import as_jpeg, contact_sheet
 from genartisan.io.images import read_photo

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from typing import Any
 
 from genartisan import __version__
 from genartisan.cli import console
-from genartisan.cli.evaluation_flags import add_evaluation_flags, check_evaluation_flags
+from genartisan.cli.evaluation_flags import add_evaluation_flags, evaluation_settings
 from genartisan.cli.flags import (
     Parser,
     add_bundle_flag,
@@ -126,21 +127,13 @@ def weights(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """PHOTO …: both modes compared; or, with --judge alone, a table that says how good a bundle's pictures are."""
-    command = ["genartisan", *sys.argv[1:]]
-    if check_evaluation_flags(options):
-        from genartisan.evaluation import comparison
+    """PHOTO …: compare both modes; or, with --judge alone, tabulate how good a bundle's pictures are."""
+    settings = evaluation_settings(options, shlex.join(["genartisan", *sys.argv[1:]]))
+    from genartisan.evaluation.runner import evaluate as evaluate_
 
-        compared = comparison.settings_from(options, command)
-        results, output = comparison.compare(compared), compared.output
-    else:
-        from genartisan.evaluation import evaluate as evaluation
-
-        judged = evaluation.settings_from(options, command)
-        results, output = evaluation.evaluate(judged), judged.output
-    for row in results["targets"]:
+    for row in evaluate_(settings)["targets"]:
         tell(f"{row['what']}: {row['value']} ({row['target']})")
-    tell(str(output))
+    tell(str(settings.document))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from genartisan.cli.flags import add_device_flags
 from genartisan.config import preset
-from genartisan.evaluation.evaluate import default_photos
+from genartisan.evaluation.photos import default_photos
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.contact_sheet import as_jpeg, contact_sheet
 from genartisan.io.images import read_photo
@@ -49,7 +49,7 @@ def main() -> None:
         for photo in photos:
             for pan in PANS:
                 frames = windows(photo, pan, arguments.size, arguments.frames)
-                pictures = drawn(stylizer, frames)
+                pictures = stylised(stylizer, frames)
                 if pan == PANS[0] and photo in photos[:2]:
                     sheet += [[(f"{name}, frame {n}", made[n]) for n in range(4)] for name, made in pictures.items()]
                 rows += [{"photo": photo.name, "pan": pan, **measured(pan, frames, pictures)}]
@@ -102,7 +102,7 @@ def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> lis
     ]
 
 
-def drawn(stylizer: Stylizer, frames: Sequence[Image.Image]) -> dict[str, list[Image.Image]]:
+def stylised(stylizer: Stylizer, frames: Sequence[Image.Image]) -> dict[str, list[Image.Image]]:
     """The frames as a film, and each alone."""
     config = preset("draft", {"size": max(frames[0].size)})
     film = Film(stylizer, PROMPT, frames, config)
@@ -117,16 +117,16 @@ def measured(
 ) -> dict[str, float]:
     """The flicker of the still, of the film and of the single pictures."""
     apart = next(n for n in range(1, 11) if all(round(n * speed, 9).is_integer() for speed in pan))
-    told = {}
+    values = {}
     for name, made in {"still": frames, **pictures}.items():
         planes = [read_photo(picture).pixels for picture in made]
-        told[f"{name}, next frame"] = round(flicker(planes, shifts(pan, len(planes), 1)), 5)
+        values[f"{name}, next frame"] = round(flicker(planes, shifts(pan, len(planes), 1)), 5)
         inside = [plane[:, EDGE:-EDGE, EDGE:-EDGE] for plane in planes]
         series = [inside[start::apart] for start in range(apart)]
         each = [flicker(some, shifts(pan, len(some), apart)) for some in series if len(some) > 1]
         if each:
-            told[f"{name}, whole pixels apart, inside"] = round(statistics.mean(each), 5)
-    return told
+            values[f"{name}, whole pixels apart, inside"] = round(statistics.mean(each), 5)
+    return values
 
 
 def shifts(pan: tuple[float, float], count: int, apart: int) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from typing import Any
 
 from genartisan import __version__
 from genartisan.cli.console import flush_stdout, print_summary, resilient_streams
-from genartisan.cli.evaluation_flags import add_evaluation_flags, check_evaluation_flags
+from genartisan.cli.evaluation_flags import add_evaluation_flags, evaluation_settings
 from genartisan.cli.flags import (
     Parser,
     add_bundle_flag,
@@ -127,20 +128,12 @@ def weights(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Compare both modes, or, with --judge alone, rate the pictures of a bundle."""
-    command = ["genartisan", *sys.argv[1:]]
-    if check_evaluation_flags(options):
-        from genartisan.evaluation import comparison
+    settings = evaluation_settings(options, shlex.join(["genartisan", *sys.argv[1:]]))
+    from genartisan.evaluation import runner
 
-        compared = comparison.settings_from(options, command)
-        results, output = comparison.compare(compared), compared.output
-    else:
-        from genartisan.evaluation import evaluate as evaluation
-
-        judged = evaluation.settings_from(options, command)
-        results, output = evaluation.evaluate(judged), judged.output
-    for row in results["targets"]:
+    for row in runner.evaluate(settings)["targets"]:
         print_summary(f"{row['what']}: {row['value']} ({row['target']})")
-    print_summary(str(output))
+    print_summary(str(settings.document))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""What a comparison found, for people: tables, the paper's figures from our own pictures, and how it was measured."""
+"""The report of a comparison: tables, the paper's figures from our pictures, and how they were measured."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from genartisan.evaluation.comparison_findings import AIM, HALVED, medians_by_setting, targets
-from genartisan.evaluation.comparison_measures import PARTS, SEPARATOR, Row
-from genartisan.evaluation.comparison_subjects import KINDS, PEOPLE, SELFIE
+from genartisan.evaluation.comparison_measures import PARTS, SEPARATOR, SETS, SHARES, SIX, Row
+from genartisan.evaluation.findings import AIM, HALVED, medians_by_setting, targets
+from genartisan.evaluation.pairs import MODES
+from genartisan.evaluation.photos import KINDS, MIN_PEOPLE, MIN_SELFIE
 from genartisan.evaluation.preservation import PRESERVATION
-from genartisan.evaluation.six_losses import SETS, SHARES, SIX
-from genartisan.io.documents import Block, Code, Heading, Picture, Table, Text
+from genartisan.evaluation.report import about_judge, aims, origin
+from genartisan.io.documents import Block, Heading, Picture, Table, Text
 
 GROUPS = ("with people", *KINDS)
+MEDIANS = ("Clipstyler, median", "Artisan, median", "Ratio, median")
 ABLATION_COLUMNS = {
     **{name: loss.label for name, loss in SIX.items()},
     "portrait_vgg": "people: VGG", "portrait_ssim": "people: SSIM", "portrait_edges": "people: edges",
     "judge_probability": "judge",
 }  # fmt: skip
-# What each mode minimises explains what it may miss; that it does so is not proven by it.
+# Likely reasons, by what each mode minimises; they are not proven.
 REASONS = {
     "direction": "clipstyler mode minimises this very loss, people and all; artisan mode never sees it, and leaves in "
     "the picture the people who hold it back.",
@@ -44,53 +46,43 @@ def blocks_of(results: dict[str, Any], pictures: dict[str, tuple[Path, str]]) ->
     Args:
         pictures: the files of sheets and charts with their captions, by name.
     """
-    found = results["findings"]
+    findings = results["findings"]
     blocks: list[Block] = [
-        Heading("Artisan mode against clipstyler mode", 1),
-        Text("Written by the command below; do not edit."),
-        Code(results["command"]),
+        *origin("Artisan mode against clipstyler mode", results),
         *setting_of(results),
-        Heading("What was aimed at"),
-        Table(("What", "Measured", "Aim", "Reached"), tuple(aim.cells() for aim in targets(results))),
-        *(Text(reason) for reason in missed(found)),
+        *aims(targets(results)),
+        *(Text(sentence) for sentence in missed(findings)),
         Heading("The six losses"),
-        loss_table(found["losses"]["with people"]),
+        loss_table(findings["losses"]["with people"]),
         Text(
-            "Pairs with people: the paper's claim is about them. A loss is without its weight, and less is better. "
-            "The same by kind of photo, in how many pairs artisan mode is lower / equal / higher:"
+            "Pairs with people, as in the paper's claim. Losses are without their weights; less is better. By kind of "
+            "photo, the number of pairs in which artisan mode is lower / equal / higher:"
         ),
-        kind_table(found["losses"]),
-        *(
-            Picture(*pictures[name])
-            for name in ("lines-selfies", "bars-selfies", "lines-tour", "bars-tour")
-            if name in pictures
-        ),
+        kind_table(findings["losses"]),
+        *shown_pictures(pictures, "lines-selfies", "bars-selfies", "lines-tour", "bars-tour"),
         Heading("The people"),
-        preservation_table(found["preservation"]),
+        preservation_table(findings["preservation"]),
         *(Text(reason) for reason in results["not_measured"]),
-        *(Picture(*pictures[name]) for name in ("preservation",) if name in pictures),
+        *shown_pictures(pictures, "preservation"),
     ]
-    if found["verdicts"]:
-        blocks += [Heading("The background, judged"), verdict_table(found["verdicts"]), Text(verdict_words(results))]
-    blocks += [Heading("The pictures")]
-    blocks += [Picture(*pictures[name]) for name in ("selfies", "tour", "none") if name in pictures]
+    if verdicts := findings["verdicts"]:
+        words = about_judge(results["judge"]) + verdict_gain(verdicts)
+        blocks += [Heading("The background, judged"), verdict_table(verdicts), Text(words)]
+    blocks += [Heading("The pictures"), *shown_pictures(pictures, "selfies", "tour", "none")]
     blocks += ablation_blocks(results, pictures)
     return [*blocks, Heading("How it was measured"), *(Text(words) for words in method(results))]
 
 
+def shown_pictures(pictures: dict[str, tuple[Path, str]], *names: str) -> list[Block]:
+    """Those of the names that were drawn; a kind of photo may be absent."""
+    return [Picture(*pictures[name]) for name in names if name in pictures]
+
+
 def setting_of(results: dict[str, Any]) -> list[Block]:
-    """The machine, the settings and the photos."""
-    settings, machine, config = results["settings"], results["hardware"], results["settings"]["config"]
-    photos = tuple(
-        (one["photo"], one["kind"], f"{one['people']:.1%}", "true" if one["mask"] == "true" else "found by FCN")
-        for one in settings["photos"]
-    )
+    """The settings and the photos."""
+    settings, config = results["settings"], results["settings"]["config"]
+    photos = tuple((one["photo"], one["kind"], f"{one['people']:.1%}", one["mask"]) for one in settings["photos"])
     return [
-        Text(
-            f"Bundle {results['bundle']['name']} ({results['bundle']['sha256'][:12]}), {results['date'][:10]}. "
-            f"{machine['processor']}, {machine['threads']} threads, on {machine['device']}; {machine['system']}, "
-            f"Python {machine['python']}, PyTorch {machine['torch']}."
-        ),
         Text(
             f"Preset {settings['preset']}, {config['size']} px, {config['steps']} steps, seed {settings['seed']}; "
             f"{len(photos)} photos × {len(settings['styles'])} styles in both modes. Styles: "
@@ -98,41 +90,43 @@ def setting_of(results: dict[str, Any]) -> list[Block]:
         ),
         Table(("Photo", "Kind", "People", "Mask"), photos),
         Text(
-            f"A photo of which people fill {SELFIE:.0%} or more is a selfie here, one with fewer a tour photo, and one "
-            f"with less than {PEOPLE:.1%} counts as one without people: there the modes are one, or nearly."
+            f"Where people fill at least {MIN_SELFIE:.0%} of a photo it is a selfie, with fewer a tour photo, and "
+            f"below {MIN_PEOPLE:.1%} a photo without people, where the modes are the same, or nearly."
         ),
-        *(Text(f"Warning: {warning}.") for warning in (*settings["warnings"], *of_runs(results["pictures"]))),
+        *(Text(f"Warning: {warning}.") for warning in (*settings["warnings"], *run_warnings(results["pictures"]))),
     ]
 
 
-def of_runs(rows: Sequence[Row]) -> list[str]:
-    """What could not be met when pictures were made, and in how many of them; what is said of prompts stands once."""
-    told = [warning for row in rows for warning in row["warnings"].split(SEPARATOR)]
-    counts = Counter(warning for warning in told if warning and not warning.startswith("prompt"))
+def run_warnings(rows: Sequence[Row]) -> list[str]:
+    """The warnings of the pictures and their numbers, without those of prompts, which the settings have."""
+    warnings = [warning for row in rows for warning in row["warnings"].split(SEPARATOR)]
+    counts = Counter(warning for warning in warnings if warning and not warning.startswith("prompt"))
     return [f"{warning} ({times} pictures)" for warning, times in counts.items()]
 
 
-def missed(found: dict[str, Any]) -> list[str]:
-    """A sentence or two on each loss that is not as often lower as was aimed at."""
-    counts = found["losses"]["with people"]
-    told = []
+def missed(findings: dict[str, Any]) -> list[str]:
+    """A sentence or two on each aim that is missed."""
+    counts = findings["losses"]["with people"]
+    sentences = []
     for name, loss in SIX.items():
-        own = counts[name]
-        if own["share"] is None or own["share"] >= AIM:
+        count = counts[name]
+        if count["share"] is None or count["share"] >= AIM:
             continue
-        told.append(
-            f"Finding: the {loss.label} loss is lower in artisan mode in {own['lower']} of {own['of']} pairs with "
-            f"people (in the median {shown(own['median_ratio'])} times clipstyler mode's). The likely reason: "
+        sentences.append(
+            f"Finding: the {loss.label} loss is lower in artisan mode in {count['lower']} of {count['of']} pairs with "
+            f"people (in the median {shown(count['median_ratio'])} times clipstyler mode's). The likely reason: "
             f"{REASONS[name]}{by_region(counts) if name == 'semantic_patch' else ''}"
         )
-    distance = found["preservation"]["portrait_vgg"]["median_ratio"]
-    if distance is not None and distance > HALVED:
-        told.append(f"Finding: the people's VGG distance is {shown(distance)} times clipstyler mode's, not half of it.")
-    return told
+    ratio = findings["preservation"]["portrait_vgg"]["median_ratio"]
+    if ratio is not None and ratio > HALVED:
+        sentences.append(
+            f"Finding: the people's VGG distance is {shown(ratio)} times clipstyler mode's, not half of it."
+        )
+    return sentences
 
 
 def by_region(counts: dict[str, Any]) -> str:
-    """Which crops the semantic patch loss comes from."""
+    """How much crops on people and on the background add to the semantic patch loss."""
     people, background = (counts[name] for name in SHARES)
     return (
         f" Measured: crops on people add {shown(people['median_artisan'])} to it in artisan mode and "
@@ -147,94 +141,87 @@ def loss_table(counts: dict[str, Any]) -> Table:
         **{name: (loss.label, loss.about) for name, loss in SIX.items()},
         **{n: (w, "") for n, w in SHARES.items()},
     }
-    rows = []
-    for name, words in about.items():
-        own = counts[name]
-        medians = (shown(own[key]) for key in ("median_clipstyler", "median_artisan", "median_ratio"))
-        rows.append((*words, f"{own['lower']} of {own['of']}", *medians))
-    columns = ("Loss", "Sees", "Lower in artisan", "Clipstyler, median", "Artisan, median", "Ratio, median")
-    return Table(columns, tuple(rows))
+    rows = ((*words, lower_of(counts[name]), *medians(counts[name])) for name, words in about.items())
+    return Table(("Loss", "Sees", "Lower in artisan", *MEDIANS), tuple(rows))
+
+
+def lower_of(count: dict[str, Any]) -> str:
+    return f"{count['lower']} of {count['of']}"
+
+
+def medians(count: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of `MEDIANS`."""
+    return tuple(shown(count[name]) for name in ("median_clipstyler", "median_artisan", "median_ratio"))
 
 
 def kind_table(losses: dict[str, Any]) -> Table:
-    groups = [group for group in GROUPS if any(own["of"] for own in losses[group].values())]
+    groups = [group for group in GROUPS if any(count["of"] for count in losses[group].values())]
     labels = {**{name: loss.label for name, loss in SIX.items()}, **SHARES}
     rows = []
     for name, label in labels.items():
-        own = [losses[group][name] for group in groups]
-        rows.append((label, *(f"{one['lower']} / {one['equal']} / {one['higher']}" for one in own)))
+        counts = [losses[group][name] for group in groups]
+        rows.append((label, *(f"{count['lower']} / {count['equal']} / {count['higher']}" for count in counts)))
     return Table(("Loss", *groups), tuple(rows))
 
 
-def preservation_table(found: dict[str, Any]) -> Table:
+def preservation_table(counts: dict[str, Any]) -> Table:
     labels = {**PRESERVATION, "lpips": "LPIPS", "dists": "DISTS"}
     rows = []
     for part in PARTS:
         for measure, label in labels.items():
-            own = found.get(f"{part}_{measure}")
-            if own is None:
+            if (count := counts.get(f"{part}_{measure}")) is None:
                 continue
-            better = own["lower"] if measure in ("vgg", "lpips", "dists") else own["higher"]
-            medians = (shown(own[key]) for key in ("median_clipstyler", "median_artisan", "median_ratio"))
-            rows.append(("people" if part == "portrait" else part, label, *medians, f"{better} of {own['of']}"))
-    columns = ("Part", "Measure", "Clipstyler, median", "Artisan, median", "Ratio, median", "More kept in artisan")
-    return Table(columns, tuple(rows))
+            better = count["lower"] if measure in ("vgg", "lpips", "dists") else count["higher"]
+            name = "people" if part == "portrait" else part
+            rows.append((name, label, *medians(count), f"{better} of {count['of']}"))
+    return Table(("Part", "Measure", *MEDIANS, "More preserved in artisan"), tuple(rows))
 
 
-def verdict_table(found: dict[str, Any]) -> Table:
+def verdict_table(verdicts: dict[str, Any]) -> Table:
     rows = []
-    for group, told in found.items():
-        if not told["of"]:
-            continue
-        for mode in ("clipstyler", "artisan"):
-            own = told[mode]
-            places = (f"{own[key]} of {told['of']}" for key in ("first", "among three"))
-            rows.append((group, mode, *places, shown(own["median probability"]), shown(own["median place"])))
+    for group, verdict in verdicts.items():
+        for mode in MODES if verdict["of"] else ():
+            of_mode = verdict[mode]
+            places = (f"{of_mode[name]} of {verdict['of']}" for name in ("first", "among three"))
+            rows.append((group, mode, *places, shown(of_mode["median probability"]), shown(of_mode["median place"])))
     columns = ("Photos", "Mode", "Right style first", "Among three", "Probability, median", "Place, median")
     return Table(columns, tuple(rows))
 
 
-def verdict_words(results: dict[str, Any]) -> str:
-    told = results["findings"]["verdicts"].get("with people", {"of": 0})
-    accuracy = results["judge"]["figures"].get("held_out_accuracy")
-    known = "" if accuracy is None else f" On held-out drawings it is right {accuracy:.1%} of the time."
-    compared = (
-        f" In {told['not worse']} of {told['of']} pairs with people its probability of the right style is at least as "
-        f"high in artisan mode; the median gain is {told['median gain']:+.3f}."
-        if told["of"]
-        else ""
-    )
+def verdict_gain(verdicts: dict[str, Any]) -> str:
+    """How often the judge's probability is no lower in artisan mode, with people."""
+    verdict = verdicts.get("with people", {"of": 0})
+    if not verdict["of"]:
+        return ""
     return (
-        "The judge is a network of another kind than the bundle's CLIP, with no part in making the pictures. People "
-        f"are painted grey before it looks.{known}{compared}"
+        f" In {verdict['not worse']} of {verdict['of']} pairs with people its probability of the right style is at "
+        f"least as high in artisan mode; the median gain is {verdict['median gain']:+.3f}."
     )
 
 
 def ablation_blocks(results: dict[str, Any], pictures: dict[str, tuple[Path, str]]) -> list[Block]:
-    """The paper's figure 7 and the four controls; nothing where no pair was taken apart."""
-    medians = medians_by_setting(results["pictures"], list(ABLATION_COLUMNS))
-    if not medians:
+    """The paper's figure 7 and the four controls; empty without an ablation."""
+    by_setting = medians_by_setting(results["pictures"], list(ABLATION_COLUMNS))
+    if not by_setting:
         return []
-    columns = {n: label for n, label in ABLATION_COLUMNS.items() if any(own[n] is not None for own in medians.values())}
-    rows = tuple((setting, *(shown(own[name]) for name in columns)) for setting, own in medians.items())
+    columns = {
+        n: label for n, label in ABLATION_COLUMNS.items() if any(one[n] is not None for one in by_setting.values())
+    }
+    rows = tuple((setting, *(shown(one[name]) for name in columns)) for setting, one in by_setting.items())
     pairs = {
         row["pair"]: f"{row['photo']}: {row['style']}" for row in results["pictures"] if row["group"] == "ablation"
     }
     return [
         Heading("Ablation"),
         Text(
-            f"Medians over {len(pairs)} pairs with people ({'; '.join(pairs.values())}). Here the losses are the "
-            "paper's alone, from random weights: no strengths and no pixel loss, which are ours. With no "
-            "control, people get the background's weight and threshold and any number of patches, and the whole patch "
-            "decides its region; the global loss is still that of the background. From there the deciding window alone "
-            "can change nothing, for both regions get the same: what it does shows where all act but it."
+            f"Medians over {len(pairs)} pairs with people ({'; '.join(pairs.values())}), from random weights, with the "
+            "paper's losses only: no strengths and no pixel loss, which are ours. Without controls, people have the "
+            "background's weight and threshold and no patch budget, and the whole patch decides its region; the global "
+            "loss is still that of the background. There the deciding window alone changes nothing, as both regions "
+            "are the same: its effect shows in all but deciding window."
         ),
         Table(("Setting", *columns.values()), rows),
-        *(
-            Picture(*pictures[name])
-            for name in ("ablation", "ablation-global", "ablation-controls")
-            if name in pictures
-        ),
+        *shown_pictures(pictures, "ablation", "ablation-global", "ablation-controls"),
     ]
 
 
@@ -243,24 +230,20 @@ def method(results: dict[str, Any]) -> list[str]:
     contrast = results["settings"]["config"]["contrast"]
     paper = results["settings"]["measured_with"]
     return [
-        f"The six losses are measured of both pictures by the same {SETS} sets of {paper['patches']} crops of "
-        f"{paper['patch_size']} px, drawn once from a seed of their own, with the paper's thresholds: τ "
+        f"The six losses of both pictures are measured with the same {SETS} sets of {paper['patches']} crops of "
+        f"{paper['patch_size']} px, drawn from a separate seed, with the paper's thresholds: τ "
         f"{paper['threshold']:g} in clipstyler mode, {paper['regions']['portrait']['threshold']:g} on people and "
         f"{paper['regions']['background']['threshold']:g} on the background in artisan mode. No picture was made with "
         "these crops. Photo, region map and text direction are the same for both pictures.",
-        "Measured is the saved picture before its contrast is raised, rounded to 8 bits; "
-        + (
-            "the finished picture is the same here (contrast 1)."
-            if contrast == 1
-            else f"sheets and judge have it at contrast {contrast:g}."
-        ),
-        "The VGG distance compares maps of the bundle's own VGG, each pixel's features at length 1, averaged over the "
-        "part. It is built as LPIPS is, but has no learned weights and two maps only, relu4_2 and relu5_2: it orders "
-        "pictures of one photo, and is no number to hold against others'. SSIM is scikit-image's, with the Gaussian "
-        "window of 1.5 px; edges are the correlation of Sobel gradients. For each the part is cut from the picture and "
-        "laid into the photo, so that nothing beyond it counts.",
-        "Drawn scenes are those that FCN's training is drawn from, with numbers that it never saw; their masks are "
-        "true. Other photos have the mask that FCN finds.",
+        "The saved picture is measured, rounded to 8 bits, without its final contrast; sheets and judge have it at "
+        f"contrast {contrast:g}.",
+        "The VGG distance compares maps of the bundle's VGG, each pixel's features at length 1, averaged over the "
+        "part. It is built as LPIPS is, with two maps only, relu4_2 and relu5_2, and no learned weights: it ranks "
+        "pictures of one photo, and cannot be compared with published values. SSIM is scikit-image's, with a Gaussian"
+        " window of 1.5 px; edges are the correlation of Sobel gradients. For each, the part is pasted from the "
+        "picture into the photo, so that nothing beyond it counts.",
+        "Drawn scenes come from the generator of FCN's training, with numbers that it never saw; their masks are "
+        "exact. Other photos have FCN's mask.",
     ]
 
 

@@ -1,14 +1,14 @@
 """The judge: which style a picture shows, according to a network that has no part in making pictures.
 
-A picture that is optimised under the bundle's CLIP cannot be judged by it. The judge has another architecture, another
-seed and its own drawn pictures, and nothing is ever trained on its answers, optimised under them or chosen by them.
+A picture optimised under the bundle's CLIP cannot be judged by it. The judge has another architecture, another seed and
+its own drawings, and nothing is ever trained on its answers, optimised under them or chosen by them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import safetensors
 import safetensors.torch
@@ -20,8 +20,9 @@ from torchvision.models import shufflenet_v2_x0_5
 
 from genartisan.errors import BundleError, InputError
 
+EMBEDDED = Path(__file__).with_name("judge_weights")  # the judge that comes with the package
 KIND = "shufflenet_v2_x0_5"
-GREY = 0.5  # what is painted over people; the judge is trained with such holes
+GREY = 0.5  # painted over people; the judge is trained with such holes
 BATCH = 64  # tiles at once
 REMEDY = "Train it: python -m genartisan.training.train_judge --out FOLDER"
 
@@ -45,6 +46,14 @@ class About(BaseModel):
     seed: int
 
 
+class Verdict(NamedTuple):
+    """What the judge says of a picture in a style."""
+
+    place: int  # of the right style, 1 being the first
+    taken_for: str  # the first
+    probability: float  # of the right style
+
+
 @dataclass(frozen=True)
 class Judge:
     """A classifier of drawn styles.
@@ -62,7 +71,7 @@ class Judge:
         return self.about.architecture.classes
 
     @classmethod
-    def load(cls, folder: str | Path) -> Judge:
+    def load(cls, folder: str | Path = EMBEDDED) -> Judge:
         """Loads ``judge.json`` and ``judge.safetensors`` from a folder, on the CPU.
 
         Raises:
@@ -77,7 +86,9 @@ class Judge:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "the file"
-            raise BundleError(f"{about_file} describes no judge: {where}: {first['msg']}. {REMEDY}", "judge") from error
+            raise BundleError(
+                f"{about_file} does not describe a judge: {where}: {first['msg']}. {REMEDY}", "judge"
+            ) from error
         network = new_network(len(about.architecture.classes))
         try:
             network.load_state_dict(safetensors.torch.load_file(weights_file))  # float16 in the file, float32 here
@@ -88,10 +99,10 @@ class Judge:
 
     @torch.inference_mode()
     def probabilities(self, picture: Tensor, background: Tensor | None = None) -> Tensor:
-        """How likely each of `classes` is, ``(classes,)``, which adds up to 1.
+        """The probability of each of `classes`, ``(classes,)``; they add up to 1.
 
         The mean over overlapping tiles of the picture as it is and, if it is large, of the picture shrunk; each tile
-        counts by its share of background. Pixels of people are painted grey first, so that they have no say.
+        is weighted by its share of background. People are painted grey first, so that they have no influence.
 
         Args:
             picture: RGB in [0, 1], ``(3, H, W)``.
@@ -104,9 +115,9 @@ class Judge:
             background = torch.ones(picture.shape[1:], dtype=torch.bool)
         if background.shape != picture.shape[1:]:
             sizes = f"{tuple(background.shape)}, the picture's {tuple(picture.shape[1:])}"
-            raise InputError(f"background has the size {sizes}; they must be alike.", "background")
+            raise InputError(f"background has the size {sizes}; give one of the same size.", "background")
         if not bool(background.any()):
-            raise InputError("photo shows nothing but people; the judge looks at the background only.", "photo")
+            raise InputError("photo shows nothing but people; the judge needs some background.", "photo")
         painted = torch.where(background, picture, torch.tensor(GREY))  # (3, H, W)
         layers = torch.cat((painted, background.float()[None]))[None]  # (1, 4, H, W)
         tiles = torch.cat([tiles_of(view, self.about.architecture.size) for view in views_of(layers, self._size)])
@@ -117,9 +128,15 @@ class Judge:
         return shares @ chances / shares.sum()
 
     def ranking(self, picture: Tensor, background: Tensor | None = None) -> list[tuple[str, float]]:
-        """The classes, the likeliest first, each with its probability; see `probabilities`."""
+        """The classes with their probabilities, the most likely first; see `probabilities`."""
         chances, order = self.probabilities(picture, background).sort(descending=True, stable=True)
         return [(self.classes[number], chance) for number, chance in zip(order.tolist(), chances.tolist(), strict=True)]
+
+    def verdict(self, style: str, picture: Tensor, background: Tensor | None = None) -> Verdict:
+        """The place and probability of ``style``, one of `classes`; see `probabilities`."""
+        ranking = self.ranking(picture, background)
+        names = [name for name, _ in ranking]
+        return Verdict(names.index(style) + 1, names[0], round(dict(ranking)[style], 4))
 
     @property
     def _size(self) -> int:
@@ -137,10 +154,9 @@ def standardised(pictures: Tensor) -> Tensor:
 
 
 def views_of(layers: Tensor, side: int) -> list[Tensor]:
-    """The layers ``(1, C, H, W)`` at a scale that tiles of ``side`` fit in, and at half of it if they fit twice.
+    """The layers ``(1, C, H, W)`` at a scale that fits tiles of ``side``, and at half of it if they fit twice.
 
-    Strokes are as large as a photo's size makes them; at half the size those of a large picture look like those of a
-    small one.
+    Strokes grow with the size of a picture; at half the size those of a large picture look like those of a small one.
     """
     short = min(layers.shape[2:])
     scales = [max(1.0, side / short)]
@@ -157,7 +173,7 @@ def _scaled(layers: Tensor, scale: float, side: int) -> Tensor:
 
 
 def tiles_of(layers: Tensor, side: int) -> Tensor:
-    """Squares of ``side``, half of one apart or less, that cover ``(1, C, H, W)``: ``(N, C, side, side)``."""
+    """Squares of ``side``, at most half of one apart, that cover ``(1, C, H, W)``: ``(N, C, side, side)``."""
     rows, columns = (_starts(length, side) for length in layers.shape[2:])
     return torch.cat([layers[..., y : y + side, x : x + side] for y in rows for x in columns])
 

@@ -1,6 +1,14 @@
-"""How much of a part of a photo a picture preserves: a distance in VGG's maps, SSIM, and edges."""
+"""How much of a part of a photo a picture preserves: a distance in VGG's maps, SSIM, edges, and LPIPS and DISTS.
+
+The last two come from torchmetrics, where it is installed and their weights are present; nothing is downloaded.
+"""
 
 from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,12 +24,17 @@ SSIM_SIGMA = 1.5  # pixels, Wang et al. 2004
 EDGE_SIGMA, EDGE_KERNEL = 1.5, 13  # pixels; finer than that is texture, not an outline
 EDGE_PIXELS = 0.25  # of a part, 0-1: those on the photo's strongest edges
 
+Distance = Callable[[Tensor, Tensor], float]  # of two pictures, RGB in [0, 1], (3, H, W)
+LIBRARY, LATEST = "torchmetrics", "torchmetrics.image.dists"  # the second came with release 1.8
+REMEDY = "get it with: pip install 'genartisan[measures]'"
+NEEDED = {"lpips": "AlexNet_Weights", "dists": "VGG16_Weights"}  # torchvision's networks; the rest is in torchmetrics
+
 
 def preservation(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, part: Tensor) -> dict[str, float] | None:
-    """What `PRESERVATION` names, of a part of the photo; None where the part is nothing.
+    """The measures of `PRESERVATION` on a part of the photo; None where the part is empty.
 
-    The part is cut from the picture and laid into the photo first, so that what the picture has elsewhere counts for
-    nothing, however far a network sees.
+    The part is pasted from the picture into the photo first, so that the rest of the picture has no influence, whatever
+    a network's receptive field.
 
     Args:
         photo: RGB in [0, 1], ``(3, H, W)``.
@@ -30,11 +43,11 @@ def preservation(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, pa
     """
     if not bool(part.any()):
         return None
-    laid = torch.where(part, picture, photo)  # (3, H, W)
+    pasted = torch.where(part, picture, photo)  # (3, H, W)
     return {
-        "vgg": vgg_distance(extractor, photo, laid, part),
-        "ssim": ssim(photo, laid, part),
-        "edges": edges(photo, laid, part),
+        "vgg": vgg_distance(extractor, photo, pasted, part),
+        "ssim": ssim(photo, pasted, part),
+        "edges": edges(photo, pasted, part),
     }
 
 
@@ -42,10 +55,9 @@ def preservation(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, pa
 def vgg_distance(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, part: Tensor) -> float:
     """The mean over the part of the squared distance of VGG's normalised maps, in [0, 4]; 0 for the same picture.
 
-    Each pixel's features have length 1, as in LPIPS (Zhang et al., arXiv 1801.03924). It is not LPIPS: it has two maps
-    of the bundle's own VGG-19, relu4_2 and relu5_2, which the content loss has too, and no weights that were learned
-    from what people see. So it tells which of two pictures of a photo is nearer, and is no number to compare with
-    others' papers.
+    Each pixel's features have length 1, as in LPIPS (Zhang et al., arXiv 1801.03924). Departing from LPIPS, the maps
+    are relu4_2 and relu5_2 of the bundle's VGG-19, those of the content loss, without learned weights. It ranks
+    pictures of one photo; its values cannot be compared with those of papers.
     """
     device = next(extractor.bundle.vgg.parameters()).device
     distances = []
@@ -59,7 +71,7 @@ def vgg_distance(extractor: FeatureExtractor, photo: Tensor, picture: Tensor, pa
 
 
 def ssim(photo: Tensor, picture: Tensor, part: Tensor) -> float:
-    """The mean over the part of the structural similarity, at most 1, which it is for the same picture."""
+    """The mean structural similarity over the part, at most 1, for the same picture."""
     from skimage.metrics import structural_similarity
 
     one, other = (np.asarray(each.permute(1, 2, 0).cpu().numpy(), np.float64) for each in (photo, picture))  # (H, W, 3)
@@ -71,9 +83,9 @@ def ssim(photo: Tensor, picture: Tensor, part: Tensor) -> float:
 
 
 def edges(photo: Tensor, picture: Tensor, part: Tensor) -> float:
-    """The correlation, over the part, of the strengths of edges, in [-1, 1]: Sobel's, of the brightness.
+    """The correlation over the part of the brightness' Sobel gradient magnitudes, in [-1, 1].
 
-    1 for the same picture, and for two that have the same edges, however strong; 0 where one has none.
+    1 for the same picture, and for the same edges at another contrast; 0 where one picture has none.
     """
     one, other = (edge_strength(each)[part] for each in (photo, picture))  # (n,)
     if torch.equal(one, other):
@@ -84,10 +96,10 @@ def edges(photo: Tensor, picture: Tensor, part: Tensor) -> float:
 
 
 def edge_share(photo: Tensor, picture: Tensor, part: Tensor) -> float:
-    """How much of the picture's edges lies where the photo has its own, in [0, 1].
+    """The share of the picture's edges that lies on the photo's edges, in [0, 1].
 
     Of the part's sum of gradient magnitudes in the picture, the share that falls on the quarter of the part's pixels
-    where the photo's own are largest. Chance is 0.25; a photo against itself has about 0.55 to 0.8; a picture without
+    where the photo's are largest. Chance is 0.25; a photo against itself has about 0.55 to 0.8; a picture without
     any edges has 0.
 
     Args:
@@ -110,3 +122,47 @@ def edge_strength(picture: Tensor) -> Tensor:
     gradient = F.conv2d(F.pad(brightness, (1, 1, 1, 1), mode="replicate"), filters)  # (1, 2, H, W)
     strength: Tensor = torch.linalg.vector_norm(gradient[0], dim=0)
     return strength
+
+
+def perceptual_distances() -> tuple[dict[str, Distance], list[str]]:
+    """LPIPS and DISTS by name where they are available, and a sentence on each that is not."""
+    if importlib.util.find_spec(LIBRARY) is None:
+        return {}, [f"LPIPS and DISTS were not measured: {LIBRARY} is not installed; {REMEDY}."]
+    if importlib.util.find_spec(LATEST) is None:
+        return {}, [f"LPIPS and DISTS were not measured: {LIBRARY} {version(LIBRARY)} has no DISTS; {REMEDY}."]
+    makers = {"lpips": _lpips, "dists": _dists}
+    missing = {name: file for name, file in weight_files().items() if not file.is_file()}
+    reasons = [
+        f"{name.upper()} was not measured: its network's official weights, {file.name}, are not in torch's folder of "
+        "checkpoints."
+        for name, file in missing.items()
+    ]
+    return {name: make() for name, make in makers.items() if name not in missing}, reasons
+
+
+def weight_files() -> dict[str, Path]:
+    """Where torchvision stores the networks of the distances."""
+    import torchvision.models
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return {name: folder / Path(getattr(torchvision.models, kind).DEFAULT.url).name for name, kind in NEEDED.items()}
+
+
+def _lpips() -> Distance:
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    return _distance(LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True))
+
+
+def _dists() -> Distance:
+    from torchmetrics.image.dists import DeepImageStructureAndTextureSimilarity
+
+    return _distance(DeepImageStructureAndTextureSimilarity())
+
+
+def _distance(metric: Callable[[Tensor, Tensor], Tensor]) -> Distance:
+    @torch.no_grad()
+    def distance(one: Tensor, other: Tensor) -> float:
+        return float(metric(one[None].cpu(), other[None].cpu()))
+
+    return distance

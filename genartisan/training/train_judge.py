@@ -1,4 +1,6 @@
-"""Trains the judge on its own drawings: ``python -m genartisan.training.train_judge --out tests/judge --seed 1234``.
+"""Trains the judge on its own drawings.
+
+    python -m genartisan.training.train_judge --out genartisan/evaluation/judge_weights --seed 1234
 
 The judge classifies the style of finished pictures in `genartisan evaluate --judge`. To stay independent it is never
 used to train a network of the bundle, to optimise a picture or to choose between pictures, and its drawings have their

@@ -27,7 +27,7 @@ from genartisan.drawing.parallel import run_parallel
 from genartisan.drawing.photos import content, load_photos
 from genartisan.drawing.space import COLOURS, TECHNIQUES, Look
 from genartisan.drawing.styles import draw
-from genartisan.evaluation.evaluate import PHOTOS
+from genartisan.evaluation.photos import PHOTOS
 from genartisan.evaluation.preservation import edge_share
 from genartisan.evaluation.provenance import made_by
 from genartisan.method.text import text_direction

@@ -20,18 +20,21 @@ pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 pytest.importorskip("matplotlib")
 
+from genartisan.cli.evaluation_flags import evaluation_settings
 from genartisan.cli.main import build_parser, main
 from genartisan.config import StyleConfig, preset
 from genartisan.drawing.styles import STYLES
 from genartisan.errors import InputError
-from genartisan.evaluation import comparison, comparison_jobs, six_losses
-from genartisan.evaluation.comparison_findings import count, findings, pairs_of, targets
-from genartisan.evaluation.comparison_jobs import ALL, NONE, Pair, ablation_pairs, compared, variants
+from genartisan.evaluation import comparison_measures, pairs, report
+from genartisan.evaluation.comparison_measures import SHARES, SIX, Measures, SixLosses
 from genartisan.evaluation.comparison_report import blocks_of
-from genartisan.evaluation.comparison_subjects import FIRST_SCENE, Subject, drawn, found_in
-from genartisan.evaluation.jobs import Job, Machine
-from genartisan.evaluation.six_losses import SHARES, SIX, SixLosses
-from genartisan.io.documents import Text, as_markdown
+from genartisan.evaluation.findings import count, findings, pairs_of, targets
+from genartisan.evaluation.jobs import Job, StylizerSpec
+from genartisan.evaluation.pairs import ALL, NONE, Pair, ablation_pairs, compared, variants
+from genartisan.evaluation.photos import FIRST_SCENE, Subject, drawn_scenes, segmented
+from genartisan.evaluation.runner import evaluate
+from genartisan.evaluation.settings import COMPARED_STYLES, ModeComparison, Settings
+from genartisan.io.documents import Text, as_html, as_markdown
 from genartisan.io.images import read_photo
 from genartisan.method.objective import Objective
 from genartisan.method.patches import plan
@@ -53,46 +56,43 @@ def subject(folder: Path, box: tuple[int, int, int, int] = (8, 8, 28, 44), name:
     return Subject(photo, mask, True, float(np.asarray(Image.open(mask)).mean() / 255))
 
 
-# What a comparison leaves, made once
+# The files of a comparison, made once
 
 
 def by_name(_: Stylizer, photo: Any, mask: Any = None) -> RegionMap:
-    """In place of FCN: a person at the left of any photo that is not dark."""
+    """Instead of FCN: a person at the left of any photo that is not dark."""
     portrait = torch.zeros(photo.size[::-1], dtype=torch.bool)
     portrait[8:44, 8:28] = float(photo.pixels.mean()) > 0.1
     return from_mask(portrait)
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, untrained_judge: Path) -> comparison.Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, untrained_judge: Path) -> Settings:
     """A photo of a person, one of none, and a drawn scene of each kind, in two styles."""
     folder = tmp_path_factory.mktemp("comparison")
     tiny.picture().save(folder / "someone.png")
     tiny.picture(seed=3).point(lambda value: value // 16).save(folder / "no one.png")
-    return comparison.Settings(
-        machine=Machine(str(tiny_folder), "cpu", "fp32"),
+    return Settings(
+        spec=StylizerSpec(str(tiny_folder), "cpu", "fp32"),
+        study=ModeComparison(SOME, StyleConfig(**QUICK), scenes=1, ablation=1),
+        photos=(folder / "someone.png", folder / "no one.png"),
+        judge=untrained_judge,
         output=folder / "docs" / "comparison.md",
         work=folder / "work",
-        photos=(folder / "someone.png", folder / "no one.png"),
-        scenes=1,
-        styles=SOME,
-        config=StyleConfig(**QUICK),
-        judge=untrained_judge,
-        ablation=1,
         processes=1,
     )
 
 
 @pytest.fixture(scope="module")
-def results(settings: comparison.Settings) -> dict[str, Any]:
+def results(settings: Settings) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Stylizer, "regions", by_name)
-        patch.setattr(six_losses, "SETS", 1)
-        patch.setattr(comparison_jobs, "ABLATION", ABLATION)
-        return comparison.compare(settings)
+        patch.setattr(comparison_measures, "SETS", 1)
+        patch.setattr(pairs, "ABLATION", ABLATION)
+        return evaluate(settings)
 
 
-def test_every_pair_is_made_in_both_modes_and_measured(settings: comparison.Settings, results: dict[str, Any]) -> None:
+def test_every_pair_is_made_in_both_modes_and_measured(settings: Settings, results: dict[str, Any]) -> None:
     rows = [row for row in results["pictures"] if row["group"] == "comparison"]
     assert len(rows) == 4 * len(SOME) * 2
     assert [photo["kind"] for photo in results["settings"]["photos"]] == [
@@ -109,12 +109,13 @@ def test_every_pair_is_made_in_both_modes_and_measured(settings: comparison.Sett
 
 
 def test_without_people_the_modes_are_one(results: dict[str, Any]) -> None:
-    told = results["findings"]["losses"]["no people"]
-    assert {(own["lower"], own["equal"], own["higher"]) for own in told.values()} == {(0, len(SOME), 0)}
-    assert all(own["of"] == 3 * len(SOME) for own in results["findings"]["losses"]["with people"].values())
+    losses = results["findings"]["losses"]
+    counts = {(count["lower"], count["equal"], count["higher"]) for count in losses["no people"].values()}
+    assert counts == {(0, len(SOME), 0)}
+    assert all(count["of"] == 3 * len(SOME) for count in losses["with people"].values())
 
 
-def test_files_agree_with_the_results(settings: comparison.Settings, results: dict[str, Any]) -> None:
+def test_files_agree_with_the_results(settings: Settings, results: dict[str, Any]) -> None:
     output = settings.output
     assert json.loads(output.with_suffix(".json").read_text(encoding="utf-8")) == json.loads(json.dumps(results))
     with output.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
@@ -123,8 +124,10 @@ def test_files_agree_with_the_results(settings: comparison.Settings, results: di
     assert [line["file"] for line in table] == [row["file"] for row in results["pictures"]]
     assert float(table[0]["semantic_patch"]) == results["pictures"][0]["semantic_patch"]
     text = output.read_text(encoding="utf-8")
-    own = results["findings"]["losses"]["with people"]["content"]
-    assert f"{own['lower']} of {own['of']}" in next(line for line in text.splitlines() if "VGG's maps of" in line)
+    content = results["findings"]["losses"]["with people"]["content"]
+    assert f"{content['lower']} of {content['of']}" in next(
+        line for line in text.splitlines() if "VGG's maps of" in line
+    )
     linked = {line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")}
     assert linked == {f"pictures/{path.name}" for path in (output.parent / "pictures").glob("comparison-*")}
     assert {f"pictures/comparison-{name}" for name in (
@@ -135,10 +138,10 @@ def test_files_agree_with_the_results(settings: comparison.Settings, results: di
 
 @pytest.mark.parametrize(("value", "written"), [("=1+1", "'=1+1"), ("@a", "'@a"), ("fire", "fire"), (-0.5, -0.5)])
 def test_no_cell_is_a_formula(value: object, written: object) -> None:
-    assert comparison.cell(value) == written
+    assert report.csv_cell(value) == written
 
 
-def test_the_html_needs_no_other_file(settings: comparison.Settings, results: dict[str, Any]) -> None:
+def test_the_html_needs_no_other_file(settings: Settings, results: dict[str, Any]) -> None:
     text = settings.output.with_suffix(".html").read_text(encoding="utf-8")
     assert text.count('src="data:image/') == text.count("<img ") == 11
     assert all(link.startswith("data:") for link in re.findall(r'(?:src|href)="([^"]*)"', text))
@@ -146,10 +149,10 @@ def test_the_html_needs_no_other_file(settings: comparison.Settings, results: di
     assert results["command"] in text
 
 
-def test_what_users_typed_is_no_markup(settings: comparison.Settings, results: dict[str, Any]) -> None:
+def test_what_users_typed_is_no_markup(settings: Settings, results: dict[str, Any]) -> None:
     odd = json.loads(json.dumps(results).replace(json.dumps("fire"), json.dumps(ODD)))
     blocks = blocks_of(odd, {})
-    text, page = as_markdown(blocks, settings.output.parent), comparison.as_html(ODD, blocks)
+    text, page = as_markdown(blocks, settings.output.parent), as_html(ODD, blocks)
     assert "<b>" not in text
     assert "<b>" not in page
     assert '\\| "watercolor"' in text
@@ -157,22 +160,22 @@ def test_what_users_typed_is_no_markup(settings: comparison.Settings, results: d
 
 
 def test_a_second_run_keeps_pictures_and_numbers(
-    settings: comparison.Settings, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Stylizer, "regions", by_name)
-    monkeypatch.setattr(six_losses, "SETS", 1)
-    monkeypatch.setattr(comparison_jobs, "ABLATION", ABLATION)
+    monkeypatch.setattr(comparison_measures, "SETS", 1)
+    monkeypatch.setattr(pairs, "ABLATION", ABLATION)
     again = replace(settings, resume=True, output=settings.output.with_name("again.md"))
     measured: list[str] = []
-    of_picture = comparison.Measures.of_picture
+    of_picture = Measures.of_picture
 
-    def noted(self: comparison.Measures, pair: Pair, picture: Tensor) -> dict[str, Any]:
+    def noted(self: Measures, pair: Pair, picture: Tensor) -> dict[str, Any]:
         measured.append(pair.style)
         return of_picture(self, pair, picture)
 
-    monkeypatch.setattr(comparison.Measures, "of_picture", noted)
+    monkeypatch.setattr(Measures, "of_picture", noted)
     (settings.work / results["pictures"][0]["file"]).unlink()
-    other = comparison.compare(again)
+    other = evaluate(again)
     assert other["made"] == 1
     assert not measured  # for it is the same picture again
     made_again = {"seconds": None}  # but it took its own time
@@ -252,9 +255,9 @@ def test_a_photo_of_nothing_but_people_has_no_background_loss(tmp_path: Path, ti
 
 
 def row(style: str, mode: str, **numbers: Any) -> dict[str, Any]:
-    own = {**dict.fromkeys((*SIX, *SHARES), 1.0), "portrait_vgg": 1.0, **numbers}
+    measures = {**dict.fromkeys((*SIX, *SHARES), 1.0), "portrait_vgg": 1.0, **numbers}
     facts = {"group": "comparison", "pair": style, "setting": mode, "kind": "selfie", "style": style}
-    return {**facts, **own}
+    return {**facts, **measures}
 
 
 def test_pairs_are_counted() -> None:
@@ -264,17 +267,17 @@ def test_pairs_are_counted() -> None:
         for style, values in numbers.items()
         for mode, value in zip(("clipstyler", "artisan"), values, strict=True)
     ]
-    found = count(pairs_of(rows), "content")
-    assert (found.lower, found.equal, found.higher, found.of) == (1, 1, 1, 3)
-    assert found.share == pytest.approx(1 / 3)
-    assert (found.median_clipstyler, found.median_ratio) == (2.0, pytest.approx(1.0))
+    content = count(pairs_of(rows), "content")
+    assert (content.lower, content.equal, content.higher, content.of) == (1, 1, 1, 3)
+    assert content.share == pytest.approx(1 / 3)
+    assert (content.median_clipstyler, content.median_ratio) == (2.0, pytest.approx(1.0))
     assert count([], "content").share is None
 
 
 @pytest.mark.parametrize(("ratio", "gain", "reached"), [(0.5, 0.0, True), (0.51, 0.1, False), (0.3, -0.1, False)])
-def test_the_aims_are_told_as_they_are(ratio: float, gain: float, reached: bool) -> None:
-    told = {"judge_place": 1, "judge_probability": 0.5 + gain, "portrait_vgg": ratio, "content": 0.9}
-    rows = [row("a", "clipstyler", judge_place=1, judge_probability=0.5), row("a", "artisan", **told)]
+def test_the_aims_say_whether_they_are_reached(ratio: float, gain: float, reached: bool) -> None:
+    artisan = {"judge_place": 1, "judge_probability": 0.5 + gain, "portrait_vgg": ratio, "content": 0.9}
+    rows = [row("a", "clipstyler", judge_place=1, judge_probability=0.5), row("a", "artisan", **artisan)]
     aims = targets({"findings": findings(rows)})
     assert [aim.reached for aim in aims[:6]] == [name == "content" for name in SIX]
     assert all(aim.reached for aim in aims[6:]) is reached
@@ -284,7 +287,7 @@ def test_the_aims_are_told_as_they_are(ratio: float, gain: float, reached: bool)
 
 
 def test_the_neutral_point_has_no_control_and_a_control_acts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison_jobs, "ABLATION", {"steps": 3, "patch_size": 48})
+    monkeypatch.setattr(pairs, "ABLATION", {"steps": 3, "patch_size": 48})
     portrait = torch.zeros(160, 160, dtype=torch.bool)
     portrait[40:160, 30:110] = True
     regions = from_mask(portrait)
@@ -311,19 +314,19 @@ def test_the_neutral_point_has_no_control_and_a_control_acts_alone(monkeypatch: 
 
 def test_pairs_to_take_apart_have_people_and_differ(tmp_path: Path) -> None:
     boxes = {"near": (0, 0, 40, 48), "far": (0, 0, 10, 10), "none": (0, 0, 0, 0), "all": (0, 0, 64, 48)}
-    pairs = [Pair(subject(tmp_path, box, name), style, style) for name, box in boxes.items() for style in SOME]
-    chosen = ablation_pairs(pairs, 3)
+    all_pairs = [Pair(subject(tmp_path, box, name), style, style) for name, box in boxes.items() for style in SOME]
+    chosen = ablation_pairs(all_pairs, 3)
     assert [(pair.subject.photo.stem, pair.style) for pair in chosen] == [
         ("near", "fire"), ("far", SOME[1]), ("near", SOME[1]),
     ]  # fmt: skip
-    assert ablation_pairs(pairs[4:6], 3) == []
+    assert ablation_pairs(all_pairs[4:6], 3) == []
 
 
 # Photos, jobs, flags
 
 
 def test_scenes_are_of_their_kind_and_unseen_by_fcn(tmp_path: Path) -> None:
-    scenes = drawn(2, 48, 0, tmp_path)
+    scenes = drawn_scenes(2, 48, 0, tmp_path)
     assert [scene.kind for scene in scenes] == ["selfie"] * 2 + ["tour photo"] * 2
     for scene in scenes:
         assert FIRST_SCENE <= int(scene.photo.stem.split("_")[-2]) < FIRST_SEED
@@ -331,16 +334,16 @@ def test_scenes_are_of_their_kind_and_unseen_by_fcn(tmp_path: Path) -> None:
         assert set(np.unique(mask)) == {0, 255}
         assert mask.mean() / 255 == pytest.approx(scene.people)
     before = [scene.photo.read_bytes() for scene in scenes]
-    assert [scene.photo.read_bytes() for scene in drawn(2, 48, 0, tmp_path)] == before
-    assert drawn(2, 48, 1, tmp_path)[0].photo != scenes[0].photo
+    assert [scene.photo.read_bytes() for scene in drawn_scenes(2, 48, 0, tmp_path)] == before
+    assert drawn_scenes(2, 48, 1, tmp_path)[0].photo != scenes[0].photo
 
 
-def test_photos_get_the_masks_that_fcn_finds(tmp_path: Path, tiny_stylizer: Stylizer) -> None:
+def test_photos_get_the_masks_of_fcn(tmp_path: Path, tiny_stylizer: Stylizer) -> None:
     tiny.picture().save(tmp_path / "photo.png")
-    (found,) = found_in([tmp_path / "photo.png"], tiny_stylizer, tmp_path / "masks")
-    regions = tiny_stylizer.regions(read_photo(found.photo))
-    assert np.array_equal(np.asarray(Image.open(found.mask)) > 0, regions.portrait.numpy())
-    assert not found.true
+    (photo,) = segmented([tmp_path / "photo.png"], tiny_stylizer, tmp_path / "masks")
+    regions = tiny_stylizer.regions(read_photo(photo.photo))
+    assert np.array_equal(np.asarray(Image.open(photo.mask)) > 0, regions.portrait.numpy())
+    assert not photo.exact
 
 
 def test_only_artisan_mode_gets_a_mask_and_a_job_without_one_is_known_as_before(
@@ -348,9 +351,9 @@ def test_only_artisan_mode_gets_a_mask_and_a_job_without_one_is_known_as_before(
 ) -> None:
     one, other = compared([Pair(subject(tmp_path), "fire", "fire")], StyleConfig(**QUICK), 0)
     assert (one.job.mask, other.job.mask) == (None, other.pair.subject.mask)
-    machine = Machine(str(tiny_folder), "cpu", "fp32")
-    assert "mask" not in one.job._source(machine)
-    assert set(other.job._source(machine)) == {*one.job._source(machine), "mask"}
+    spec = StylizerSpec(str(tiny_folder), "cpu", "fp32")
+    assert "mask" not in one.job.source(spec)
+    assert set(other.job.source(spec)) == {*one.job.source(spec), "mask"}
     assert one.job.config.contrast == 1  # measured so; raised where it is shown
     bare = Job("name", one.job.photo, "fire", "fire", StyleConfig(**QUICK), 0)
     assert bare.mask is None
@@ -376,9 +379,10 @@ def test_bad_flags_are_one_line(
     assert all(word in error for word in words)
 
 
-def test_a_style_that_means_nothing_is_refused_before_work(settings: comparison.Settings, tmp_path: Path) -> None:
+def test_a_style_that_means_nothing_is_refused_before_work(settings: Settings, tmp_path: Path) -> None:
+    study = ModeComparison(("a photo",), StyleConfig(**QUICK))
     with pytest.raises(InputError, match="a photo"):
-        comparison.compare(replace(settings, styles=("a photo",), judge=None, work=tmp_path, scenes=0))
+        evaluate(replace(settings, study=study, judge=None, work=tmp_path))
     assert not list(tmp_path.glob("*.png"))
 
 
@@ -386,9 +390,10 @@ def test_photos_may_stand_before_or_after_flags() -> None:
     for words in (["one.jpg", "two.jpg", "--compare"], ["--compare", "one.jpg", "two.jpg"], ["--seed", "1", "one.jpg"]):
         options = build_parser().parse_args(["evaluate", *words])
         assert options.photo[0] == Path("one.jpg")
-    settings = comparison.settings_from(options, ["genartisan"])
-    assert (settings.photos, settings.scenes) == ((Path("one.jpg"),), 0)
-    assert settings.styles == comparison.STYLES
+    settings = evaluation_settings(options, "genartisan")
+    assert isinstance(settings.study, ModeComparison)
+    assert (settings.photos, settings.study.scenes) == ((Path("one.jpg"),), 0)
+    assert settings.study.styles == COMPARED_STYLES
 
 
 def test_plain_words_stay_plain(tmp_path: Path) -> None:

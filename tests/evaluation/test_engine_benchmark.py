@@ -32,13 +32,13 @@ def result(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 def test_steps_are_timed_in_turns_and_a_median_stands_for_them(result: dict[str, Any]) -> None:
     assert set(result["contestants"]) == {"genartisan fp32", "genartisan bf16"}
-    for name, own in result["contestants"].items():
+    for name, timed in result["contestants"].items():
         turns = result["turns"][name]
         warm = sorted(s for turn in turns for s in turn["seconds_of_each_step"][1:])
         assert [len(turn["seconds_of_each_step"]) for turn in turns] == [3, 3]
-        assert warm[0] == own["fastest_step"] <= own["seconds_a_step"] <= warm[-1]
+        assert warm[0] == timed["fastest_step"] <= timed["seconds_a_step"] <= warm[-1]
         assert all(0 < sum(turn["seconds_of_each_step"]) < turn["seconds"] for turn in turns)
-        assert own["seconds_of_first_run"] == turns[0]["seconds"]
+        assert timed["seconds_of_first_run"] == turns[0]["seconds"]
 
 
 def test_both_precisions_optimise_the_same(result: dict[str, Any]) -> None:
@@ -48,11 +48,11 @@ def test_both_precisions_optimise_the_same(result: dict[str, Any]) -> None:
 
 
 def test_work_is_counted_and_spread_over_the_phases(result: dict[str, Any]) -> None:
-    own = result["contestants"]["genartisan fp32"]
-    assert own["gflop_a_step"] > 0.1
-    assert 0 < own["share_of_matmul_rate"] < 1
-    assert set(own["phases"]) == set(engine.PHASES)
-    assert all(seconds > 0 for seconds in own["phases"].values())
+    measured = result["contestants"]["genartisan fp32"]
+    assert measured["gflop_a_step"] > 0.1
+    assert 0 < measured["share_of_matmul_rate"] < 1
+    assert set(measured["phases"]) == set(engine.PHASES)
+    assert all(seconds > 0 for seconds in measured["phases"].values())
     assert result["hardware"]["threads"] >= 1
     assert "--turns 2" in result["command"]
 

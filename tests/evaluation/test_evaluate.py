@@ -1,4 +1,4 @@
-"""`genartisan evaluate --judge`: what it measures and writes, what it keeps, what it refuses."""
+"""`genartisan evaluate --judge`: what it measures, writes, reuses and refuses."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ from torch import Tensor, nn
 pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 
+from genartisan.cli.evaluation_flags import evaluation_settings
 from genartisan.cli.main import build_parser, main
 from genartisan.config import StyleConfig
 from genartisan.drawing.styles import STYLES
 from genartisan.errors import InputError
-from genartisan.evaluation import evaluate as evaluation
-from genartisan.evaluation import measures, report
-from genartisan.evaluation.evaluate import Row, Settings
-from genartisan.evaluation.jobs import Machine
+from genartisan.evaluation import figures, judge, judged_report, judged_table, photos
+from genartisan.evaluation.jobs import Job, StylizerSpec, make_all
+from genartisan.evaluation.judged_table import jobs_of_row
+from genartisan.evaluation.photos import default_photos
 from genartisan.evaluation.preservation import edge_share
-from genartisan.evaluation.report import Target
+from genartisan.evaluation.report import Target, as_json
+from genartisan.evaluation.runner import evaluate
+from genartisan.evaluation.settings import JudgedRows, Row, Settings
 from genartisan.io.images import Photo, read_photo
 from genartisan.method.regions import RegionMap, from_mask
+from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import EMBEDDED, read_manifest
 from genartisan.training import model_card
 
@@ -71,12 +75,12 @@ def real(tmp_path: Path, untrained_judge: Path) -> Settings:
     photo = tmp_path / "photo.png"
     tiny.picture().save(photo)
     return Settings(
-        machine=Machine("embedded", "cpu", "fp32"),
+        spec=StylizerSpec("embedded", "cpu", "fp32"),
+        study=JudgedRows({"paper": Row(QUICK, SOME[:1])}),
+        photos=(photo,),
         judge=untrained_judge,
         output=tmp_path / "docs" / "evaluation.md",
         work=tmp_path / "work",
-        rows={"paper": Row(QUICK, SOME[:1])},
-        photos=(photo,),
         processes=1,
     )
 
@@ -84,15 +88,20 @@ def real(tmp_path: Path, untrained_judge: Path) -> Settings:
 @pytest.fixture
 def settings(real: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """All rows, two styles in three of them, by a fake of a bundle."""
-    monkeypatch.setattr(Machine, "stylizer", lambda _: FakeStylizer())
-    monkeypatch.setattr(measures, "megabytes", lambda _: 9.0)
+    monkeypatch.setattr(StylizerSpec, "load", lambda _: FakeStylizer())
+    monkeypatch.setattr(judged_table, "megabytes", lambda _: 9.0)
     rows = {
         "draft": Row(QUICK.updated({"size": 64}), SOME),
         "fast": Row(QUICK, SOME),
         "paper": Row(QUICK, SOME),
         "clipstyler": Row(QUICK.updated({"mode": "clipstyler"}), SOME[:1]),
     }
-    return replace(real, rows=rows)
+    return replace(real, study=JudgedRows(rows))
+
+
+def jobs_of(row: str, settings: Settings) -> list[Job]:
+    assert isinstance(settings.study, JudgedRows)
+    return jobs_of_row(settings, settings.study, row)
 
 
 def cells_of(text: str, words: str) -> list[str]:
@@ -101,8 +110,8 @@ def cells_of(text: str, words: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_the_documents_tell_what_was_measured(settings: Settings) -> None:
-    results = evaluation.evaluate(settings)
+def test_the_documents_have_what_was_measured(settings: Settings) -> None:
+    results = evaluate(settings)
     text = settings.output.read_text(encoding="utf-8")
     assert json.loads(settings.output.with_suffix(".json").read_text(encoding="utf-8")) == results
     assert list(results["rows"]) == ["draft", "fast", "paper", "clipstyler"]
@@ -114,20 +123,20 @@ def test_the_documents_tell_what_was_measured(settings: Settings) -> None:
         assert 0 < row["edge_share_p10"] <= row["edge_share"] < 1
         assert row["portrait_vgg"] > 0
         assert row["seconds"] == {"total": 2.0, "optimise": 1.5, "text": 0.25}
-        header, cells = (cells_of(text, words) for words in ("Photos × styles", f"| `{name}` | {row['size']} px"))
+        header, cells = (cells_of(text, words) for words in ("Photos × styles", f"| {name} | {row['size']} px"))
         of_table = dict(zip(header, cells, strict=True))
         assert (of_table["Steps"], of_table["Patches"], of_table["Photos × styles"]) == ("2", "2", f"1 × {styles}")
         with Image.open(settings.output.parent / "pictures" / f"evaluation-{name}.jpg") as sheet:
-            assert sheet.width > styles * report.SHEET_SIDE
+            assert sheet.width > styles * figures.SHEET_SIDE
     ratio = results["rows"]["fast"]["portrait_vgg"] / results["rows"]["clipstyler"]["portrait_vgg"]
-    assert cells_of(text, "`fast`: portrait")[1:] == [f"{ratio:.2f}", "≤ 0.50", "yes" if ratio <= 0.5 else "**no**"]
+    assert cells_of(text, "fast: portrait")[1:] == [f"{ratio:.2f}", "≤ 0.50", "yes" if ratio <= 0.5 else "no"]
     assert cells_of(text, "Bundle on disk")[1:] == ["9.0 MB", "≤ 12.0 MB", "yes"]
     assert cells_of(text, "on a photo without one")[-1] == "not measured"  # nobody knows of this photo
     assert "styles 1 instead of 2" in text
 
 
 def test_the_shipped_bundle_is_judged(real: Settings) -> None:
-    results = evaluation.evaluate(real)
+    results = evaluate(real)
     (picture,) = results["pictures"]
     assert 1 <= picture["place"] <= len(STYLES) + 1
     assert 0 < picture["edge_share"] < 1
@@ -141,64 +150,74 @@ def test_all_that_is_written_of_all_photos_and_styles_is_small() -> None:
         "row": "clipstyler", "photo": "astronaut.png", "style": max(STYLES, key=len), "place": 10,
         "taken_for": max(STYLES, key=len), "probability": 0.1234, "edge_share": 0.1234, "seconds": 600.12,
     }  # fmt: skip
-    assert len(report.as_json({"pictures": [picture] * 4 * 6 * len(STYLES)})) < 170_000
+    assert len(as_json({"pictures": [picture] * 4 * 6 * len(STYLES)})) < 170_000
     noise = np.random.default_rng(0).integers(0, 256, (144, 144, 3), np.uint8)
     cells = [("fire\ntaken for lava", Image.fromarray(noise))] * 12
-    sheet = report.contact_sheet([cells] * 14, report.SHEET_SIDE)
-    assert len(report.as_jpeg(sheet, report.SHEET_BYTES)) <= 900_000
+    sheet = figures.contact_sheet([cells] * 14, figures.SHEET_SIDE)
+    assert len(figures.as_jpeg(sheet, figures.SHEET_BYTES)) <= 900_000
 
 
-def test_pictures_that_are_made_are_kept(settings: Settings) -> None:
-    assert evaluation.evaluate(settings)["made"] == 7
-    picture = settings.jobs("fast")[0].picture(settings.work)
+def test_finished_pictures_are_reused(settings: Settings) -> None:
+    assert evaluate(settings)["made"] == 7
+    picture = jobs_of("fast", settings)[0].picture(settings.work)
     before = picture.stat().st_mtime_ns
     again = replace(settings, resume=True)
-    assert evaluation.evaluate(again)["made"] == 0
+    assert evaluate(again)["made"] == 0
     assert picture.stat().st_mtime_ns == before
     picture.unlink()
-    assert evaluation.evaluate(again)["made"] == 1
-    assert evaluation.evaluate(replace(again, seed=1))["made"] == 7  # other pictures under the same names
+    assert evaluate(again)["made"] == 1
+    assert evaluate(replace(again, seed=1))["made"] == 7  # other pictures under the same names
 
 
 def test_a_process_makes_the_same_picture(real: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs, pictures = real.jobs("paper"), []
+    jobs, pictures = jobs_of("paper", real), []
     monkeypatch.setattr("os.cpu_count", lambda: 2 * torch.get_num_threads())  # as many threads for each of two
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        assert evaluation.make_all(jobs, folder, real.machine, processes=processes) == 1
+        assert make_all(jobs, folder, real.spec, processes=processes) == 1
         pictures.append(np.asarray(Image.open(jobs[0].picture(folder)), np.float32))
     np.testing.assert_array_equal(*pictures)
 
 
 def settings_of(*flags: str) -> Settings:
-    options = build_parser().parse_args(["evaluate", "--judge", *flags])
-    return evaluation.settings_from(options, ["genartisan", *flags])
+    return evaluation_settings(build_parser().parse_args(["evaluate", "--judge", *flags]), "genartisan")
+
+
+def study_of(*flags: str) -> JudgedRows:
+    study = settings_of(*flags).study
+    assert isinstance(study, JudgedRows)
+    return study
+
+
+def test_the_embedded_judge_is_the_default() -> None:
+    assert settings_of().judge == judge.EMBEDDED
+    assert evaluation_settings(build_parser().parse_args(["evaluate", "--judge", "mine"]), "").judge == Path("mine")
 
 
 def test_rows_are_presets_of_all_styles_over_six_photos() -> None:
-    settings = settings_of()
-    assert list(settings.rows) == ["draft", "fast", "paper", "clipstyler"]
-    assert [row.config.mode for row in settings.rows.values()] == ["artisan"] * 3 + ["clipstyler"]
-    names = {job.name for row in settings.rows for job in settings.jobs(row)}
+    study = study_of()
+    assert list(study.rows) == ["draft", "fast", "paper", "clipstyler"]
+    assert [row.config.mode for row in study.rows.values()] == ["artisan"] * 3 + ["clipstyler"]
+    names = {job.name for row in study.rows for job in jobs_of(row, settings_of())}
     assert len(names) == 4 * 6 * len(STYLES)
-    assert evaluation.reductions(settings) == {}
-    assert list(settings_of("--rows", "fast", "draft").rows) == ["draft", "fast"]
+    assert study.reductions() == {}
+    assert list(study_of("--rows", "fast", "draft").rows) == ["draft", "fast"]
 
 
 def test_the_papers_rows_can_be_reduced() -> None:
     flags = ["--paper-size", "128", "--paper-steps", "9", "--paper-patches", "4", "--paper-styles", "fire"]
-    settings = settings_of(*flags)
+    study = study_of(*flags)
     less = {"size": [128, 512], "steps": [9, 400], "patches": [4, 64], "styles": [1, len(STYLES)]}
-    assert evaluation.reductions(settings) == {"paper": less, "clipstyler": less}
-    assert settings.rows["draft"] == settings_of().rows["draft"]
+    assert study.reductions() == {"paper": less, "clipstyler": less}
+    assert study.rows["draft"] == study_of().rows["draft"]
 
 
-def test_people_are_told_apart_where_it_is_known() -> None:
-    photos, fake = evaluation.default_photos(), FakeStylizer()
-    references = [evaluation.reference(photo, fake) for photo in photos]  # type: ignore[arg-type]
-    assert [each.people for each in references] == [photo.stem == "astronaut" for photo in photos]
+def test_only_real_people_are_portraits() -> None:
+    fake = FakeStylizer()
+    references = [judged_table.reference(photo, fake) for photo in default_photos()]  # type: ignore[arg-type]
+    assert [each.people for each in references] == [photo.stem == "astronaut" for photo in default_photos()]
     assert references[0].called_person == 0.5
-    extractor = evaluation.FeatureExtractor(fake.bundle, torch.float32)  # type: ignore[arg-type]
+    extractor = FeatureExtractor(fake.bundle, torch.float32)  # type: ignore[arg-type]
     one, other = (each.preserved(each.photo, extractor) for each in references[:2])
     assert one["portrait_vgg"] == pytest.approx(0, abs=1e-6)
     assert one["portrait_ssim"] == pytest.approx(1)
@@ -211,7 +230,7 @@ def noise(seed: int) -> Tensor:
 
 def test_a_photo_has_its_own_edges_and_noise_has_none_of_them() -> None:
     skimage = pytest.importorskip("skimage.data")
-    photo = measures.at_size(read_photo(Image.fromarray(skimage.coffee())).pixels, (144, 96))
+    photo = judged_table.at_size(read_photo(Image.fromarray(skimage.coffee())).pixels, (144, 96))
     part = torch.ones(96, 144, dtype=torch.bool)
     assert 0.6 < edge_share(photo, photo, part) < 0.8
     assert edge_share(photo, 0.2 + 0.3 * photo, part) == pytest.approx(edge_share(photo, photo, part), abs=1e-3)
@@ -251,17 +270,17 @@ def picture_of(row: str, photo: str, vgg: float) -> dict[str, Any]:
 
 def test_portraits_are_compared_on_the_same_photos_and_styles() -> None:
     pictures = [picture_of("fast", "a", 0.1), picture_of("fast", "b", 9.0), picture_of("clipstyler", "a", 0.4)]
-    assert report.portrait_ratio(pictures, "fast") == 0.25
-    assert report.portrait_ratio(pictures[:2], "fast") is None
+    assert judged_report.portrait_ratio(pictures, "fast") == 0.25
+    assert judged_report.portrait_ratio(pictures[:2], "fast") is None
 
 
-def test_it_is_said_where_a_row_is_worse() -> None:
-    row = dict.fromkeys(report.COLUMNS, 0.5)
-    assert report.worse_columns(row, row) == []
-    worse = report.worse_columns({**row, "top3": 0.4, "portrait_vgg": 0.6, "edge_share": 0.6}, row)
+def test_columns_in_which_a_row_is_worse_are_named() -> None:
+    row = dict.fromkeys(judged_report.COLUMNS, 0.5)
+    assert judged_report.worse_columns(row, row) == []
+    worse = judged_report.worse_columns({**row, "top3": 0.4, "portrait_vgg": 0.6, "edge_share": 0.6}, row)
     assert worse == ["judge's first three", "portrait, VGG distance"]
-    assert report.worse_columns({**row, "portrait_vgg": None}, row) == []
-    assert report.worse_columns(None, row) is None
+    assert judged_report.worse_columns({**row, "portrait_vgg": None}, row) == []
+    assert judged_report.worse_columns(None, row) is None
 
 
 def test_a_style_that_was_taken_for_others_says_for_which() -> None:
@@ -269,7 +288,7 @@ def test_a_style_that_was_taken_for_others_says_for_which() -> None:
         return {"style": "fire", "prompt": "fire", "place": place, "taken_for": taken_for, "probability": 0.5}
 
     pictures = [picture(1, "fire"), picture(2, "lava"), picture(3, "lava"), picture(9, "photo")]
-    assert report.style_rows(pictures, {"fire": "fire"}) == ["| fire | 1 | 3 | 0.50 | lava (2), photo (1) |"]
+    assert judged_report.style_rows(pictures, {"fire": "fire"}) == (("fire", "1", "3", "0.50", "lava (2), photo (1)"),)
 
 
 @pytest.mark.parametrize(("flags", "words"), [
@@ -306,7 +325,7 @@ def test_a_model_card_without_markers_is_refused() -> None:
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(evaluation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
     assert main(["evaluate", "--judge"]) == 2
     assert "scikit-image" in (error := capsys.readouterr().err)
     assert "genartisan[train]" in error
@@ -314,11 +333,11 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 def test_a_judge_that_does_not_know_a_style_is_refused(settings: Settings) -> None:
     with pytest.raises(InputError, match="moss"):
-        evaluation.evaluate(replace(settings, rows={"fast": Row(QUICK, ("moss",))}))
+        evaluate(replace(settings, study=JudgedRows({"fast": Row(QUICK, ("moss",))})))
 
 
 def test_a_photo_of_nothing_but_a_person_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeStylizer, "regions", lambda *_: from_mask(torch.ones(48, 64, dtype=torch.bool)))
     with pytest.raises(InputError, match="nothing but people"):
-        evaluation.evaluate(settings)
+        evaluate(settings)
     assert not settings.work.exists()

@@ -16,15 +16,15 @@ pytest.importorskip("cv2")
 from genartisan.drawing.photos import HELD_OUT, content, load_photos
 from genartisan.drawing.styles import STYLES, draw
 from genartisan.errors import BundleError, InputError
-from genartisan.evaluation.judge import Judge, tiles_of, views_of
+from genartisan.evaluation.judge import EMBEDDED, Judge, tiles_of, views_of
 
-FOLDER = Path(__file__).parents[1] / "judge"
+FOLDER = EMBEDDED
 SEED = 977  # not the judge's own
 
 
 @cache
 def judge() -> Judge:
-    return Judge.load(FOLDER)
+    return Judge.load()
 
 
 def drawn(style: str, seed: int, side: int = 160) -> Tensor:
@@ -54,7 +54,7 @@ def test_it_is_small_and_of_another_architecture() -> None:
     assert judge().about.architecture.kind == "shufflenet_v2_x0_5"
 
 
-def test_people_have_no_say() -> None:
+def test_people_have_no_influence() -> None:
     picture, background = drawn("fire", 1, 300), torch.ones(300, 300, dtype=torch.bool)
     background[40:260, 100:220] = False
     painted = torch.where(background, picture, drawn("mosaic tiles", 2, 300))

@@ -1,4 +1,4 @@
-"""How much of a part a picture keeps: analytic cases; and distances that are never downloaded."""
+"""How much of a part a picture preserves: analytic cases, and distances that are never downloaded."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 pytest.importorskip("skimage")
 
-from genartisan.evaluation import perceptual
-from genartisan.evaluation.preservation import edges, preservation, ssim, vgg_distance
+from genartisan.evaluation import preservation as preserving
+from genartisan.evaluation.preservation import edges, perceptual_distances, preservation, ssim, vgg_distance
 from genartisan.io.images import read_photo
 from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import Bundle
@@ -47,9 +47,9 @@ def test_the_same_picture_is_kept_whole(extractor: FeatureExtractor) -> None:
 def test_another_background_leaves_the_numbers_of_a_part_alone(extractor: FeatureExtractor) -> None:
     picture = noisy(0.1)
     elsewhere = torch.where(PART, picture, 1 - picture)
-    own = preservation(extractor, photo(), picture, PART)
-    assert own == preservation(extractor, photo(), elsewhere, PART)
-    assert own != preservation(extractor, photo(), elsewhere, ~PART)
+    of_part = preservation(extractor, photo(), picture, PART)
+    assert of_part == preservation(extractor, photo(), elsewhere, PART)
+    assert of_part != preservation(extractor, photo(), elsewhere, ~PART)
     unharmed = preservation(extractor, photo(), torch.where(PART, photo(), 1 - photo()), PART)
     assert unharmed == preservation(extractor, photo(), photo(), PART)
 
@@ -109,23 +109,23 @@ def test_ssim_of_two_levels_is_that_of_their_means() -> None:
 
 
 def test_a_library_or_weights_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: None)
-    found, reasons = perceptual.distances()
-    assert not found
+    monkeypatch.setattr(preserving.importlib.util, "find_spec", lambda _: None)
+    distances, reasons = perceptual_distances()
+    assert not distances
     assert "torchmetrics is not installed" in reasons[0]
 
     monkeypatch.setattr(
-        perceptual.importlib.util, "find_spec", lambda name: object() if name == "torchmetrics" else None
+        preserving.importlib.util, "find_spec", lambda name: object() if name == "torchmetrics" else None
     )
-    monkeypatch.setattr(perceptual, "version", lambda _: "1.2.0")
-    found, reasons = perceptual.distances()
-    assert not found
+    monkeypatch.setattr(preserving, "version", lambda _: "1.2.0")
+    distances, reasons = perceptual_distances()
+    assert not distances
     assert "torchmetrics 1.2.0" in reasons[0]
 
-    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(preserving.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    found, reasons = perceptual.distances()  # imports nothing of the library, so nothing can be fetched
-    assert not found
+    distances, reasons = perceptual_distances()  # imports nothing of the library, so nothing can be fetched
+    assert not distances
     assert "alexnet" in reasons[0]
     assert "vgg16" in reasons[1]
 
@@ -143,12 +143,12 @@ def test_weights_that_are_there_are_used(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("torchmetrics", "torchmetrics.image"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(preserving.importlib.util, "find_spec", lambda _: object())
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    file = perceptual.weight_files()["lpips"]
+    file = preserving.weight_files()["lpips"]
     file.parent.mkdir()
     file.write_bytes(b"weights")
-    found, reasons = perceptual.distances()
-    assert list(found) == ["lpips"]
+    distances, reasons = perceptual_distances()
+    assert list(distances) == ["lpips"]
     assert "DISTS" in reasons[0]
-    assert found["lpips"](torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.25)) == pytest.approx(0.25)
+    assert distances["lpips"](torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.25)) == pytest.approx(0.25)

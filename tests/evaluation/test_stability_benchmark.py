@@ -39,8 +39,8 @@ def test_runs_that_end_well(ran: Any) -> None:
 
 
 def test_a_run_that_goes_wrong_is_named(ran: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = Run.draw
-    monkeypatch.setattr(Run, "draw", lambda run, scale: drawn(run, scale) * (torch.nan if run.seed == 1 else 1))
+    original = Run.draw
+    monkeypatch.setattr(Run, "draw", lambda run, scale: original(run, scale) * (torch.nan if run.seed == 1 else 1))
     status, result = ran(3)
     assert status == 1
     assert [failure["seed"] for failure in result["failed"]] == [1]

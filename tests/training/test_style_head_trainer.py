@@ -22,12 +22,7 @@ from genartisan.errors import InputError
 from genartisan.io.images import Photo
 from genartisan.method import style_encoder
 from genartisan.method.stylizer import Stylizer
-<<<<<<< HEAD
-from genartisan.networks.bundle import Bundle, write_bundle
-from genartisan.networks.manifest import STYLE_HEAD
-=======
 from genartisan.networks.bundle import Bundle
->>>>>>> tests
 from genartisan.networks.mobilenet import NUMBERS
 from genartisan.networks.style_head import StyleHead
 from genartisan.training import style_head_trainer, trainer

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: every photo in every style in both modes, and a few pairs with controls left out."""
+"""The pictures of a comparison: every photo in every style in both modes, and an ablation of the patch controls."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from genartisan.config import StyleConfig, preset
-from genartisan.evaluation.comparison_subjects import Subject
 from genartisan.evaluation.jobs import Job
-from genartisan.evaluation.six_losses import MODES
+from genartisan.evaluation.photos import Subject
 
+MODES = ("clipstyler", "artisan")
 CONTROLS = {
     "share": "patch budget",
     "weight": "weight penalty",
@@ -21,13 +21,13 @@ CONTROLS = {
     "decision": "deciding window",
 }
 NONE, ALL = "no control", "all four"
-ABLATION = {"steps": 120, "learning_rate": 2e-3, "halve_every": 60}  # with which a StyleNet gets somewhere
+ABLATION = {"steps": 120, "learning_rate": 2e-3, "halve_every": 60}  # long enough for a StyleNet to show a style
 GLOBAL_ABLATION = ("clipstyler", "clipstyler, no global loss", ALL, f"{ALL}, no global loss")  # as in the paper's fig 7
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A photo and a style; ``prompt`` is the sentence that asks for it."""
+    """A photo and a style; ``prompt`` asks for the style."""
 
     subject: Subject
     style: str
@@ -35,7 +35,7 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """Of its files; a style may be any sentence, so its hash tells it from others."""
+        """The stem of its files; a style may be any sentence, so its hash tells it from others."""
         words = re.sub(r"[^a-z0-9]+", "_", self.style.lower()).strip("_")[:40]
         return f"{self.subject.name}_{words}_{hashlib.sha256(self.style.encode()).hexdigest()[:6]}"
 
@@ -46,7 +46,7 @@ class Entry:
 
     Attributes:
         group: ``comparison`` or ``ablation``.
-        setting: the mode, or what of the controls acts.
+        setting: the mode, or which controls are active.
     """
 
     pair: Pair
@@ -68,16 +68,16 @@ def ablated(pairs: Sequence[Pair], config: StyleConfig, seed: int) -> list[Entry
 
 
 def entry(pair: Pair, group: str, setting: str, config: StyleConfig, seed: int) -> Entry:
-    """A picture before the contrast is raised: so it is measured; it is raised where it is shown or judged."""
+    """A picture without its final contrast, as it is measured; the contrast is raised where it is shown or judged."""
     words = re.sub(r"[^a-z]+", "_", setting)
     name = f"{pair.name}_{words if group == 'comparison' else f'ablation_{words}'}"
     mask = pair.subject.mask if config.mode == "artisan" else None
-    plain = config.updated({"contrast": 1.0})
-    return Entry(pair, group, setting, Job(name, pair.subject.photo, pair.style, pair.prompt, plain, seed, mask))
+    measured = config.updated({"contrast": 1.0})
+    return Entry(pair, group, setting, Job(name, pair.subject.photo, pair.style, pair.prompt, measured, seed, mask))
 
 
 def ablation_pairs(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Up to ``count`` pairs with people, selfies and tour photos in turn, each with another style at first."""
+    """Up to ``count`` pairs with people, alternating selfies and tour photos, and styles."""
     by_kind: dict[str, dict[Subject, None]] = {"selfie": {}, "tour photo": {}}
     for pair in pairs:
         if pair.subject.kind in by_kind and pair.subject.people < 1:
@@ -95,15 +95,14 @@ def ablation_pairs(pairs: Sequence[Pair], count: int) -> list[Pair]:
 
 
 def variants(config: StyleConfig) -> dict[str, StyleConfig]:
-    """The settings of the ablation by name: the paper's losses only, each control alone, all, and all but each.
+    """The settings of the ablation by name: both modes, each control alone, all, and all but each.
 
-    All start from random weights and have the paper's losses alone: strengths and the pixel loss, which are ours, would
-    act along with the penalty. The neutral point has the background's weight and threshold for people, no budget, and
-    the whole patch decides its region. There the deciding window alone changes nothing, for both regions get the same;
-    what it does is seen in all four without it.
+    All start from random weights with the paper's losses only: strengths and the pixel loss, which are ours, would act
+    along with the penalty. Without controls, people have the background's weight and threshold and no patch budget, and
+    the whole patch decides its region; there the deciding window alone changes nothing, as both regions are the same.
     """
     paper = preset("paper", {"size": config.size, "patches": config.patches, **ABLATION})
-    acting, neutral = control_settings(paper, True), control_settings(paper, False)
+    active, neutral = control_settings(paper, True), control_settings(paper, False)
     none = paper
     for changes in neutral.values():
         none = none.updated(changes)
@@ -112,19 +111,19 @@ def variants(config: StyleConfig) -> dict[str, StyleConfig]:
         "clipstyler": clipstyler,
         "clipstyler, no global loss": clipstyler.updated(no_global),
         NONE: none,
-        **{f"{label} alone": none.updated(acting[name]) for name, label in CONTROLS.items()},
+        **{f"{label} alone": none.updated(active[name]) for name, label in CONTROLS.items()},
         ALL: paper,
         **{f"all but {label}": paper.updated(neutral[name]) for name, label in CONTROLS.items()},
         f"{ALL}, no global loss": paper.updated(no_global),
     }
 
 
-def control_settings(config: StyleConfig, acts: bool) -> dict[str, dict[str, Any]]:
-    """What each of `CONTROLS` sets: as ``config`` has it where it acts, else what does nothing."""
+def control_settings(config: StyleConfig, active: bool) -> dict[str, dict[str, Any]]:
+    """The settings of each of `CONTROLS`: those of ``config`` if it is active, else neutral ones."""
     portrait, background = config.regions.portrait, config.regions.background
     neutral = {"share": 1.0, "weight": background.weight, "threshold": background.threshold}
-    values = {name: getattr(portrait, name) if acts else value for name, value in neutral.items()}
+    values = {name: getattr(portrait, name) if active else value for name, value in neutral.items()}
     settings: dict[str, dict[str, Any]] = {
         name: {"regions": {"portrait": {name: value}}} for name, value in values.items()
     }
-    return {**settings, "decision": {"decision": config.decision if acts else 1.0}}
+    return {**settings, "decision": {"decision": config.decision if active else 1.0}}

@@ -40,7 +40,7 @@ from genartisan.method.objective import Objective
 from genartisan.method.patches import plan
 from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_mask
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.targets import Scale
+from genartisan.method.targets import ScaleTargets
 from genartisan.training.train_fcn import FIRST_SEED
 
 QUICK: dict[str, Any] = {"size": 48, "steps": 2, "patches": 4, "patch_size": 16, "contrast": 1.2}
@@ -200,7 +200,7 @@ def test_pictures_are_measured_by_the_same_crops(losses: SixLosses, monkeypatch:
     seen: list[list[Tensor]] = []
     losses_of = Objective.losses_of
 
-    def noted(self: Objective, picture: Tensor, scale: Scale, step: int) -> Tensor:
+    def noted(self: Objective, picture: Tensor, scale: ScaleTargets, step: int) -> Tensor:
         batch = scale.patches.at(step)
         seen.append([batch.boxes, batch.homographies, batch.weights, batch.thresholds])
         return losses_of(self, picture, scale, step)

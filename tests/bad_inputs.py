@@ -196,7 +196,7 @@ SETTINGS = [
     of_params("regions.portrait.weight", "much", "number"),
     of_params("regions.portrait.weight", 11, "from 0 to 10"),
     of_params("regions.portrait", 3, "object"),
-    of_params("regions.sky", {"weight": 0.5}, "no mask of that name"),
+    of_params("regions.sky", {"weight": 0.5}, "send a mask of that name"),
     of_params("regions", [], "object"),
     of_params("preset", "best", "paper"),
     of_params("preset", 3, "paper"),
@@ -212,7 +212,7 @@ REQUESTS = [
     only_served("no prompt", {"prompt": None}, "prompt", "curl -F"),
     only_served("params alone", {"photo": None, "prompt": None}, "photo", "missing"),
     only_served("unknown field", {"style": b"fire"}, "style", "known are photo, prompt, style_image, mask, params"),
-    only_served("style picture of no region", {"style_image.Sky": encoded()}, "style_image.Sky", "by up to 32"),
+    only_served("style picture of no region", {"style_image.Sky": encoded()}, "style_image.Sky", "use up to 32"),
     only_served(
         "two style pictures of a region",
         {"style_image": encoded(), "style_image.all": encoded()},

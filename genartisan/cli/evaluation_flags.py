@@ -89,14 +89,15 @@ def evaluation_settings(options: argparse.Namespace, command: str) -> Settings:
     Raises:
         InputError: a package is missing, or a flag is out of range.
     """
-    from genartisan.evaluation import judge
-    from genartisan.evaluation.jobs import StylizerSpec
     from genartisan.evaluation.photos import EXTRAS, check_extras, default_photos
-    from genartisan.evaluation.settings import Settings
-    from genartisan.validation import check_seed
 
     compares = check_evaluation_flags(options)
     check_extras({**EXTRAS, "matplotlib": "matplotlib"} if compares else EXTRAS)
+    from genartisan.evaluation import judge  # these modules need the extras
+    from genartisan.evaluation.jobs import StylizerSpec
+    from genartisan.evaluation.settings import Settings
+    from genartisan.validation import check_seed
+
     study = _comparison(options) if compares else _judged_rows(options)
     photos = tuple(dict.fromkeys([*options.photo, *(options.photos or ())]))
     return Settings(

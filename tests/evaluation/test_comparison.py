@@ -198,14 +198,14 @@ def noise(seed: int) -> Tensor:
 
 def test_pictures_are_measured_by_the_same_crops(losses: SixLosses, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[Tensor]] = []
-    losses_of = Objective.losses_of
+    unwatched = Objective.losses
 
-    def noted(self: Objective, picture: Tensor, scale: ScaleTargets, step: int) -> Tensor:
-        batch = scale.patches.at(step)
+    def noted(self: Objective, picture: Tensor, targets: ScaleTargets, step: int) -> Tensor:
+        batch = targets.patches.at(step)
         seen.append([batch.boxes, batch.homographies, batch.weights, batch.thresholds])
-        return losses_of(self, picture, scale, step)
+        return unwatched(self, picture, targets, step)
 
-    monkeypatch.setattr(Objective, "losses_of", noted)
+    monkeypatch.setattr(Objective, "losses", noted)
     first, second, again = losses(noise(1)), losses(noise(2)), losses(noise(1))
     assert first == again
     assert first != second

@@ -152,7 +152,7 @@ def test_with_a_style_picture_the_prompt_is_optional() -> None:
 @pytest.mark.parametrize(
     ("fields", "at", "words"),
     [
-        ({"style_image__Sky": b"wave"}, "style_image.Sky", "name a style picture by"),
+        ({"style_image__Sky": b"wave"}, "style_image.Sky", "use up to 32"),
         ({"style_image__": b"wave"}, "style_image.", "names no region"),
         ({"style_image__portrait": b"a", "style_image__person": b"b"}, "style_image.person", "second style picture"),
         ({"style_image": b"a", "style_image__all": b"b"}, "style_image.all", "second style picture of all"),

@@ -120,7 +120,7 @@ def test_the_gradient_is_that_of_the_total(tiny_stylizer: Stylizer) -> None:
     numbers = torch.randn(NUMBERS, generator=torch.Generator().manual_seed(0))
     one, other = (run_of(tiny_stylizer, pair, direction, numbers) for _ in range(2))
     gradient, loss = descended(one)
-    losses = other.objective.losses(other.painter(other.content), other.full, 0)
+    losses = other.objective.losses(other.painter(other.net_input), other.full, 0)
     (expected,) = torch.autograd.grad(losses[0], other.painter.get_parameter("numbers"))
     assert float(loss) == pytest.approx(float(losses[0].detach()), rel=1e-5)
     torch.testing.assert_close(gradient, expected[0], atol=1e-3 * float(expected.abs().max()), rtol=1e-3)

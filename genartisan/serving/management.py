@@ -26,6 +26,8 @@ from genartisan.serving.state import Server
 from genartisan.serving.versions import Version, Worker
 
 PATIENCE = 3600.0  # seconds to wait for a busy worker
+RACE = "ConcurrentModificationException"  # TorchServe 0.12 iterates over its workers while one of them restarts
+RACE_PATIENCE = 10.0  # seconds to repeat a call that met this race
 
 logger = logging.getLogger(__name__)
 
@@ -215,12 +217,17 @@ class Models:
             return None
 
     def _ask(self, method: str, path: str, *, of: Kind = "management", **query: Any) -> None:
-        """Calls the management API."""
-        url = f"{self.server.management}/{path}"
-        with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
-            answer = self._http.request(method, url, params=query, headers=key, timeout=self.ready_within)
-            if answer.status_code >= 300:
-                raise self._refused(answer, url)
+        """Calls the management API; repeats a call that meets TorchServe's `RACE`."""
+        url, raced = f"{self.server.management}/{path}", False
+        for _ in attempts(RACE_PATIENCE):
+            with transport_errors(self.server.management, self.ready_within), self.access.headers(of) as key:
+                answer = self._http.request(method, url, params=query, headers=key, timeout=self.ready_within)
+            if answer.status_code != 500 or RACE not in answer.text:
+                break
+            raced = True
+        removed = raced and method == "DELETE" and answer.status_code == 404  # by an earlier attempt, before it failed
+        if answer.status_code >= 300 and not removed:
+            raise self._refused(answer, url)
 
     def _refused(self, answer: httpx.Response, url: str) -> Exception:
         error = refusal(answer, url)

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from genartisan.cli.main import main
 from genartisan.errors import ServeError
 from genartisan.serving import describe, management, restore, serve, stuck_workers
 from genartisan.serving.access import Access
+from genartisan.serving.management import Models
 from genartisan.serving.processes import MARK, members
 from genartisan.serving.server_log import relay, rotate
 from genartisan.serving.state import KEY_FILE, LOGS, NOTE, RUN, Server, forget, make_run, noted, prepare
@@ -245,6 +249,33 @@ def test_versions_are_restored_with_their_workers_and_a_failure_names_a_remedy(
     assert done == [("a.mar", 2), 3]
     with pytest.raises(ServeError, match=r"cannot be loaded\. Or start with .*--fresh"):
         management.restore_versions([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
+
+
+@pytest.mark.parametrize("answers", [[500, 200], [500, 404], [500, 500, 200]])
+def test_a_call_that_meets_torchserves_race_is_repeated(
+    answers: list[int], tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers 500 if a worker restarts meanwhile, and may have removed the version by then."""
+    calls = list[str]()
+
+    class Management(BaseHTTPRequestHandler):
+        def do_DELETE(self) -> None:
+            calls.append(self.path)
+            self.send_response(answers[len(calls) - 1])
+            self.end_headers()
+            self.wfile.write(b'{"code": 500, "type": "ConcurrentModificationException"}')
+
+    with HTTPServer(("127.0.0.1", 0), Management) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        server = server_of(tmp_path / "state", process())
+        ports = replace(server.ports, management=web.server_port)
+        server = server.model_copy(update={"ports": ports})
+        described = {"modelUrl": "a.mar", "workers": [{"pid": 1, "status": "LOADING"}]}
+        both = [{**described, "modelVersion": version} for version in ("1.0", "2.0")]
+        monkeypatch.setattr(management, "describe", lambda _, version="": both if version else both[1:])
+        Models(server, persistent=False).remove("1.0")
+        web.shutdown()
+    assert calls == ["/models/genartisan/1.0"] * len(answers)
 
 
 def test_a_stuck_worker_is_killed(tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from genartisan.cli.flags import add_graphs_flag, number
 from genartisan.config import PRESETS, StyleConfig, preset
 from genartisan.errors import InputError
+from genartisan.evaluation import PROCESSES
 
 if TYPE_CHECKING:
     from genartisan.evaluation.settings import JudgedRows, ModeComparison, Settings
@@ -43,7 +44,8 @@ def add_evaluation_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--photos", nargs="+", type=Path, metavar="FILE", help="instead of six that come inside wheels")
     parser.add_argument("--seed", type=number, default=0)
-    parser.add_argument("--processes", type=int, default=2, metavar="N", help="that make pictures (default: 2)")
+    help_ = f"that make pictures (default: {PROCESSES})"
+    parser.add_argument("--processes", type=int, default=PROCESSES, metavar="N", help=help_)
     parser.add_argument("--resume", action="store_true", help="reuse the pictures that are already made")
     add_graphs_flag(parser)
 

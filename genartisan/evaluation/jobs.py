@@ -98,7 +98,7 @@ class Job:
         return folder / f"{self.name}.json"
 
 
-def make_all(jobs: Sequence[Job], folder: Path, spec: StylizerSpec, *, processes: int = 2, resume: bool = False) -> int:
+def make_all(jobs: Sequence[Job], folder: Path, spec: StylizerSpec, *, processes: int, resume: bool = False) -> int:
     """Makes every picture and returns how many were made.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from genartisan.config import StyleConfig, preset
 from genartisan.drawing.captions import CAPTIONS
 from genartisan.errors import InputError
+from genartisan.evaluation import PROCESSES
 from genartisan.evaluation.jobs import StylizerSpec
 from genartisan.method.text import by_region
 from genartisan.networks.factory import VOC_CLASSES
@@ -111,7 +112,7 @@ class Settings:
     output: Path
     work: Path
     seed: int = 0
-    processes: int = 2
+    processes: int = PROCESSES
     resume: bool = False
     command: str = "genartisan evaluate"
 

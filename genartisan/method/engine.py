@@ -139,9 +139,7 @@ class Run:
         self.optimizer = adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
         self.schedule = Schedule.of(self.config)
         coarse_steps = self.schedule.coarse_steps
-        self.coarse_plan = (
-            plan_coarse(self.config, self.plan, *self._halved(), self.seed) if coarse_steps else self.plan
-        )
+        self.coarse_plan = plan_coarse(self.config, self.plan, *self._halved, self.seed) if coarse_steps else self.plan
         if self.config.steps:
             self.warnings += dict.fromkeys((*self.plan.warnings, *self.coarse_plan.warnings))
         self.pace = Pace.of(self.device)
@@ -259,7 +257,7 @@ class Run:
         """The same at half the size, for the coarse steps; `full` if there are none."""
         if not self.schedule.coarse_steps:
             return self.full
-        photo, regions = self._halved()
+        photo, regions = self._halved
         inputs = self.net_input_of(photo, regions).to(self.device)
         return self._targets(photo, regions, self.coarse_plan, inputs, self._draw(inputs) if self._pulled else None)
 
@@ -365,6 +363,8 @@ class Run:
             self.bundle.pastiche, torch.stack(of_texts), self.photo_numbers, self.layers, trains_net=trains_net
         )
 
+    @cached_property
     def _halved(self) -> tuple[Photo, RegionMap | None]:
+        """Photo and regions of the coarse steps."""
         photo = halved(self.photo)
         return photo, None if self.regions is None else self.regions.resized(photo.size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -14,7 +14,6 @@ from genartisan.io.images import Photo
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL, style_image_field
-from genartisan.method.text import nothing
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,10 @@ class Inputs:
     masks: Mapping[str, Tensor]
     style_images: Mapping[str, Photo]
     saved: SavedStyle | None
-    every_layer: bool = False
-    began: float = field(default_factory=time.perf_counter)
-    between: Callable[[], None] = nothing
-    seconds: dict[str, float] = field(default_factory=dict)
+    every_layer: bool
+    began: float
+    between: Callable[[], None]
+    seconds: dict[str, float]
 
     def check_time(self) -> None:
         """Calls ``between``, then refuses to go on after the deadline.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genartisan.config import PRESETS, StyleConfig, preset
     from genartisan.errors import BundleError, GenartisanError, InputError
-    from genartisan.method.engine import Step
+    from genartisan.method.step import Step
     from genartisan.method.stylization import Result
     from genartisan.method.stylizer import Stylizer
     from genartisan.networks.bundle import Bundle
@@ -29,7 +29,7 @@ __all__ = [
 _HOMES = {
     "networks.bundle": ("Bundle",),
     "config": ("PRESETS", "StyleConfig", "preset"),
-    "method.engine": ("Step",),
+    "method.step": ("Step",),
     "errors": ("BundleError", "GenartisanError", "InputError"),
     "method.stylization": ("Result",),
     "method.stylizer": ("Stylizer",),

@@ -108,7 +108,7 @@ def blocks_of(results: dict[str, Any], sheets: Mapping[str, Path]) -> list[Block
         Heading("Seconds a picture"),
         seconds_table(results["rows"]),
         Text(f"From the reports of the pictures; up to {results['processes']} pictures were made side by side."),
-        *style_tables(results),
+        *style_table(results),
         Heading("The pictures"),
         *(Picture(sheet, f"{name}: every style over every photo.") for name, sheet in sheets.items()),
     ]
@@ -144,24 +144,25 @@ def seconds_table(rows: dict[str, Any]) -> Table:
     return Table(("", "Median", "Of each phase", "Made on"), tuple(lines))
 
 
-def style_tables(results: dict[str, Any]) -> list[Block]:
-    """The rows of `BY_STYLE`, style by style."""
-    of, blocks = len(results["photos"]), list[Block]()
-    columns = ("Prompt", f"First, of {of}", f"Among three, of {of}", "Mean probability", "Taken for instead")
-    for name in (name for name in BY_STYLE if name in results["rows"]):
-        pictures = [picture for picture in results["pictures"] if picture["row"] == name]
-        blocks += [Heading(f"Style by style: {name}"), Table(columns, style_rows(pictures, results["prompts"]))]
-    return blocks
+def style_table(results: dict[str, Any]) -> list[Block]:
+    """The rows of `BY_STYLE`, style by style: how often the judge is right, and what it takes pictures for instead."""
+    names, of = [name for name in BY_STYLE if name in results["rows"]], len(results["photos"])
+    if not names:
+        return []
+    pictures = {name: [picture for picture in results["pictures"] if picture["row"] == name] for name in names}
+    heads = (f"{name}: first / among three, of {of}" for name in names), (f"{name}: taken for" for name in names)
+    columns = ("Prompt", *(head for pair in zip(*heads, strict=True) for head in pair))
+    styles = dict.fromkeys(picture["style"] for name in names for picture in pictures[name])
+    lines = tuple(
+        (results["prompts"][style], *(cell for name in names for cell in style_cells(pictures[name], style)))
+        for style in styles
+    )
+    return [Heading("Style by style"), Table(columns, lines)]
 
 
-def style_rows(pictures: Sequence[dict[str, Any]], prompts: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
-    """A line a style: how often it came first and among the first three, and what it was taken for instead."""
-    lines = []
-    for style in dict.fromkeys(picture["style"] for picture in pictures):
-        of_style = [picture for picture in pictures if picture["style"] == style]
-        others = Counter(picture["taken_for"] for picture in of_style if picture["taken_for"] != style)
-        mistakes = ", ".join(f"{name} ({times})" for name, times in others.most_common())
-        probability = statistics.mean(picture["probability"] for picture in of_style)
-        counts = str(placed(of_style, 1)), str(placed(of_style, 3))
-        lines.append((prompts[style], *counts, f"{probability:.2f}", mistakes))
-    return tuple(lines)
+def style_cells(pictures: Sequence[dict[str, Any]], style: str) -> tuple[str, str]:
+    """How often a style came first and among the first three, and what it was taken for instead."""
+    of_style = [picture for picture in pictures if picture["style"] == style]
+    others = Counter(picture["taken_for"] for picture in of_style if picture["taken_for"] != style)
+    mistakes = ", ".join(f"{name} ({times})" for name, times in others.most_common())
+    return f"{placed(of_style, 1)} / {placed(of_style, 3)}", mistakes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from genartisan.method.engine import Run, Step
+from genartisan.method.engine import Run
 from genartisan.method.objective import backward_together
 from genartisan.method.painters import composed
+from genartisan.method.step import Step
 
 
 def step_together(runs: Sequence[Run]) -> list[Step]:

@@ -46,6 +46,13 @@ class Directions:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def styles(self, prompt: Tensor, of_regions: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+        """Style numbers of each text, ``(T, 100)``: those ``of_regions`` by name, else the prompt's, ``(100,)``."""
+        rows = [prompt] * len(self)
+        for name, row in zip(names, self.rows_of, strict=True):
+            rows[row] = of_regions.get(name, rows[row])
+        return torch.stack(rows)
+
     def masks(self, regions: RegionMap | None) -> tuple[Tensor | None, tuple[int, ...]]:
         """Masks of the global losses, ``(G, 1, H, W)``, float32, or None without a mask; and the row of each.
 

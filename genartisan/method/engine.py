@@ -1,9 +1,9 @@
-"""The optimisation of one painter for one photo and one sentence; progress is a value, a `Step` at a time."""
+"""The optimisation of one painter for one photo and one sentence, a `Step` at a time."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -36,41 +36,13 @@ from genartisan.method.patches import PatchPlan, Records, plan_coarse
 from genartisan.method.postprocess import postprocess, region_strength
 from genartisan.method.regions import NAMES, RegionMap
 from genartisan.method.schedule import Schedule
+from genartisan.method.step import Step
 from genartisan.method.targets import FeatureExtractor, ScaleTargets, halved, region_weights, scale_targets
 from genartisan.method.tiling import RenderTarget, rendered
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.stylenet import StyleNet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler names them
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a run.
-
-    Attributes:
-        index: from 1 to ``total``.
-        total: steps of the run.
-        seconds: since the run began.
-        eta: estimated seconds until the last step ends.
-    """
-
-    index: int
-    total: int
-    seconds: float
-    eta: float
-    _losses: Tensor  # (7,), on the device: reading it waits for the device
-    _picture: Tensor  # (1, 3, H, W); a coarse step's is smaller than the photo
-    _postprocess: Callable[[Tensor], Image.Image]
-
-    @property
-    def losses(self) -> dict[str, float]:
-        """The losses before this step's update: the weighted ``total``, and each term without its weight."""
-        return dict(zip(LOSSES, self._losses.tolist(), strict=True))
-
-    def preview(self) -> Image.Image:
-        """The picture before this step's update, at the size of the photo."""
-        return self._postprocess(self._picture)
 
 
 @dataclass
@@ -132,7 +104,14 @@ class Run:
             self.direction, {name: direction.to(self.device) for name, direction in of_regions.items()}, names
         )
         self.layers = plan_layers(self.directions, self.regions, self.config, self.begins_styled, self.every_layer)
-        self.painter = self._new_painter(names).to(self.device)
+        if self.numbers is None:
+            painter = new_stylenets(len(self.layers), self.seed)
+        else:
+            assert self.photo_numbers is not None
+            numbers = self.directions.styles(self.numbers, self.region_numbers, names)
+            trains_net = self.config.steps > 0 and self.config.learning_rate > 0
+            painter = PastichePainter(self.bundle.pastiche, numbers, self.photo_numbers, self.layers, trains_net)
+        self.painter: Painter = painter.to(self.device)
         self.extractor = FeatureExtractor(self.bundle, self.dtype)
         width, height = self.photo.size
         self.objective = Objective(self.config, self.extractor, self.directions, self.layers, width * height)
@@ -349,19 +328,6 @@ class Run:
             return []
         rows: list[list[float]] = torch.stack(self.history).tolist()
         return [dict(zip(LOSSES, row, strict=True)) for row in rows]
-
-    def _new_painter(self, names: Sequence[str]) -> Painter:
-        """A painter that nothing of an earlier request has touched."""
-        if self.numbers is None:
-            return new_stylenets(len(self.layers), self.seed)
-        assert self.photo_numbers is not None
-        of_texts = [self.numbers] * len(self.directions)
-        for name, text in zip(names, self.directions.rows_of, strict=True):
-            of_texts[text] = self.region_numbers.get(name, of_texts[text])
-        trains_net = self.config.steps > 0 and self.config.learning_rate > 0
-        return PastichePainter(
-            self.bundle.pastiche, torch.stack(of_texts), self.photo_numbers, self.layers, trains_net=trains_net
-        )
 
     @cached_property
     def _halved(self) -> tuple[Photo, RegionMap | None]:

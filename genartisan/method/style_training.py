@@ -12,8 +12,8 @@ from genartisan.errors import InputError
 from genartisan.io.decode import PictureSource
 from genartisan.io.images import naming
 from genartisan.method.batching import in_turns
-from genartisan.method.engine import Step
 from genartisan.method.saved_style import About, SavedStyle
+from genartisan.method.step import Step
 from genartisan.method.style_numbers import SEARCH
 from genartisan.method.stylizer import Stylizer
 from genartisan.validation import shown

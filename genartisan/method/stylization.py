@@ -14,9 +14,10 @@ from PIL import Image
 
 from genartisan.config import preset_name
 from genartisan.io.images import fitted, to_image
-from genartisan.method.engine import Run, Step
+from genartisan.method.engine import Run
 from genartisan.method.inputs import Inputs
 from genartisan.method.region_report import Explanation, region_plan, region_report
+from genartisan.method.step import Step
 from genartisan.networks.device import hardware
 from genartisan.networks.memory import out_of_memory
 

@@ -30,25 +30,30 @@ def updated(card: str, manifest: Manifest) -> str:
 
 
 def figures_table(manifest: Manifest) -> str:
-    """A Markdown table with a row per figure, without those per class."""
-    rows = ["| Network | Figure | Value |", "|---|---|---|"]
+    """A Markdown table with a row per network and group of figures, without those per class."""
+    rows = ["| Network | Figures |", "|---|---|"]
     for role, entry in manifest.networks.items():
-        kind = f"{role} ({entry.architecture['kind']})"
-        rows += [f"| {kind} | {name} | {value} |" for name, value in _flat(entry.figures)]
+        kind, plain = f"{role} ({entry.architecture['kind']})", _shown(entry.figures)
+        rows += [f"| {kind} | {plain} |"] if plain else []
+        groups = {name: group for name, group in entry.figures.items() if isinstance(group, Mapping)}
+        rows += [f"| {kind}: {_words(name)} | {_shown(group)} |" for name, group in groups.items() if name != "classes"]
     return "\n".join(rows)
 
 
-def _flat(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """(name, value) of each figure; those of a group are prefixed by its name."""
-    rows = []
-    for name, value in figures.items():
-        label = f"{prefix}{name.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            if not prefix and name != "classes":
-                rows += _flat(value, f"{label}: ")
-        elif isinstance(value, (int, float, str)):
-            rows.append((label, f"{value:g}" if isinstance(value, float) else str(value)))
-    return rows
+def _shown(figures: Mapping[str, Any]) -> str:
+    """Numbers and words by their names, in a line; zeros, which most are where errors are counted, as one number."""
+    values = {_words(name): value for name, value in figures.items() if isinstance(value, (int, float, str))}
+    zeros = [name for name, value in values.items() if value == 0]
+    if len(zeros) > 2:
+        values = {name: value for name, value in values.items() if value != 0}
+        values[f"{len(zeros)} others" if values else f"each of {len(zeros)}"] = 0
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("iou", "IoU")
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from genartisan.config import StyleConfig
 from genartisan.method.batching import step_together
-from genartisan.method.engine import Run, Step
+from genartisan.method.engine import Run
 from genartisan.method.painters import Painter
+from genartisan.method.step import Step
 from genartisan.method.stylizer import Stylizer
 
 CONFIG = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=1e-7)

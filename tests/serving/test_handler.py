@@ -27,8 +27,9 @@ from ts.utils.util import PredictionException
 from genartisan.cache import ByteCache
 from genartisan.config import StyleConfig, preset
 from genartisan.io.images import OUTPUTS, Photo, encode
-from genartisan.method.engine import Run, Step
+from genartisan.method.engine import Run
 from genartisan.method.saved_style import About, SavedStyle
+from genartisan.method.step import Step
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import set_threads

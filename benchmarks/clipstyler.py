@@ -1,4 +1,4 @@
-"""Runs CLIPstyler's own training script, from a checkout, on networks of ours that its imports are made to find.
+"""Runs CLIPstyler's own training script from a checkout, with our networks in place of its imports.
 
 The script runs unchanged but for the device, which it hard-codes. https://github.com/cyclomon/CLIPstyler
 """
@@ -114,7 +114,7 @@ def run_script(
 
 @contextmanager
 def imports_from(checkout: Path, clip: ModuleType) -> Iterator[None]:
-    """Within it, imports find the checkout's modules, and ``clip`` in place of OpenAI's package."""
+    """While it lasts, imports find the checkout's modules, and ``clip`` in place of OpenAI's package."""
     before = sys.modules.get("clip")
     sys.modules["clip"] = clip
     sys.path.insert(0, str(checkout))
@@ -140,6 +140,6 @@ def inside(folder: Path) -> Iterator[None]:
 
 
 def their_name(name: str) -> str:
-    """CLIPstyler's name of one of our StyleNet's weights."""
+    """CLIPstyler's name for a weight of our StyleNet."""
     prefix = next(block for block in sorted(BLOCKS, key=len, reverse=True) if name.startswith(block + "."))
     return BLOCKS[prefix] + name[len(prefix) :]

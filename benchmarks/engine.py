@@ -1,12 +1,12 @@
-"""Seconds a step and a whole run, ours and CLIPstyler's own program, in turns, on full-size networks.
+"""Seconds per step and per run of genartisan and of CLIPstyler's own program, in turns, with full-size networks.
 
     python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --turns 3
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
 
-All take the same photo, text, start, crops and homographies. A step is timed from the last one's beginning or end, with
-the device waited for. Without ``--bundle`` the networks are the official ones' with random weights, on which no time
-depends. The JSON and its plot go to benchmarks/results.
+All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
+Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
+file and a plot to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ from genartisan.networks.stylenet import random_stylenet
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
-STEPS_TOGETHER = 12  # at most, of several photos
-MATMUL = 4096  # the side of the matrices whose product tells what the hardware can do
+STEPS_TOGETHER = 12  # at most, when several photos share a step
+MATMUL = 4096  # side of the matrices whose product gives the hardware's rate
 
 
 def main() -> None:
@@ -71,19 +71,21 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clipstyler", type=Path, help="a checkout of cyclomon/CLIPstyler; without it: only ours")
-    parser.add_argument("--size", type=int, default=256, help="side in pixels, a multiple of 8; the photo is square")
-    parser.add_argument("--patches", type=int, default=16, help="crops a step")
-    parser.add_argument("--patch-size", type=int, default=128, help="side of a crop in pixels")
-    parser.add_argument("--steps", type=int, default=4, help="of a turn")
-    parser.add_argument("--warm-up", type=int, default=1, help="the first steps of a turn, which do not count")
-    parser.add_argument("--turns", type=int, default=3, help="of each contestant")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="ours")
-    parser.add_argument("--graphs", action="store_true", help="ours with captured steps, too; on a GPU")
-    parser.add_argument("--compile", action="store_true", help="ours with CLIP and VGG compiled by PyTorch, too")
-    parser.add_argument("--together", nargs="+", type=int, default=[], help="so many photos in one step, too")
+    parser.add_argument("--clipstyler", type=Path, help="checkout of cyclomon/CLIPstyler; default: none")
+    parser.add_argument("--size", type=int, default=256, help="side of the square photo, in pixels, a multiple of 8")
+    parser.add_argument("--patches", type=int, default=16, help="patches per step")
+    parser.add_argument("--patch-size", type=int, default=128, help="side of a patch, in pixels")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each turn")
+    parser.add_argument("--warm-up", type=int, default=1, help="first steps of each turn that do not count")
+    parser.add_argument("--turns", type=int, default=3, help="turns of each contestant")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="precisions of genartisan"
+    )
+    parser.add_argument("--graphs", action="store_true", help="also with captured steps (GPU only)")
+    parser.add_argument("--compile", action="store_true", help="also with CLIP and VGG compiled by PyTorch")
+    parser.add_argument("--together", nargs="+", type=int, default=[], help="also with so many photos per step")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--bundle", type=Path, help="these networks instead of random full-size ones")
+    parser.add_argument("--bundle", type=Path, help="use this bundle instead of random full-size networks")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/engine_DEVICE_SIZE_PATCHES.json)")
     arguments = parser.parse_args()
     if not 0 <= arguments.warm_up < arguments.steps - 1:
@@ -98,7 +100,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Every contestant's turns, then what is counted rather than timed."""
+    """Times every contestant in turns, then counts operations and profiles phases."""
     device, bundle = torch.device(arguments.device), Bundle.load(folder)
     config = StyleConfig(
         mode="clipstyler", size=arguments.size, steps=arguments.steps, patches=arguments.patches,
@@ -106,7 +108,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     )  # fmt: skip
     photo = work / "photo.png"
     Image.open(HERE.parent / PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
-    stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # each run reads its sentence anew
+    stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # without the cache of prompts
     stylizers = {name: stylizer_of(name) for name in arguments.precisions}
     ours = {f"genartisan {name}": stylizer for name, stylizer in stylizers.items()}
     for name in arguments.precisions:
@@ -122,18 +124,18 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         theirs = partial(run_theirs, arguments.clipstyler, clip, vgg, photo, config, work, device)
         contestants = {"CLIPstyler": theirs, **contestants}
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
-    forth = list(contestants)
-    order = [name for turn in range(arguments.turns) for name in forth[:: (1, -1)[turn % 2]]]  # there and back again
+    names = list(contestants)
+    order = [name for turn in range(arguments.turns) for name in names[:: (1, -1)[turn % 2]]]  # forwards, backwards
     for name in tqdm(order, unit="turn"):
         turns[name].append(contestants[name]())
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
-    found = {name: figures(of, arguments.warm_up) for name, of in turns.items()}
+    results = {name: figures(timings, arguments.warm_up) for name, timings in turns.items()}
     for name, stylizer in stylizers.items():
         flops = count_flops(stylizer, photo, config)
-        own = found[f"genartisan {name}"]
-        own["gflop_a_step"] = round(flops / 1e9, 2)
-        own["share_of_matmul_rate"] = round(flops / own["seconds_a_step"] / peaks[name], 3)
-        own["phases"] = phases(stylizer, photo, config)
+        result = results[f"genartisan {name}"]
+        result["gflop_a_step"] = round(flops / 1e9, 2)
+        result["share_of_matmul_rate"] = round(flops / result["seconds_a_step"] / peaks[name], 3)
+        result["phases"] = phases(stylizer, photo, config)
     together = {
         name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
         for name, stylizer in stylizers.items()
@@ -145,14 +147,14 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},
-        "contestants": found,
+        "contestants": results,
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,
     }  # fmt: skip
 
 
 class Clock:
-    """Runs from its making on, and notes when steps begin or end, having waited for the device."""
+    """Records when steps begin or end, synchronised with the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.times = device, list[float]()
@@ -164,13 +166,13 @@ class Clock:
         return time.perf_counter()
 
     def tick(self) -> None:
-        """Notes that a step begins, or has ended."""
+        """Records the beginning or end of a step."""
         self.times.append(self.now())
 
     def turn(self, totals: Sequence[float]) -> dict[str, Any]:
-        """What is told of a run that ends now, whose steps had these total losses.
+        """The timings of a run that ends now, with its total losses.
 
-        Seconds are of all steps but the first, or the last if beginnings were noted, which holds the run's rest.
+        The steps are those between two ticks: all but the first if ticks mark ends, all but the last otherwise.
         """
         seconds = self.now() - self.began
         each = [round(after - before, 5) for before, after in pairwise(self.times)]
@@ -178,7 +180,7 @@ class Clock:
 
 
 def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
-    """A run of ours. Its steps are timed from end to end: a captured one tells nobody when it begins."""
+    """A run of genartisan, with a tick at the end of each step."""
     clock = Clock(stylizer.device)
     steps = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
     for _ in steps:
@@ -187,7 +189,7 @@ def run_ours(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, 
 
 
 def compiled(stylizer: Stylizer) -> Stylizer:
-    """The same with CLIP and VGG compiled, which their first step pays for."""
+    """The stylizer with CLIP and VGG compiled, in their first step."""
     clip: Any = stylizer.bundle.clip
     clip.encode_image = torch.compile(clip.encode_image)
     stylizer.bundle.vgg.compile()
@@ -195,7 +197,7 @@ def compiled(stylizer: Stylizer) -> Stylizer:
 
 
 def seconds_together(stylizer: Stylizer, photo: Path, config: StyleConfig, count: int) -> float:
-    """The median of the warm steps of so many runs that CLIP and VGG see at once."""
+    """Median seconds of warm steps in which CLIP and VGG process ``count`` runs at once."""
     runs = [stylizer.steps(photo, PROMPT, config=config, seed=SEED + number).run for number in range(count)]
     clock = Clock(stylizer.device)
     for _ in range(min(config.steps, STEPS_TOGETHER)):
@@ -213,7 +215,7 @@ def run_theirs(
     work: Path,
     device: torch.device,
 ) -> dict[str, Any]:
-    """A run of CLIPstyler's program with the crops and homographies of ours."""
+    """A run of CLIPstyler's program with genartisan's crops and homographies."""
     records = plan(config, (config.size, config.size), None, SEED).records
     with tempfile.TemporaryDirectory(dir=work) as folder, redirect_stdout(io.StringIO()):
         clock = Clock(device)
@@ -235,23 +237,23 @@ def run_theirs(
 
 
 def figures(turns: list[dict[str, Any]], warm_up: int) -> dict[str, Any]:
-    """Medians over all warm steps of all turns, and over the turns."""
+    """Medians over the warm steps of all turns, and over the turns."""
     steps = [seconds for turn in turns for seconds in turn["seconds_of_each_step"][warm_up:]]
     return {
         "seconds_a_step": round(statistics.median(steps), 5),
         "fastest_step": round(min(steps), 5),
         "seconds_a_run": round(statistics.median(turn["seconds"] for turn in turns), 4),
-        "seconds_of_first_run": turns[0]["seconds"],  # loads kernels, and captures or compiles
+        "seconds_of_first_run": turns[0]["seconds"],  # includes loading kernels, capturing and compiling
         "total_losses": turns[-1]["total_losses"],
     }
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the product of two square matrices, the most that this machine can be seen to do."""
+    """FLOP/s of a product of two large square matrices: the rate that the machine reaches in practice."""
     side = MATMUL if device.type == "cuda" else MATMUL // 2
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     clock, seconds = Clock(device), list[float]()
-    while len(seconds) < 8 and sum(seconds) < 2:  # bf16 crawls on a CPU without it
+    while len(seconds) < 8 and sum(seconds) < 2:  # bf16 is very slow on a CPU without support
         began = clock.now()
         a @ b
         seconds.append(clock.now() - began)
@@ -259,17 +261,17 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def count_flops(stylizer: Stylizer, photo: Path, config: StyleConfig) -> float:
-    """Of a warm step, forward and backward, as PyTorch counts convolutions and products of matrices."""
+    """Operations of a warm step, forward and backward, counted by PyTorch in convolutions and matrix products."""
     counter = FlopCounterMode(display=False)
     watch_warm_step(stylizer, photo, config, counter)
     return float(counter.get_total_flops())
 
 
 def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, float]:
-    """Seconds of each phase of a warm step, forward phases without their backward, by PyTorch's profiler."""
+    """Seconds of each phase of a warm step, by PyTorch's profiler; the backward pass is a phase of its own."""
     cuda = stylizer.device.type == "cuda"
     profiled = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
-    with torch.autograd.set_multithreading_enabled(False):  # a backward pass in another thread would not be its phase's
+    with torch.autograd.set_multithreading_enabled(False):  # else the backward pass runs in a thread outside its phase
         watch_warm_step(stylizer, photo, config, profiled)
     events = [event for event in profiled.key_averages() if event.device_type.name == "CPU"]
     spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
@@ -279,7 +281,7 @@ def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, fl
 def watch_warm_step(
     stylizer: Stylizer, photo: Path, config: StyleConfig, watcher: AbstractContextManager[object]
 ) -> None:
-    """Takes a run's second step within ``watcher``: the first makes the optimiser's state."""
+    """Takes the second step of a run within ``watcher``: the first creates the optimiser's state."""
     run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
     next(run)
     with watcher:
@@ -288,15 +290,15 @@ def watch_warm_step(
 
 
 def summary(result: dict[str, Any]) -> str:
-    """A line a contestant."""
+    """A line per contestant."""
     lines = []
     theirs = result["contestants"].get("CLIPstyler")
-    for name, own in result["contestants"].items():
-        line = f"{name:16} {own['seconds_a_step']:8.4f} s a step {own['seconds_a_run']:8.2f} s a run"
-        if theirs and own is not theirs:
-            line += f"  {theirs['seconds_a_step'] / own['seconds_a_step']:5.2f} x CLIPstyler"
-        if "share_of_matmul_rate" in own:
-            line += f"  {own['gflop_a_step']:.0f} GFLOP, {own['share_of_matmul_rate']:.0%} of a matrix product's rate"
+    for name, each in result["contestants"].items():
+        line = f"{name:16} {each['seconds_a_step']:8.4f} s a step {each['seconds_a_run']:8.2f} s a run"
+        if theirs and each is not theirs:
+            line += f"  {theirs['seconds_a_step'] / each['seconds_a_step']:5.2f} x CLIPstyler"
+        if "share_of_matmul_rate" in each:
+            line += f"  {each['gflop_a_step']:.0f} GFLOP, {each['share_of_matmul_rate']:.0%} of a matrix product's rate"
         lines.append(line)
     for name, together in result["seconds_a_step_of_so_many_photos"].items():
         for count, seconds in together.items():
@@ -305,25 +307,25 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Bars of the seconds a step, and of what they go into."""
+    """Bars of seconds per step, divided into phases."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    found, settings = result["contestants"], result["settings"]
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(found)))
-    names = list(found)[::-1]
+    contestants, settings = result["contestants"], result["settings"]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(contestants)))
+    names = list(contestants)[::-1]
     lefts = dict.fromkeys(names, 0.0)
     for phase in PHASES:
-        shares = [found[name].get("phases", {}).get(phase, 0.0) for name in names]
+        shares = [contestants[name].get("phases", {}).get(phase, 0.0) for name in names]
         axes.barh(names, shares, left=[lefts[name] for name in names], label=phase)
         lefts = {name: lefts[name] + share for name, share in zip(names, shares, strict=True)}
     for name in names:
-        total = found[name]["seconds_a_step"]
+        total = contestants[name]["seconds_a_step"]
         axes.barh(name, max(0.0, total - lefts[name]), left=lefts[name], color="0.75")
         axes.text(max(total, lefts[name]), name, f" {total:.3g} s", va="center")
-    axes.set_xlabel(f"seconds a step, {settings['size']} px, {settings['patches']} patches")
+    axes.set_xlabel(f"seconds per step, {settings['size']} px, {settings['patches']} patches")
     axes.margins(x=0.15)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")

@@ -1,12 +1,12 @@
-"""How much a panned still flickers: as a film (`genartisan frames`), and as pictures that know nothing of each other.
+"""Flicker of a panned still, stylised as a film (`genartisan frames`) and picture by picture.
 
     python benchmarks/flicker.py --size 512 --frames 12
 
-A window moves over each of six photos, by so many pixels a frame that nothing but the camera's motion changes. Flicker
-is the mean absolute difference, of colours from 0 to 1, between two pictures where they show the same thing: between
-each and the next, where a pan between the pixels makes the photo itself differ; and between frames whole pixels apart,
-and not near a border, where the photo does not. The JSON and a sheet, frames of a film over the same frames as
-single pictures, go to benchmarks/results.
+A window moves over each of six photos by a fixed number of pixels per frame, so that only the camera moves. Flicker is
+the mean absolute difference of colours, 0 to 1, between two pictures where they show the same thing: between
+consecutive frames, where a pan by fractions of a pixel changes the photo itself, and between frames that are whole
+pixels apart, away from the borders, where it does not. Writes a JSON file and a sheet of film frames above single
+pictures to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "The Starry Night by Vincent van Gogh", 0
 PANS = ((3.0, 0.0), (-5.0, 2.0), (2.5, 0.0), (1.25, 0.75), (0.1, 0.0))  # pixels a frame, right and down
 ROOM = 1.3  # the photo's side, in windows
-MARGIN = 16  # pixels of the photo that the camera does not come to
-EDGE = 90  # pixels beside a border that see it
-MOST = 190_000  # bytes of the sheet
+MARGIN = 16  # pixels of the photo that stay out of view
+EDGE = 90  # pixels from a border that are affected by it
+MAX_BYTES = 190_000  # of the sheet
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    arguments.out.with_suffix(".jpg").write_bytes(as_jpeg(contact_sheet(sheet, side=220), MOST))
+    arguments.out.with_suffix(".jpg").write_bytes(as_jpeg(contact_sheet(sheet, side=220), MAX_BYTES))
     print(json.dumps(result["medians"], indent=1))
     print(arguments.out)
 
@@ -86,7 +86,7 @@ def parse() -> argparse.Namespace:
 
 
 def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> list[Image.Image]:
-    """What a camera sees that pans over a photo."""
+    """The frames of a camera that pans over a photo."""
     with Image.open(photo) as opened:
         still = opened.convert("RGB")
     scale = ROOM * size / max(still.size)
@@ -103,7 +103,7 @@ def windows(photo: Path, pan: tuple[float, float], size: int, count: int) -> lis
 
 
 def stylised(stylizer: Stylizer, frames: Sequence[Image.Image]) -> dict[str, list[Image.Image]]:
-    """The frames as a film, and each alone."""
+    """The frames stylised as a film, and one by one."""
     config = preset("draft", {"size": max(frames[0].size)})
     film = Film(stylizer, PROMPT, frames, config)
     return {
@@ -130,7 +130,7 @@ def measured(
 
 
 def shifts(pan: tuple[float, float], count: int, apart: int) -> list[tuple[int, int]]:
-    """How far what is seen moves from each of some frames to the next of them, in whole pixels."""
+    """The shift of the picture between consecutive selected frames, in whole pixels."""
     at = [(round(-n * apart * pan[0]), round(-n * apart * pan[1])) for n in range(count)]
     return [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(at)]
 

@@ -1,10 +1,10 @@
-"""Memory and seconds of a step, a search of style numbers and a draft with full-size networks of random weights.
+"""Memory and seconds of steps, a search of style numbers and a draft, with random networks of the official sizes.
 
     python benchmarks/full_size.py --patches 64 --steps 3
     python benchmarks/full_size.py --device cuda --precision bf16 --steps 400
 
-Without ``--bundle`` it first makes checkpoints of random numbers in the official formats (1.1 GB) and converts them, in
-a process of its own, so that the peak it reports is that of loading and stylising alone.
+Without ``--bundle`` a subprocess first writes random checkpoints in the official formats (1.1 GB) and converts them, so
+that the reported peak is that of loading and stylising alone.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patches", type=int, default=64, help="crops a step")
-    parser.add_argument("--steps", type=int, default=3, help="the first, which prepares the run, is reported apart")
-    parser.add_argument("--size", type=int, default=512, help="long side in pixels; the photo is square")
-    parser.add_argument("--output-size", type=int, help="long side of the finished picture, if larger")
-    parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="of the bundle's files")
+    parser.add_argument("--patches", type=int, default=64, help="patches per step")
+    parser.add_argument("--steps", type=int, default=3, help="steps; the first prepares the run and does not count")
+    parser.add_argument("--size", type=int, default=512, help="side of the square photo, in pixels")
+    parser.add_argument("--output-size", type=int, help="side of a larger result, in pixels")
+    parser.add_argument("--dtype", choices=("bf16", "fp32"), default="bf16", help="precision of the bundle's files")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="of the computation")
-    parser.add_argument("--graphs", action="store_true", help="capture steps; on a GPU")
-    parser.add_argument("--bundle", type=Path, help="measure this bundle instead of one of random weights")
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="fp32", help="precision of the computation")
+    parser.add_argument("--graphs", action="store_true", help="capture steps (GPU only)")
+    parser.add_argument("--bundle", type=Path, help="measure this bundle instead of a random one")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/full_size_DEVICE.json)")
     arguments = parser.parse_args()
     arguments.out = arguments.out or HERE / "results" / f"full_size_{arguments.device.replace(':', '')}.json"
@@ -81,7 +81,7 @@ def parse() -> argparse.Namespace:
 
 
 def make_bundle_apart(folder: Path, dtype: str) -> None:
-    """`make_bundle` in a process of its own; its failure is this program's."""
+    """Runs `make_bundle` in a subprocess; exits if it fails."""
     maker = multiprocessing.get_context("spawn").Process(target=make_bundle, args=(folder, dtype))
     maker.start()
     maker.join()
@@ -90,14 +90,14 @@ def make_bundle_apart(folder: Path, dtype: str) -> None:
 
 
 def make_bundle(folder: Path, dtype: str) -> None:
-    """Official-format checkpoints of random numbers, converted as `genartisan weights fetch --from` does."""
+    """Random checkpoints in the official formats, converted as `genartisan weights fetch --from` does."""
     carried = folder.parent / "carried"
     files = make_official_files(carried)
     official_bundle.fetch(from_dir=carried, dtype=dtype, out=folder, files=files)
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Loads the bundle and stylises a photo of noise, noting the peak of memory after each phase."""
+    """Loads the bundle and stylises a photo of noise; reads peak memory after each phase."""
     peaks = {"imports": peak_mb()}
     began = time.perf_counter()
     stylizer = Stylizer(
@@ -113,7 +113,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     run = stylizer.steps(photo, PROMPT, config=config, seed=0)
 
     each: list[float] = []
-    worked: list[float] = []  # of all threads together: tells more than the clock where the cores are shared
+    worked: list[float] = []  # CPU time of all threads, which says more than wall time on a busy machine
     began, began_work = time.perf_counter(), time.process_time()
     for step in run:
         if not all(map(math.isfinite, step.losses.values())):
@@ -128,7 +128,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds["render"] = time.perf_counter() - began
     peaks["render"] = peak_mb()
     draft = preset("draft", {"size": arguments.size})
-    for name in ("draft with search", "draft"):  # the numbers that the first finds are kept for the second
+    for name in ("draft with search", "draft"):  # the first searches numbers, which are cached for the second
         began = time.perf_counter()
         stylizer(photo, PROMPT, config=draft)
         seconds[name] = time.perf_counter() - began
@@ -148,7 +148,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
             "bundle_dtype": arguments.dtype if arguments.bundle is None else None,
         },
         "seconds_a_step": round(sum(warm) / len(warm), 4),
-        "seconds_of_each_step": [round(value, 4) for value in each],  # reading a step's losses waits for the device
+        "seconds_of_each_step": [round(value, 4) for value in each],  # reading the losses waits for the device
         "cpu_seconds_of_each_step": [round(value, 2) for value in worked],
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "peak_memory_mb_after": peaks,
@@ -158,13 +158,13 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def peak_mb() -> int:
-    """The most memory this process has held, in MB of 10^6 bytes (ru_maxrss counts KiB on Linux, bytes on macOS)."""
+    """Peak memory of this process, in MB of 10^6 bytes (ru_maxrss is in KiB on Linux, in bytes on macOS)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6)
 
 
 def gpu(device: torch.device) -> dict[str, str | int] | None:
-    """The name of a CUDA device and the most memory that PyTorch has held there, in MB of 10^6 bytes."""
+    """Name of a CUDA device and the peak memory that PyTorch reserved on it, in MB of 10^6 bytes."""
     if device.type != "cuda":
         return None
     return {"name": torch.cuda.get_device_name(device), "peak_mb": round(torch.cuda.max_memory_reserved(device) / 1e6)}

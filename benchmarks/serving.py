@@ -1,10 +1,10 @@
-"""What serving adds to the library call, and how soon a stream's first event comes: a real server, idle otherwise.
+"""Overhead of serving over the library call, and seconds to a stream's first event, on an otherwise idle server.
 
     python benchmarks/serving.py --size 512 --steps 10 --repeat 9
 
-Library, HTTP and gRPC take turns with the same photo, prompt, settings and seed, a new seed each round; "a photo" is
-written in another way each time, which changes nothing but that no cache answers. The pictures of a round have to be
-the same. The library runs in this process, with as many threads as a worker; give both the same OMP_WAIT_POLICY.
+Library, HTTP and gRPC take turns with the same photo, prompt, settings and seed, with a new seed per round; only the
+source text is spelled differently ("a photo", "A photo"), so that no cache answers. The pictures of a round must be
+equal. The library runs in this process, with as many threads as a worker; give both the same OMP_WAIT_POLICY.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def added_seconds(library: list[float], served: list[float]) -> float:
-    """What serving adds: the median over the rounds, whose calls follow one another, as a machine's pace drifts."""
-    return statistics.median(own - bare for own, bare in zip(served, library, strict=True))
+    """Median over the rounds of the seconds that serving adds; calls are paired, because a machine's speed drifts."""
+    return statistics.median(total - bare for total, bare in zip(served, library, strict=True))
 
 
 def measure(
     stylizer: Stylizer, server: serve.Server, photo: bytes, arguments: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Seconds of every call, by the way it went; one round is a warm-up and not counted."""
+    """Seconds of each call, by interface; the first round is a warm-up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ("library", "http", "grpc", "first_event")}
     keys = server.keys
     with (
@@ -97,18 +97,18 @@ def measure(
 
 
 def in_process(stylizer: Stylizer, photo: bytes, params: dict[str, Any]) -> Reply:
-    """The library call, as a server does it: params to settings, picture to PNG."""
+    """The library call as a server makes it: from params to settings, from picture to PNG."""
     config, seed = from_params(params)
     return Reply(encode(stylizer(photo, PROMPT, config=config, seed=seed).image), "image/png")
 
 
 def first_event(http: Client, photo: bytes, params: dict[str, Any]) -> float:
-    """Seconds from a request for a stream to its first event."""
+    """Seconds from the request to the first event of its stream."""
     began = time.perf_counter()
     events = http.stream(photo, PROMPT, params={**params, "preview_every": 0})
     assert next(events)["event"] == "accepted"
     seconds = time.perf_counter() - began
-    for _ in events:  # or the next request would wait for this one
+    for _ in events:  # so that the next request does not wait for this one
         pass
     return seconds
 
@@ -116,10 +116,10 @@ def first_event(http: Client, photo: bytes, params: dict[str, Any]) -> float:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bundle", default="embedded")
-    parser.add_argument("--size", type=int, default=512, help="pixels, the long side of photo and picture")
+    parser.add_argument("--size", type=int, default=512, help="long side of photo and picture, in pixels")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--patches", type=int, default=16)
-    parser.add_argument("--repeat", type=int, default=9, help="rounds that count")
+    parser.add_argument("--repeat", type=int, default=9, help="rounds that count, after a warm-up")
     parser.add_argument("--output", type=Path, default=HERE / "results" / "serving.json")
     return parser.parse_args()
 

@@ -1,11 +1,11 @@
-"""Whether every one of many runs ends with finite losses and a picture: other photos, sentences, sizes and seeds.
+"""Checks that many runs with random photos, sentences, sizes and seeds all end with finite losses and a picture.
 
     python benchmarks/stability.py --runs 1000 --device cuda --precision bf16
     python benchmarks/stability.py --runs 10 --preset fast
     python benchmarks/stability.py --set size=64 --set steps=20 --set patches=4 --set patch_size=32
 
-Photos are drawn: noise of every contrast, flat colours, black and white among them, for those are hardest. The
-JSON goes to benchmarks/results; the exit status is 1 if any run failed.
+The photos are synthetic: noise of every contrast and flat colours, including black and white, which are the hardest.
+Writes a JSON file to benchmarks/results; the exit status is 1 if a run failed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def parse() -> argparse.Namespace:
 
 
 def attempt(stylizer: Stylizer, name: str, changes: dict[str, Any], seed: int) -> str:
-    """What went wrong in a run, or ""."""
+    """The failure of a run, or ""."""
     rng = np.random.default_rng(seed)
     photo, mask = photo_of(rng)
     mode = ("artisan", "clipstyler")[seed % 2]

@@ -31,12 +31,13 @@ from ts.utils.util import PredictionException
 import genartisan
 from genartisan.cache import ByteCache
 from genartisan.errors import GenartisanError, InputError, TooLargeError
+from genartisan.io.files import sha256
 from genartisan.io.images import encode
 from genartisan.method.fitting_size import fitting_size
 from genartisan.method.saved_style import StyleFolder
 from genartisan.method.stylization import Result, Stylization, timed
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import MANIFEST, Bundle, sha256
+from genartisan.networks.bundle import MANIFEST, Bundle
 from genartisan.networks.device import set_threads
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events, telemetry

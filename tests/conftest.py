@@ -12,9 +12,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import servers
 import tiny
+import torch
 
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
+from genartisan.networks.compact_clip import CompactClip
 from genartisan.serving.serve import Server
 
 
@@ -51,3 +53,12 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A running TorchServe with the tiny bundle."""
     with servers.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture
+def compact_clip() -> CompactClip:
+    """A small CLIP of the embedded kind, with random weights."""
+    torch.manual_seed(0)
+    return CompactClip(
+        image_size=64, vocabulary=["fire", "photo"], word_width=8, gap=0.3, blocks=4, taps=(0, 2, 4), dim=16
+    )

@@ -21,8 +21,8 @@ from genartisan.evaluation.photos import Subject, drawn_scenes, segmented
 from genartisan.evaluation.preservation import perceptual_distances
 from genartisan.evaluation.report import Target, write_copies, write_report
 from genartisan.evaluation.settings import ModeComparison, Settings, prompt_of
+from genartisan.io.files import sha256
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import sha256
 
 
 class Comparison:

@@ -23,6 +23,7 @@ from genartisan.evaluation.pairs import MODES, Entry, Pair
 from genartisan.evaluation.photos import Subject
 from genartisan.evaluation.preservation import PRESERVATION, Distance, preservation
 from genartisan.io.atomic import write_whole
+from genartisan.io.files import sha256
 from genartisan.io.images import read_photo
 from genartisan.method.engine import Run
 from genartisan.method.losses import directional_distances, patch_loss
@@ -30,7 +31,6 @@ from genartisan.method.objective import LOSSES
 from genartisan.method.perspective import warp
 from genartisan.method.regions import PORTRAIT_LABEL
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import sha256
 
 PARTS = ("portrait", "background")
 SEPARATOR = " | "  # of the warnings in a row
@@ -82,26 +82,26 @@ class SixLosses:
     """
 
     def __init__(self, stylizer: Stylizer, subject: Subject, prompt: str, size: int) -> None:
-        self._runs = {mode: measuring_run(stylizer, subject, prompt, size, mode) for mode in MODES}
-        self.extractor = self._runs["artisan"].extractor
-        self.photo = self._runs["artisan"].photo.pixels  # (3, H, W)
-        regions = self._runs["artisan"].regions
+        self.runs = {mode: measuring_run(stylizer, subject, prompt, size, mode) for mode in MODES}
+        self.extractor = self.runs["artisan"].extractor
+        self.photo = self.runs["artisan"].photo.pixels  # (3, H, W)
+        regions = self.runs["artisan"].regions
         assert regions is not None  # in artisan mode there is always one
         self.portrait = regions.portrait  # (H, W)
 
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> dict[str, float | None]:
         """The losses `SIX` of a picture, ``(3, H, W)``, without their weights; None without background."""
-        measured = {mode: self._mean(run, picture[None].to(run.device)) for mode, run in self._runs.items()}
+        measured = {mode: self._mean(run, picture[None].to(run.device)) for mode, run in self.runs.items()}
         values: dict[str, float | None] = {name: measured[loss.mode][loss.term] for name, loss in SIX.items()}
-        if not self._runs["artisan"].full.rows:
+        if not self.runs["artisan"].full.rows:
             values["semantic_direction"] = None  # the photo shows nothing but people
         return values
 
     @torch.no_grad()
     def shares(self, picture: Tensor) -> dict[str, float]:
         """What crops on people and crops on the background add to the semantic patch loss: `SHARES`."""
-        run, shares = self._runs["artisan"], dict.fromkeys(SHARES, 0.0)
+        run, shares = self.runs["artisan"], dict.fromkeys(SHARES, 0.0)
         for number in range(SETS):
             batch = run.full.patches.at(number)
             crops = warp(picture[None].to(run.device), batch.boxes, batch.homographies, run.full.plan.side)

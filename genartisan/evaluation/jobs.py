@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from genartisan.config import StyleConfig
 from genartisan.io.atomic import write_whole
+from genartisan.io.files import sha256
 from genartisan.io.images import encode
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import MANIFEST, Bundle, resolve, sha256
+from genartisan.networks.bundle import MANIFEST, Bundle, resolve
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from genartisan.evaluation.photos import PEOPLE_PHOTO, default_photos
 from genartisan.evaluation.preservation import edge_share, preservation
 from genartisan.evaluation.report import Target, write_report
 from genartisan.evaluation.settings import JudgedRows, Settings, prompt_of
+from genartisan.io.files import sha256
 from genartisan.io.images import Photo, fitted, read_photo
 from genartisan.method.regions import RegionMap
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import FeatureExtractor
-from genartisan.networks.bundle import MANIFEST, read_manifest, resolve, sha256
+from genartisan.networks.bundle import MANIFEST, read_manifest, resolve
 
 
 class JudgedTable:

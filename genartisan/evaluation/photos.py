@@ -12,9 +12,9 @@ from PIL import Image
 
 from genartisan.errors import InputError
 from genartisan.io.atomic import write_whole
+from genartisan.io.files import sha256
 from genartisan.io.images import Photo, encode, naming, read_photo
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import sha256
 
 EXTRAS = {"skimage": "scikit-image", "sklearn": "scikit-learn", "cv2": "opencv-python-headless"}
 PHOTOS = {

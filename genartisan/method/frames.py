@@ -42,6 +42,12 @@ class Film:
         config: the settings, with steps 0, as in preset ``draft``.
         style_image: a style picture, or pictures by region.
 
+    Attributes:
+        warnings: as in `Run`, of all samples.
+        shift: of the camera's picture since the first frame, right and down, in pixels.
+        cover: share of each region in each pixel of the last frame, ``(1, R, H, W)``, smoothed over time; None in
+            clipstyler mode and before the first frame.
+
     Raises:
         InputError: there are no frames, ``config`` takes steps, or as `Stylizer.steps`.
     """
@@ -80,10 +86,10 @@ class Film:
         painter.register_buffer("photo_numbers", torch.stack(numbers).mean(dim=0))
         self._net = with_held_norms(painter, *(run.net_input for run in runs))
         self._size = self._run.photo.size
-        self._right = self._down = 0.0  # shift of the camera's picture since the first frame, pixels
+        self.shift = (0.0, 0.0)
         self._reference: tuple[Photo, float, float] | None = None  # a reference frame and its shift
         self._previous: Photo | None = None
-        self._covers: Tensor | None = None  # (1, R, H, W)
+        self.cover: Tensor | None = None
 
     @torch.no_grad()
     def draw(self, frame: PictureSource) -> Image.Image:
@@ -113,7 +119,7 @@ class Film:
         Shifts are measured against one reference frame while it is in view, because errors between frames add up.
         """
         before, self._previous = self._previous, photo
-        last = self._right, self._down
+        last = self.shift
         if before is None or self._reference is None:
             self._reference = photo, 0.0, 0.0
             return 0, 0
@@ -122,8 +128,8 @@ class Film:
         if shift is None:
             self._reference = reference, right, down = before, *last
             shift = shift_between(reference.pixels, photo.pixels) or (0.0, 0.0)
-        self._right, self._down = right + shift[0], down + shift[1]
-        return round(self._right) - round(last[0]), round(self._down) - round(last[1])
+        self.shift = right + shift[0], down + shift[1]
+        return round(self.shift[0]) - round(last[0]), round(self.shift[1]) - round(last[1])
 
     def _segment(self, original: Photo, photo: Photo, moved: tuple[int, int]) -> RegionMap | None:
         """The region map, smoothed over time; None in clipstyler mode."""
@@ -131,16 +137,16 @@ class Film:
             return None
         regions = self._stylizer.regions(original, names=self._names).resized(photo.size)
         covers = regions.cover()[None]  # (1, R, H, W)
-        if self._covers is not None:
-            known = shifted(torch.cat((self._covers, torch.ones_like(covers[:, :1])), dim=1), *moved)  # 0: new
+        if self.cover is not None:
+            known = shifted(torch.cat((self.cover, torch.ones_like(covers[:, :1])), dim=1), *moved)  # 0: new
             covers = torch.where(known[:, -1:] > 0, torch.lerp(known[:, :-1], covers, FRESH), covers)
-        self._covers = covers
+        self.cover = covers
         return RegionMap(regions.labels, regions.names, covers[0])
 
     def _draw(self, net_input: Tensor) -> Tensor:
         """The picture, ``(1, 3, H, W)``, on the CPU, with the network's strides aligned to the camera."""
         height, width = net_input.shape[-2:]
-        left, top = -round(self._right) % MULTIPLE, -round(self._down) % MULTIPLE
+        left, top = (-round(pixels) % MULTIPLE for pixels in self.shift)
         padded = F.pad(net_input, (left, -(left + width) % MULTIPLE, top, -(top + height) % MULTIPLE), mode="reflect")
         with torch.autocast(self._run.device.type, self._run.dtype, enabled=self._run.dtype != torch.float32):
             picture: Tensor = self._net(padded.to(self._run.device))

@@ -74,11 +74,11 @@ class StyleTraining(Iterator[Step]):
                 )
         rate = config.numbers_rate or SEARCH.numbers_rate
         config = config.updated({"learning_rate": 0.0, "lambda_draft": 0.0, "numbers_rate": rate})
-        self._runs = []
+        self.runs = []
         for photo in photos:
             with naming(photo, "photos"):
-                self._runs.append(stylizer.steps(photo, prompt, config=config, seed=seed).run)
-        if any(run.config.regions.texts or len(run.directions) > 1 for run in self._runs):
+                self.runs.append(stylizer.steps(photo, prompt, config=config, seed=seed).run)
+        if any(run.config.regions.texts or len(run.directions) > 1 for run in self.runs):
             raise InputError(
                 f"prompt {shown(prompt)} and regions have several texts; a style has one. Give the other texts when "
                 "you stylise.",
@@ -86,7 +86,7 @@ class StyleTraining(Iterator[Step]):
             )
         self._photos = photos
         self.total = config.steps * len(photos)
-        self._steps = in_turns(self._runs)
+        self._steps = in_turns(self.runs)
         self._about = About(
             prompt=" ".join(prompt.split()),
             bundle=stylizer.bundle.name,
@@ -99,7 +99,7 @@ class StyleTraining(Iterator[Step]):
     def warnings(self) -> list[str]:
         """Warnings about the prompt and the photos."""
         photo_of = dict[str, str | None]()  # warning -> its photo, or None if it concerns several
-        for photo, run in zip(self._photos, self._runs, strict=True):
+        for photo, run in zip(self._photos, self.runs, strict=True):
             for warning in run.warnings:
                 photo_of[warning] = None if warning in photo_of or not isinstance(photo, str | Path) else str(photo)
         return [warning if photo is None else f"{photo}: {warning}" for warning, photo in photo_of.items()]
@@ -113,9 +113,9 @@ class StyleTraining(Iterator[Step]):
         Raises:
             InputError: the optimisation diverged.
         """
-        numbers = self._runs[0].painter.get_parameter("numbers")[0].detach().cpu().clone()
+        numbers = self.runs[0].painter.get_parameter("numbers")[0].detach().cpu().clone()
         if not bool(torch.isfinite(numbers).all()):
-            raise self._runs[0].divergence()
-        last = [run.losses()[-1] for run in self._runs if run.history]
+            raise self.runs[0].divergence()
+        last = [run.losses()[-1] for run in self.runs if run.history]
         losses = {name: round(sum(one[name] for one in last) / len(last), 4) for name in (last[0] if last else {})}
         return SavedStyle(self._about.model_copy(update={"losses": losses}), numbers)

@@ -6,11 +6,9 @@ optionally style_head. See `genartisan.networks.manifest` for its format.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 
 from genartisan.errors import BundleError
 from genartisan.io.atomic import replacing, write_whole
+from genartisan.io.files import sha256
 from genartisan.networks.factory import Clip, OpenClip, build
 from genartisan.networks.manifest import FORMAT, REQUIRED, STYLE_HEAD, Manifest, NetworkEntry, Role
 from genartisan.networks.mobilenet import StylePredictor
@@ -230,24 +229,6 @@ def as_os_errors() -> Iterator[None]:
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
-
-
-def link(source: Path, target: Path) -> None:
-    """Creates a hard link, or a copy where links are not supported: the official bundle has a gigabyte."""
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _load_network(folder: Path, role: str, entry: NetworkEntry) -> nn.Module:

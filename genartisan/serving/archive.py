@@ -46,7 +46,8 @@ def archive(
         BundleError: the bundle is missing or incomplete.
         ServeError: the version or the settings are invalid; torch-model-archiver is missing or failed.
     """
-    from genartisan.networks.bundle import resolve, sha256
+    from genartisan.io.files import sha256
+    from genartisan.networks.bundle import resolve
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", version):
         raise ServeError(f"version is {version!r}; give up to 40 letters, digits, dots and dashes.", "version")
@@ -74,8 +75,9 @@ def archive(
 
 def _stage(stage: Path, bundle: Path, styles: Sequence[Path]) -> dict[str, str]:
     """Lays out package, bundle and styles as in the archive; the SHA-256 of each file."""
+    from genartisan.io.files import link, sha256
     from genartisan.method.saved_style import SavedStyle
-    from genartisan.networks.bundle import MANIFEST, link, read_manifest, sha256
+    from genartisan.networks.bundle import MANIFEST, read_manifest
 
     manifest = read_manifest(bundle)
     shutil.copytree(PACKAGE, stage / "genartisan", ignore=shutil.ignore_patterns(*EXCLUDED))

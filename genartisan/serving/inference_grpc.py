@@ -20,10 +20,8 @@ from genartisan.serving.defaults import MODEL
 from genartisan.serving.replies import from_rpc
 
 PACKAGE = "org.pytorch.serve.grpc.inference"
-MAX_MESSAGE = 134_217_728  # bytes, as max_response_size in config.properties; gRPC's default is 4 MB
 OPTIONS = [
-    ("grpc.max_send_message_length", MAX_MESSAGE),
-    ("grpc.max_receive_message_length", MAX_MESSAGE),
+    ("grpc.max_receive_message_length", -1),  # gRPC's default is 4 MB; here the server's limits decide
     ("grpc.enable_http_proxy", 0),
 ]
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"

@@ -19,8 +19,7 @@ from genartisan.drawing.people import draw_scene, person_free_photos
 from genartisan.drawing.photos import load_photos
 from genartisan.networks.normalization import IMAGENET_MEAN, IMAGENET_STD, standardized
 
-# A hand-drawn mask of scikit-image's astronaut; test data, in a checkout only.
-ASTRONAUT_MASK = Path(__file__).parents[2] / "tests" / "data" / "astronaut_person.png"
+ASTRONAUT_MASK = Path(__file__).parents[1] / "evaluation" / "astronaut_person.png"  # drawn by hand
 # Pictures without people in scikit-image's wheel that CompactFcn is not trained on. The coins bear heads.
 UNSEEN = (
     "cell.png", "clock_motion.png", "coins.png", "color.png", "horse.png", "logo.png", "moon.png", "page.png",

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from genartisan.errors import InputError
 from genartisan.io.atomic import replacing, write_whole
+from genartisan.io.files import link, sha256
 from genartisan.io.images import naming, read_photo
-from genartisan.networks.bundle import MANIFEST, link, read_manifest, resolve, sha256, write_bundle
+from genartisan.networks.bundle import MANIFEST, read_manifest, resolve, write_bundle
 from genartisan.networks.manifest import STYLE_HEAD
 from genartisan.networks.style_head import StyleHead
 from genartisan.training.style_head_settings import CHECKPOINT, CURVE, RECIPE, SENTENCES, Curve, Settings

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from genartisan.errors import BundleError, InputError, WeightsError
 from genartisan.io.atomic import SUFFIX, replacing
+from genartisan.io.files import sha256
 from genartisan.networks import bundle
-from genartisan.networks.bundle import EMBEDDED, MANIFEST, read_manifest, sha256, write_bundle
+from genartisan.networks.bundle import EMBEDDED, MANIFEST, read_manifest, write_bundle
 from genartisan.networks.manifest import STYLE_HEAD, NetworkEntry, Role
 from genartisan.weights.convert import DTYPES, converted, converted_size
 from genartisan.weights.disk import FULL, check_room, disk_errors, locked, no_room

@@ -230,12 +230,12 @@ def test_the_photo_itself_has_no_content_loss(losses: SixLosses) -> None:
 
 def test_the_papers_thresholds_measure(losses: SixLosses) -> None:
     """The semantic patch loss: every patch above its region's threshold counts, by its region's weight."""
-    batch = losses._runs["artisan"].full.patches.at(0)
+    batch = losses.runs["artisan"].full.patches.at(0)
     people = batch.regions == PORTRAIT_LABEL
     assert 0 < int(people.sum()) <= 0.2 * 64
     assert torch.equal(batch.thresholds, torch.where(people, 0.8, 0.7))
     assert torch.equal(batch.weights, torch.where(people, 0.3, 1.0))
-    assert losses._runs["clipstyler"].full.patches.thresholds.unique().tolist() == pytest.approx([0.7])
+    assert losses.runs["clipstyler"].full.patches.thresholds.unique().tolist() == pytest.approx([0.7])
 
 
 def test_the_regions_shares_add_up_to_the_semantic_patch_loss(losses: SixLosses) -> None:

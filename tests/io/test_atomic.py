@@ -13,8 +13,9 @@ import torch
 from disks import full_disk
 
 from genartisan.io.atomic import replacing, write_whole
+from genartisan.io.files import sha256
 from genartisan.method.saved_style import About, SavedStyle
-from genartisan.networks.bundle import MANIFEST, sha256, write_bundle
+from genartisan.networks.bundle import MANIFEST, write_bundle
 from genartisan.training.trainer import save_checkpoint
 
 

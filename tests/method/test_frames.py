@@ -93,7 +93,7 @@ def test_a_camera_is_followed_however_slow_or_far(pan: float, tiny_stylizer: Sty
     off = 0.0
     for number, frame in enumerate(frames):
         film.draw(frame)
-        off = max(off, abs(film._right + number * pan), abs(film._down))
+        off = max(off, abs(film.shift[0] + number * pan), abs(film.shift[1]))
     assert off < 1
 
 
@@ -102,7 +102,7 @@ def test_after_a_cut_it_goes_on(tiny_stylizer: Stylizer) -> None:
     film, seen = Film(tiny_stylizer, "fire", frames, DRAFT), []
     for frame in frames:
         film.draw(frame)
-        seen.append(round(film._right))
+        seen.append(round(film.shift[0]))
     assert seen == [0, -4, -4, -8]
 
 
@@ -165,8 +165,8 @@ def test_people_s_outline_is_eased(tiny_stylizer: Stylizer, monkeypatch: pytest.
         monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, names, regions=regions: regions)
         film.draw(frame)
         monkeypatch.undo()
-        assert film._covers is not None
-        seen.append(film._covers[0, PORTRAIT_LABEL, 10, [16, 40, 60]].tolist())
+        assert film.cover is not None
+        seen.append(film.cover[0, PORTRAIT_LABEL, 10, [16, 40, 60]].tolist())
     assert seen == [[1, 0, 0], [1, 0.5, 0], [1, 0.75, 0]]
 
 
@@ -182,8 +182,8 @@ def test_people_s_outline_goes_along_with_the_camera(tiny_stylizer: Stylizer, mo
     for frame, found in zip(frames, regions, strict=True):
         monkeypatch.setattr(tiny_stylizer, "regions", lambda photo, names, found=found: found)
         film.draw(frame)
-    assert film._covers is not None
-    assert film._covers[0, PORTRAIT_LABEL, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
+    assert film.cover is not None
+    assert film.cover[0, PORTRAIT_LABEL, 60, [45, 85, 95, 145, 155]].tolist() == [0.5, 0.5, 0, 0, 1]
 
 
 def test_a_saved_style_draws_frames(tiny_stylizer: Stylizer) -> None:

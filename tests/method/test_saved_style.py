@@ -147,7 +147,7 @@ def test_a_training_that_diverged_gives_no_style(stylizer: Stylizer) -> None:
     training = StyleTraining(stylizer, "fire", photos(1), QUICK.updated({"numbers_rate": 1.0}))
     next(training)
     with torch.no_grad():
-        training._runs[0].painter.get_parameter("numbers")[0, 0] = torch.nan
+        training.runs[0].painter.get_parameter("numbers")[0, 0] = torch.nan
     with pytest.raises(InputError, match="diverged"):
         training.result()
 

@@ -7,12 +7,13 @@ from functools import partial
 import pytest
 import tiny
 import torch
+from open_clip import OPENAI_IMAGENET_TEMPLATES
 
 from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.method.style_numbers import numbers_of_text
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.text import blend, by_region, text_direction, text_embedding
+from genartisan.method.text import TEMPLATES, blend, by_region, text_direction, text_embedding
 from genartisan.networks.bundle import Bundle
 
 SOURCE = "a Photo"
@@ -166,3 +167,10 @@ def test_words_that_clip_does_not_know_are_remarked_by_field(tiny_stylizer: Styl
     fields = [warning.partition(": ")[0] for warning in result.report["warnings"]]
     assert {"prompt", "negative_prompt", "regions.portrait.prompt"} <= set(fields)
     assert any("blarg" in warning for warning in result.report["warnings"])
+
+
+def test_the_templates_are_openais_but_one() -> None:
+    openais = [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+    openais.remove("a photo of many {}.")
+    assert list(TEMPLATES) == openais
+    assert len(openais) == 79

@@ -31,10 +31,11 @@ import genartisan
 from genartisan.cli.main import main
 from genartisan.config import StyleConfig, from_params
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
+from genartisan.io.files import sha256
 from genartisan.io.images import encode, read_photo, resized, to_image
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import Bundle, sha256
+from genartisan.networks.bundle import Bundle
 from genartisan.serving import client, serve
 from genartisan.serving.inference_grpc import METHOD, decode_response, encode_request
 from genartisan.serving.limits import Limits

@@ -220,8 +220,10 @@ def run_out_of_memory_above(
     monkeypatch.setattr(vgg, "forward", limited)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
-@pytest.mark.parametrize("accept", ["image/png", "application/x-ndjson"])
+@pytest.mark.parametrize(
+    ("accept", "error"),
+    [("image/png", torch.OutOfMemoryError("CUDA out of memory")), ("application/x-ndjson", MemoryError())],
+)
 def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     accept: str, error: Exception, handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ import tiny
 from genartisan.io.images import encode
 from genartisan.serving import serve
 
+pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "config.properties", "genartisan", "handlers")
 
 

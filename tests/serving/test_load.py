@@ -97,7 +97,7 @@ def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_styl
     assert servers.worker_pid(server) == pid
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_worker_that_is_killed_loses_one_request_each_time(server: serve.Server, times: int) -> None:
     expected = post(server, slow()).content
     stopped, answers = threading.Event(), list[tuple[float, int | str, bytes]]()

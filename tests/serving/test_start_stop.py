@@ -125,6 +125,7 @@ def test_a_java_that_dies_is_reported(tiny_folder: Path, tmp_path: Path, monkeyp
     assert left_behind(tmp_path / "state") == []
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_model_that_fails_to_load_is_reported_with_its_error(tiny_folder: Path, tmp_path: Path) -> None:
     settings = tmp_path / "broken.yaml"
@@ -137,6 +138,7 @@ def test_a_model_that_fails_to_load_is_reported_with_its_error(tiny_folder: Path
     assert serve.current(tmp_path / "state") is None
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_server_can_listen_on_another_address(tiny_folder: Path, tmp_path: Path) -> None:
     with servers.prepared(tiny_folder, tmp_path) as arguments:
@@ -148,6 +150,7 @@ def test_a_server_can_listen_on_another_address(tiny_folder: Path, tmp_path: Pat
         serve.stop(tmp_path / "state")
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versions(
     server: serve.Server, tiny_folder: Path, tmp_path: Path

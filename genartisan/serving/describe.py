@@ -19,9 +19,26 @@ from genartisan.serving.replies import from_rpc
 from genartisan.serving.state import Server
 
 PACKAGE = "org.pytorch.serve.grpc.management"
-METHOD = f"/{PACKAGE}.ManagementAPIsService/DescribeModel"
+SERVICE = f"{PACKAGE}.ManagementAPIsService"
+METHOD = f"/{SERVICE}/DescribeModel"
 REPLY_WITHIN = 10.0  # seconds for a reply
 POLL = 0.2  # seconds between polls
+OPTIONS = [
+    ("grpc.enable_http_proxy", 0),
+    # UNKNOWN is what becomes of TorchServe's ConcurrentModificationException (`genartisan.serving.management`).
+    (
+        "grpc.service_config",
+        json.dumps({
+            "methodConfig": [{
+                "name": [{"service": SERVICE}],
+                "retryPolicy": {
+                    "maxAttempts": 5, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNKNOWN"],
+                },
+            }]
+        }),
+    ),
+]  # fmt: skip
 
 
 def _messages() -> tuple[Any, Any]:
@@ -62,7 +79,7 @@ def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
     content = DescribeModelRequest(model_name=MODEL, model_version=version).SerializeToString()
     with (
         access_of(server).headers("management") as key,
-        grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel,
+        grpc.insecure_channel(address, options=OPTIONS) as channel,
     ):
         try:
             answer = channel.unary_unary(METHOD)(content, timeout=REPLY_WITHIN, metadata=list(key.items()))

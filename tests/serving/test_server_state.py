@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import pytest
 import servers
@@ -276,6 +278,28 @@ def test_a_call_that_meets_torchserves_race_is_repeated(
         Models(server, persistent=False).remove("1.0")
         web.shutdown()
     assert calls == ["/models/genartisan/1.0"] * len(answers)
+
+
+def test_a_description_that_meets_the_race_is_repeated(tmp_path: Path, process: Start) -> None:
+    calls = list[bytes]()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        calls.append(request)
+        if len(calls) < 3:
+            raise RuntimeError("a worker restarts meanwhile")  # the caller gets UNKNOWN, as from TorchServe
+        return describe.ManagementResponse(msg='[{"modelVersion": "1.0", "workers": []}]').SerializeToString()
+
+    methods = {"DescribeModel": grpc.unary_unary_rpc_method_handler(answer)}
+    with ThreadPoolExecutor(1) as pool:
+        rpc = grpc.server(pool)
+        rpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(describe.SERVICE, methods),))
+        port = rpc.add_insecure_port("127.0.0.1:0")
+        rpc.start()
+        server = server_of(tmp_path / "state", process())
+        server = server.model_copy(update={"ports": replace(server.ports, grpc_management=port)})
+        assert [version["modelVersion"] for version in describe.describe(server)] == ["1.0"]
+        rpc.stop(None).wait()
+    assert len(calls) == 3
 
 
 def test_a_stuck_worker_is_killed(tmp_path: Path, process: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def test_it_knows_every_style_that_is_drawn() -> None:
     assert judge().classes == ("photo", *STYLES)
 
 
+@pytest.mark.slow
 def test_it_names_new_drawings() -> None:
     right = [
         judge().ranking(drawn(style, 10 * number + turn))[0][0] == style

@@ -404,6 +404,7 @@ def test_coarse_steps_see_the_background_beside_a_person_in_the_middle(tiny_styl
     assert not any("share" in warning for warning in steps.run.warnings)
 
 
+@pytest.mark.slow
 def test_coarse_steps_serve_the_picture_at_its_full_size(tiny_stylizer: Stylizer) -> None:
     """The first fine step after them finds more than half of the loss gone that fine steps alone take away."""
     full = quick(mode="clipstyler", steps=30, patches=8, threshold=0.0, contrast=1.0)

@@ -15,12 +15,14 @@ import httpx
 from genartisan.errors import (
     AccessError,
     BusyError,
+    CancelledError,
     DeadlineError,
     GenartisanError,
     InputError,
     LateError,
     ServeError,
     TooLargeError,
+    UnknownRequestError,
     UnsupportedEncodingError,
     UnsupportedImageError,
 )
@@ -32,7 +34,7 @@ ERRORS: dict[str, type[GenartisanError]] = {
     error.code: error
     for error in (
         GenartisanError, InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, DeadlineError,
-        ServeError,
+        ServeError, CancelledError, UnknownRequestError,
     )
 }  # fmt: skip
 

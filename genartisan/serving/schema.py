@@ -16,9 +16,9 @@ from genartisan.errors import (
 )
 from genartisan.io.decode import MAX_BYTES
 from genartisan.io.images import OUTPUTS
-from genartisan.serving.defaults import MODEL, URL
+from genartisan.serving.defaults import JSON, MODEL, URL
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
-from genartisan.serving.media_types import JSON, MEDIA_TYPES
+from genartisan.serving.media_types import MEDIA_TYPES
 from genartisan.validation import MAX_PROMPT, MAX_SEED, REGION_NAME
 
 Schema = dict[str, Any]

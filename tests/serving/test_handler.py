@@ -32,6 +32,7 @@ from genartisan.method.saved_style import About, SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import set_threads
+from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.telemetry import Record, Telemetry
 
@@ -61,6 +62,7 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer, tmp_path: Path) -> Any:
     handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
     handler.device = torch.device("cpu")
     handler.telemetry = Telemetry(lambda name, value, labels: None, tmp_path, ("0", "tiny", "some-hash", "1.0"))
+    handler.jobs = Jobs(tmp_path)
     handler.watchdog = SimpleNamespace(at_work=contextlib.nullcontext, progress=lambda: None)
     return handler
 

@@ -272,7 +272,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             self._send(event)
 
     def _send(self, event: events.Event) -> None:
-        send_intermediate_predict_response([events.line(event)], self.context.request_ids, "Progress", 200, self.context)
+        send_intermediate_predict_response([events.line(event)], self.context.request_ids, "OK", 200, self.context)
 
     def _is_streaming(self) -> bool:
         """Whether an event has been sent; TorchServe notes it in a response header."""

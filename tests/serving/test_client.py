@@ -44,13 +44,17 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Server:
-    """Gives one answer after another, and records the requests."""
+    """Gives one answer after another, and records the requests, and which are cancelled."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers: Iterator[Answer] = iter(answers)
         self.requests: list[httpx.Request] = []
+        self.cancelled: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/predictions/genartisan-control":
+            self.cancelled.append(json.loads(request.content)["cancel"])
+            return httpx.Response(200, json={"id": self.cancelled[-1], "state": "cancelling"})
         self.requests.append(request)
         answer = next(self.answers)
         if isinstance(answer, Exception):

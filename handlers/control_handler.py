@@ -19,8 +19,9 @@ import genartisan
 from genartisan.errors import GenartisanError
 from genartisan.serving.control import respond
 from genartisan.serving.defaults import JSON
-from genartisan.serving.handler_context import adapt_service, is_dropped, mark_last, owner_of, refuse
+from genartisan.serving.handler_context import adapt_service, is_dropped, is_grpc, mark_last, owner_of, refuse
 from genartisan.serving.jobs import Jobs
+from genartisan.serving.request_headers import AUTHORIZATION
 from genartisan.serving.traces import trace
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,10 @@ class ControlHandler:
             return [b""]
         mark_last(context)
         try:
-            answer = respond(self.jobs, owner_of(context, data[0]), data[0])
+            owner = owner_of(context, data[0])
+            if is_grpc(context):
+                data[0].pop(AUTHORIZATION, None)
+            answer = respond(self.jobs, owner, data[0])
         except GenartisanError as error:
             return [refuse(error, context)]
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 from genartisan.errors import InputError
 from genartisan.serving.duplicate_fields import check_once, load_json
 from genartisan.serving.jobs import Jobs
-from genartisan.serving.request_headers import AUTHORIZATION, as_text, check_request_id
+from genartisan.serving.request_headers import as_text, check_request_id
 
 ACTIONS = ("cancel", "status")
 MAX_BODY = 1000  # bytes
@@ -41,7 +41,6 @@ def read_control(fields: Mapping[str, Any]) -> tuple[str, str]:
     named = _body(fields["body"]) if fields.keys() == {"body"} else fields
     if not isinstance(named, Mapping):
         raise InputError(f"The body must be a JSON object; {USAGE}.", "body")
-    named = {name: value for name, value in named.items() if name != AUTHORIZATION}
     check_once(named)
     if unknown := next((name[:80] for name in named if name not in ACTIONS), None):
         raise InputError(f"{unknown} is no field; {USAGE}.", unknown)

@@ -28,6 +28,8 @@ EXPIRY = 3600.0  # seconds after which a flag, or the file of a request that is 
 MAX_FLAGS = 1000  # that wait for their request
 FLAG = "cancel"
 
+State = Literal["waiting", "running", "cancelling"]
+
 logger = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Progress:
         seconds: since a worker began with it.
     """
 
-    state: Literal["waiting", "running", "cancelling"]
+    state: State
     step: int | None = None
     steps: int | None = None
     eta_s: float | None = None

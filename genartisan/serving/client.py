@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from functools import cached_property
@@ -21,7 +20,7 @@ from genartisan.serving.calls import Call, ControlCall, Source
 from genartisan.serving.defaults import CONTROL, JSON, TIMEOUT, URL
 from genartisan.serving.endpoint import LEAVE_WITHIN, Endpoint, unanswered
 from genartisan.serving.events import LAST, Event
-from genartisan.serving.replies import Reply, cut_off, read_event, read_reply, refusal, transport_errors
+from genartisan.serving.replies import Reply, cut_off, read_event, read_progress, read_reply, refusal, transport_errors
 from genartisan.serving.request_headers import new_request_id
 
 
@@ -93,8 +92,7 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
             with transport_errors(self.url, call.timeout), self._access.headers() as key:
                 answer = self._http.send(self._http.build_request(**call.http(self.url, key)))
                 content = read_reply(answer, self.url, JSON).content
-        progress: Event = json.loads(content)
-        return progress
+        return read_progress(content, self.url)
 
     @contextmanager
     def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> Iterator[str]:
@@ -187,8 +185,7 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
             with transport_errors(self.url, call.timeout), self._access.headers() as key:
                 answer = await self._http.send(self._http.build_request(**call.http(self.url, key)))
                 content = read_reply(answer, self.url, JSON).content
-        progress: Event = json.loads(content)
-        return progress
+        return read_progress(content, self.url)
 
     @asynccontextmanager
     async def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> AsyncIterator[str]:

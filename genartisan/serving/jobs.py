@@ -127,11 +127,12 @@ class Jobs:
 
     def _waiting(self) -> int:
         """The number of flags whose request no worker has; removes the expired ones."""
+        at_work = {path.stem for path in self._folder.glob("*.[0-9]*")}
         waiting = 0
         for flag in self._folder.glob(f"*.{FLAG}"):
             if not _is_current(flag):
                 flag.unlink(missing_ok=True)
-            elif self._read(flag.stem) is None:
+            elif flag.stem not in at_work:
                 waiting += 1
         return waiting
 

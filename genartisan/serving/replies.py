@@ -75,6 +75,19 @@ def read_event(line: str, url: str) -> Event:
     return event
 
 
+def read_progress(content: bytes, url: str) -> Event:
+    """How far a request is.
+
+    Raises:
+        ServeError: it is not JSON, so not from our server.
+    """
+    try:
+        progress: Event = json.loads(content)
+    except ValueError as error:
+        raise ServeError(f"the server at {url} answered {content[:80]!r}, which is not JSON.", "url") from error
+    return progress
+
+
 def cut_off(url: str) -> ServeError:
     """The error of a stream that ends without a result."""
     return ServeError(f"the server at {url} ended the stream without a result; its log says why.", "url")

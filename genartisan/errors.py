@@ -12,7 +12,7 @@ class GenartisanError(Exception):
     Attributes:
         message: one sentence or two: the field, the value received, the allowed range, the remedy.
         field: the input at fault, such as ``photo`` or ``regions.portrait.weight``; None if there is none.
-        status: the HTTP status (400, 401, 413, 415, 500, 503, 504).
+        status: the HTTP status (400, 401, 404, 413, 415, 499, 500, 503, 504).
         exit_status: of the command line.
     """
 
@@ -56,6 +56,20 @@ class UnsupportedEncodingError(InputError):
 
     status = 415
     code = "unsupported_encoding"
+
+
+class UnknownRequestError(InputError):
+    """No request with this id and key is in progress (HTTP 404)."""
+
+    status = 404
+    code = "unknown_request"
+
+
+class CancelledError(GenartisanError):
+    """The request was cancelled (HTTP 499, as nginx has it)."""
+
+    status = 499
+    code = "cancelled"
 
 
 class DeadlineError(GenartisanError):

@@ -5,10 +5,8 @@ TorchServe requires that this module defines exactly one class.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
@@ -23,18 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from PIL import Image
 from ts.handler_utils.utils import send_intermediate_predict_response
-from ts.metrics.metric_type_enum import MetricTypes
-from ts.service import Service
 from ts.torch_handler.base_handler import BaseHandler
-from ts.utils.util import PredictionException
 
 import genartisan
 from genartisan.cache import ByteCache
-from genartisan.errors import GenartisanError, InputError, TooLargeError
+from genartisan.errors import CancelledError, GenartisanError, InputError, TooLargeError
 from genartisan.io.files import sha256
 from genartisan.io.images import encode
 from genartisan.method.fitting_size import fitting_size
 from genartisan.method.saved_style import StyleFolder
+from genartisan.method.step import Step
 from genartisan.method.stylization import Result, Stylization, timed
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import MANIFEST, Bundle
@@ -42,17 +38,27 @@ from genartisan.networks.device import set_threads
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events, telemetry
 from genartisan.serving.answers import answer
-from genartisan.serving.duplicate_fields import repeats_kept
+from genartisan.serving.defaults import JSON
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
-from genartisan.serving.gauges import Emit
+from genartisan.serving.handler_context import (
+    adapt_service,
+    emitter,
+    headers_of,
+    id_of,
+    is_dropped,
+    is_grpc,
+    mark_last,
+    owner_of,
+    refuse,
+)
+from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits, check_not_expired, out_of_memory_error
-from genartisan.serving.log_privacy import trace
-from genartisan.serving.media_types import JSON
 from genartisan.serving.model_description import describe_model
 from genartisan.serving.request import StyleRequest, read_grpc, read_http
 from genartisan.serving.request_headers import REQUEST_START, check_encoding, seconds_waited
 from genartisan.serving.streaming import run_events
 from genartisan.serving.telemetry import Record, Telemetry
+from genartisan.serving.traces import trace
 from genartisan.serving.warm_up import warm_up
 from genartisan.serving.watchdog import Watchdog
 
@@ -82,14 +88,12 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.device = self.stylizer.device
         self.results = ByteCache[Result](int(self.settings["result_cache_bytes"]))
         warm_up(self.stylizer, self.settings.get("warm_up"))
-        version = context.manifest["model"]["modelVersion"]
-        build = (genartisan.__version__, bundle.name, self.bundle_hash, version)
-        self.telemetry = Telemetry(emitter(context.metrics), Path(tempfile.gettempdir()), build)
+        build = (genartisan.__version__, bundle.name, self.bundle_hash, context.manifest["model"]["modelVersion"])
+        shared = Path(tempfile.gettempdir())  # by all workers of this server
+        self.telemetry, self.jobs = Telemetry(emitter(context.metrics), shared, build), Jobs(shared)
         self.watchdog = Watchdog(float(self.settings["silence_s"]), self.telemetry.beat)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
-        logging.getLogger("ts.service").addFilter(is_no_refusal)
-        os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # TorchServe's own decoding drops duplicate keys
-        Service.retrieve_data_for_inference = staticmethod(repeats_kept(Service.retrieve_data_for_inference))
+        adapt_service()
         self.initialized = True
         logger.info("bundle %s on %s in %s", bundle.name, self.device, self.stylizer.precision)
 
@@ -98,15 +102,12 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.context = context
         if self._is_describe():
             return [self.describe_handle()]
-        if not self._is_grpc() and (worker := events.to_hold(data[0])) is not None:
+        if not is_grpc(self.context) and (worker := events.to_hold(data[0])) is not None:
             return [self._hold(worker)]
-        if self._is_grpc() and context.header_key_sequence_id.lower() in self._headers():
-            # StreamPredictions2: its caller has an error already; only an answer without a recipient spares the worker.
-            logger.warning("request %s came by StreamPredictions2 and is dropped", context.get_request_id(0))
-            context.request_ids.clear()
+        if is_dropped(context):
             return [b""]
         kind = "explanation" if self._is_explain() else "prediction"
-        self.record = Record(context.get_request_id(0), "grpc" if self._is_grpc() else "http", kind)
+        self.record = Record(context.get_request_id(0), "grpc" if is_grpc(self.context) else "http", kind)
         watch_peak(self.device)
         self.telemetry.begin(self.record)
         try:
@@ -116,10 +117,19 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             self.telemetry.end(self.record, peak_bytes(self.device))
 
     def _handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
+        """The answer; the request can be cancelled meanwhile."""
+        try:
+            self.request_id = self.record.identified(id_of(context, data[0]))
+        except InputError as error:
+            return [self._refusal(error)]
+        with self.jobs.at_work(owner_of(context, data[0]), self.request_id) as self.job:
+            return self._answers(data, context)
+
+    def _answers(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """The answer; any error becomes a refusal, and the worker lives on."""
         try:
-            answers: list[Any] = super().handle(data, context)
-            return answers
+            self.job.check()
+            return list(super().handle(data, context))
         except GenartisanError as error:
             return [self._refusal(error)]
         except Exception as error:
@@ -131,10 +141,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
 
     def preprocess(self, data: list[dict[str, Any]]) -> StyleRequest:
         """TorchServe's fields as a valid request within the limits."""
-        fields, headers = data[0], self._headers()
+        fields, headers = data[0], headers_of(self.context)
         check_encoding(headers.get("content-encoding"))
-        self.waited = seconds_waited((fields if self._is_grpc() else headers).get(REQUEST_START))
-        request = read_grpc(fields) if self._is_grpc() else read_http(fields, headers)
+        self.waited = seconds_waited((fields if is_grpc(self.context) else headers).get(REQUEST_START))
+        request = read_grpc(fields) if is_grpc(self.context) else read_http(fields, headers)
         self.record.requested(request, self.stylizer.styles, bool(self.settings.get("log_prompts")))
         config = self.limits.admit(request)
         if self.waited is not None:
@@ -142,10 +152,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             check_not_expired(self.waited, config)
         return replace(request, config=config)
 
-    def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result]:
-        """The picture, as far as its deadline allows; from the cache if it has it."""
+    def inference(self, request: StyleRequest) -> tuple[StyleRequest, Result | None]:
+        """The picture, as far as its deadline allows or the cache has it; None: cancelled before there was one."""
         key = request.key(self.bundle_hash)
-        no_cache = "no-cache" in self._headers().get("cache-control", "").lower()
+        no_cache = "no-cache" in headers_of(self.context).get("cache-control", "").lower()
         cached = None if no_cache else self.results.get(key)
         self.record.details["cache"] = "miss" if cached is None else "hit"
         self.context.set_response_header(0, "X-Genartisan-Cache", self.record.details["cache"])
@@ -155,20 +165,23 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             return request, cached
         steps = self._steps(request)
         with closing(steps):
-            if request.media_type == EVENTS:
-                self._stream(steps, request)
-            else:
-                for _ in steps:
-                    self._progress()
+            try:
+                self._run(steps, request)
+            except CancelledError:
+                if not self._is_streaming():
+                    raise
+                return request, self._so_far(steps)
             result = steps.result()
         self.record.made(result.report, request.config.steps, steps.prompt_cached)
         if result.report["steps"] == request.config.steps:
             self.results.put(key, result, result.nbytes)
         return request, result
 
-    def postprocess(self, made: tuple[StyleRequest, Result]) -> list[bytes]:
+    def postprocess(self, made: tuple[StyleRequest, Result | None]) -> list[bytes]:
         """The picture in the requested media type."""
         request, result = made
+        if result is None:
+            return [events.line(events.cancelled(None))]
         return [self._answer("photo", result.image, {"report": result.report}, request)]
 
     def _steps(self, request: StyleRequest) -> Stylization:
@@ -182,20 +195,34 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.limits.check_cost(steps.size, steps.config, request.style_images)
         return steps
 
+    def _so_far(self, steps: Stylization) -> Result | None:
+        """The picture of a cancelled stream."""
+        result = steps.result(full_size=False) if steps.has_picture else None
+        if result is not None:
+            self.record.made(result.report, steps.config.steps, steps.prompt_cached)
+        self.record.cancelled()
+        return result
+
     def _progress(self) -> None:
         """A unit of work is done."""
         self.watchdog.progress()
         self.telemetry.step()
+        self.job.check()
+
+    def _stepped(self, step: Step) -> None:
+        """A step is done."""
+        self.job.stepped(step.index, step.total, step.eta)
+        self._progress()
 
     def _answer(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
         """The answer with a picture and ``facts`` about it; ``name`` is the picture's field in JSON."""
         with timed(self.record.seconds, "encode"):
             picture = encode(image, request.picture_type)
-        content = answer(request, name, picture, facts, self.settings["max_response_bytes"])  # more kills the worker
+        most = self.settings["max_response_bytes"]  # more kills the worker
+        content = answer(request, name, picture, facts, most, is_cancelled=self.record.outcome == "cancelled")
         if not self._is_streaming():
             self.context.set_response_content_type(0, request.media_type)
-        if self._is_grpc():  # or StreamPredictions, which waits for the last reply, costs the worker
-            self.context.set_response_header(0, "ts_stream_next", "false")
+        mark_last(self.context)
         return content
 
     def explain_handle(self, data_preprocess: StyleRequest, raw_data: Any) -> list[bytes]:
@@ -217,10 +244,12 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         return events.line(events.released(worker))
 
     def _too_large(self, data: list[dict[str, Any]]) -> GenartisanError:
-        """The refusal of a request that ran out of memory, with a size that fits."""
+        """The refusal of a request that ran out of memory, with a size that fits, unless it is cancelled meanwhile."""
         try:
             request = self.preprocess(data)
             size = fitting_size(self.stylizer, **request.inputs(), between=self._progress)
+        except CancelledError as error:
+            return error
         except Exception as error:
             self._log_failure("found no smaller size", error)
             return TooLargeError("The server's memory does not suffice for this photo; send a smaller one.", "photo")
@@ -231,18 +260,20 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         context, name = self.context, self.stylizer.bundle.name
         context.set_response_content_type(0, EVENTS)
         context.set_response_header(0, "X-Accel-Buffering", "no")  # no buffering by a proxy
-        self._send(events.accepted(context.get_request_id(0), request.seed, request.config.steps, name))
+        self._send(events.accepted(self.request_id, request.seed, request.config.steps, name))
 
-    def _stream(self, steps: Stylization, request: StyleRequest) -> None:
-        """Runs the steps and sends their events."""
+    def _run(self, steps: Stylization, request: StyleRequest) -> None:
+        """Runs the steps, and sends their events if the request wants them."""
+        if request.media_type != EVENTS:
+            for step in steps:
+                self._stepped(step)
+            return
         self._send_accepted(request)
-        for event in run_events(steps, request.preview_every):
-            self._progress()
+        for event in run_events(steps, request.preview_every, self._stepped):
             self._send(event)
 
     def _send(self, event: events.Event) -> None:
-        ids = self.context.request_ids
-        send_intermediate_predict_response([events.line(event)], ids, "Progress", 200, self.context)
+        send_intermediate_predict_response([events.line(event)], self.context.request_ids, "OK", 200, self.context)
 
     def _is_streaming(self) -> bool:
         """Whether an event has been sent; TorchServe notes it in a response header."""
@@ -257,44 +288,13 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
             logger.error("request %s %s (log_prompts shows the message)\n%s", request, what, trace(error))
 
     def _refusal(self, error: GenartisanError) -> bytes:
-        """An error as the answer: status and JSON over HTTP; a status with the same JSON in its details over gRPC."""
+        """An error as the answer, or as a stream's last event."""
         self.record.refused(error)
-        body = json.dumps(error.as_dict())
         if self._is_streaming():
             return events.line(events.failed(error))
-        if self._is_grpc():
-            # INVALID_ARGUMENT for all bad input: RESOURCE_EXHAUSTED (413) and FAILED_PRECONDITION (415) invite retries.
-            raise PredictionException(f"{error.message}\n{body}", 400 if error.status < 500 else error.status) from None
-        self.context.set_response_status(error.status, idx=0)
-        self.context.set_response_content_type(0, JSON)
-        return body.encode()
-
-    def _headers(self) -> dict[str, str]:
-        """The request's headers, names in lower case, without the dicts that TorchServe adds for fields."""
-        headers = self.context.get_all_request_header(0)
-        return {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
-
-    def _is_grpc(self) -> bool:
-        """Whether there is neither a host nor the path that TorchServe notes for HTTP."""
-        return not {"host", "url_path", "describe"} & self._headers().keys()
+        return refuse(error, self.context)
 
     def _device(self, context: Any) -> str:
         if (gpu := context.system_properties.get("gpu_id")) is None:
             return "cpu"
         return f"cuda:{gpu}" if torch.cuda.is_available() else "auto"
-
-
-def is_no_refusal(record: logging.LogRecord) -> bool:
-    """A filter: refusals are not logged with a traceback, nor with their message, which may quote the user."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], PredictionException)
-
-
-def emitter(metrics: Any) -> Emit:
-    """Writes to TorchServe's metrics, declared in handlers/metrics.yaml."""
-
-    def emit(name: str, value: float, labels: list[str]) -> None:
-        kind = MetricTypes.COUNTER if name.endswith("_total") else MetricTypes.GAUGE
-        safe = [re.sub(r"[^\w.+-]", "_", label) for label in labels]  # TorchServe splits at commas, colons and bars
-        metrics.get_metric(name, kind).add_or_update(value, safe)
-
-    return emit

@@ -135,6 +135,13 @@ def send(
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
 
 
+def control(server: serve.Server, **body: Any) -> Answer:
+    """Asks to cancel a request, or how far it is."""
+    url = f"{server.url}/predictions/genartisan-control"
+    answer = httpx.post(url, json=body, headers=key(server), timeout=60, trust_env=False)
+    return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
+
+
 def managed(server: serve.Server, method: str, path: str, **options: Any) -> httpx.Response:
     """Calls the management API."""
     headers = key(server, "management")
@@ -188,14 +195,14 @@ def in_flight(server: serve.Server) -> dict[str, float]:
     return {worker: float(value) for worker, value in samples}
 
 
-def call(server: serve.Server, fields: Mapping[str, bytes]) -> Answer:
+def call(server: serve.Server, fields: Mapping[str, bytes], model: str = "genartisan") -> Answer:
     """Calls ``Predictions`` over gRPC."""
     limits = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
     with grpc.insecure_channel(server.grpc, options=[*limits, ("grpc.enable_http_proxy", 0)]) as channel:
         try:
             content = decode_response(
                 channel.unary_unary(METHOD)(
-                    encode_request("genartisan", dict(fields)),
+                    encode_request(model, dict(fields)),
                     timeout=120,
                     metadata=[("authorization", key(server)["Authorization"])],
                 )

@@ -180,7 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--sign", type=Path, metavar="KEYFILE", help="also write a signature, ARCHIVE.sig")
 
     sub = command("serve", serve_)
-    sub.add_argument("--store", type=Path, default=STORE, help=f"folder with genartisan.mar (default: {STORE})")
+    sub.add_argument("--store", type=Path, default=STORE, help=f"folder that `archive` wrote to (default: {STORE})")
     sub.add_argument("--foreground", action="store_true", help="do not detach; stop on Ctrl-C or SIGTERM")
     sub.add_argument("--host", default=HOST, help=f"address of HTTP and gRPC (default: {HOST})")
     for name, port in asdict(Ports()).items():

@@ -6,6 +6,7 @@ import argparse
 import base64
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,8 +203,8 @@ def streamed(options: argparse.Namespace, query: dict[str, Any], accept: str) ->
     if options.preview_every is not None or options.previews is None:
         query["params"]["preview_every"] = options.preview_every or 0
     in_json = accept == "application/json"
-    events = client.stream(**query, accept="image/png" if in_json else accept)
-    result = watch(events, options.previews, options.quiet)
+    with closing(client.stream(**query, accept="image/png" if in_json else accept)) as events:  # Ctrl-C cancels
+        result = watch(events, options.previews, options.quiet)
     if in_json:
         return json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()
     return base64.b64decode(result["photo"])

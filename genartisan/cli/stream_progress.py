@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from genartisan.errors import InputError, ServeError
+from genartisan.errors import CancelledError, InputError, ServeError
 from genartisan.io.atomic import write_whole
 from genartisan.serving.events import Event
 
@@ -24,6 +24,7 @@ def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = F
         previews: folder for the previews (``step_0010.jpg``; the draft is step 0), created if missing.
 
     Raises:
+        CancelledError: somebody else cancelled the request.
         InputError: a preview cannot be written.
         ServeError: the stream ended without a result.
     """
@@ -40,6 +41,8 @@ def watch(events: Iterable[Event], previews: Path | None = None, quiet: bool = F
             elif event["event"] == "result":
                 bar.update(event["report"]["steps"] - bar.n)
                 return event
+            elif event["event"] == "cancelled":
+                raise CancelledError(f"the request was cancelled after {bar.n} of {bar.total} steps.")
             if previews is not None and "preview" in event:
                 number = f"{event.get('step', 0):04}"
                 _write(previews / PREVIEWS.replace("*", number), base64.b64decode(event["preview"]))

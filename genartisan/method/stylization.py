@@ -87,6 +87,11 @@ class Stylization(Iterator[Step]):
         """Whether the prompt's direction was cached. Not part of the report: the picture is the same."""
         return self.run.prompt_cached
 
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a picture already: a step was taken, or the run starts from one."""
+        return "run" in vars(self) and bool(self.run.history or self.run.begins_styled)
+
     def __next__(self) -> Step:
         if self._closed:
             raise StopIteration
@@ -114,15 +119,18 @@ class Stylization(Iterator[Step]):
         if "run" in vars(self):
             self.run.close()
 
-    def result(self) -> Result:
+    def result(self, *, full_size: bool = True) -> Result:
         """The picture as it is now, with its report.
+
+        Args:
+            full_size: at ``output_size``, which may take half a minute; otherwise at the size of the optimisation.
 
         Raises:
             InputError: the optimisation diverged.
         """
         self.run.pace.settle()  # so that the time of the steps is not counted as rendering
         with timed(self._seconds, "render"):
-            image = self._with_room(lambda: self.run.picture(self.run.render_target()))
+            image = self._with_room(lambda: self.run.picture(self.run.render_target() if full_size else None))
         return Result(image, self._report(image))
 
     def explanation(self) -> Explanation:

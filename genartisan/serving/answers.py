@@ -8,16 +8,25 @@ from typing import Any
 
 from genartisan.errors import InputError
 from genartisan.serving import events
-from genartisan.serving.media_types import JSON
+from genartisan.serving.defaults import JSON
 from genartisan.serving.request import StyleRequest
 
 
-def answer(request: StyleRequest, name: str, picture: bytes, facts: dict[str, Any], max_bytes: int) -> bytes:
+def answer(
+    request: StyleRequest,
+    name: str,
+    picture: bytes,
+    facts: dict[str, Any],
+    max_bytes: int,
+    *,
+    is_cancelled: bool = False,
+) -> bytes:
     """The picture; or JSON with it, in base64 under its name, and ``facts``; or the same as a stream's last event.
 
     Args:
         picture: encoded as ``request.picture_type``.
         max_bytes: what the server can send.
+        is_cancelled: whether the last event is ``cancelled`` instead of ``result``.
 
     Raises:
         InputError: the answer is larger.
@@ -25,8 +34,8 @@ def answer(request: StyleRequest, name: str, picture: bytes, facts: dict[str, An
     content = picture
     if request.media_type in (JSON, events.MEDIA_TYPE):
         fields = {"media_type": request.picture_type, name: base64.b64encode(picture).decode(), **facts}
-        in_json = request.media_type == JSON
-        content = json.dumps(fields).encode() if in_json else events.line(events.result(fields))
+        last = events.cancelled(fields) if is_cancelled else events.result(fields)
+        content = json.dumps(fields).encode() if request.media_type == JSON else events.line(last)
     if len(content) > max_bytes:
         field = "size" if request.config.output_size is None else "output_size"
         raise InputError(

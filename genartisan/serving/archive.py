@@ -1,4 +1,4 @@
-"""The self-contained .mar archive that TorchServe loads: bundle, handler and this package."""
+"""The self-contained .mar archives that TorchServe loads: handler, this package and, but for the control, a bundle."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from genartisan.errors import BundleError, ServeError
 from genartisan.io.atomic import replacing
-from genartisan.serving.archive_check import CONTENTS, HANDLER, SETTINGS, SIGNATURE, Recipe, check, sign
-from genartisan.serving.defaults import MODEL, STORE
+from genartisan.io.files import link, sha256
+from genartisan.serving.archive_check import CONTENTS, HANDLERS, SETTINGS, SIGNATURE, Recipe, check, sign
+from genartisan.serving.defaults import CONTROL, MODEL, STORE
 
-VERSION = "1.0"  # of the model in the archive that `serve` starts with
+VERSION = "1.0"  # of the models in the archives that `serve` starts with
+CONTROL_SETTINGS = "control-config.yaml"  # in handlers/; in the archive it is named as every model's
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = "torchserve"  # where setup.py puts handlers/ and config.properties in a wheel
 EXCLUDED = ("__pycache__", "*.pyc", "*.safetensors", "*.partial", INSTALLED)  # the bundle goes beside the package, once
@@ -32,8 +35,8 @@ def archive(
 ) -> Path:
     """Builds an archive in ``store`` with torch-model-archiver, unless an identical one exists.
 
-    `VERSION` becomes ``genartisan.mar``, which a server starts with; any other version becomes
-    ``genartisan-VERSION.mar``, which can be registered with a running server.
+    `VERSION` becomes ``genartisan.mar``, and beside it ``genartisan-control.mar``: a server starts with both. Any other
+    version becomes ``genartisan-VERSION.mar``, which can be registered with a running server.
 
     Args:
         bundle: ``embedded``, ``official`` or a bundle's folder.
@@ -46,43 +49,46 @@ def archive(
         BundleError: the bundle is missing or incomplete.
         ServeError: the version or the settings are invalid; torch-model-archiver is missing or failed.
     """
-    from genartisan.io.files import sha256
     from genartisan.networks.bundle import resolve
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,39}", version):
         raise ServeError(f"version is {version!r}; give up to 40 letters, digits, dots and dashes.", "version")
     target = Path(store).resolve() / (f"{MODEL}.mar" if version == VERSION else f"{MODEL}-{version}.mar")
     bundle_folder = resolve(bundle)
-    handler = project_file(f"handlers/{HANDLER}")
     settings = Path(settings) if settings else project_file(f"handlers/{SETTINGS}")
     if not settings.is_file():
         raise ServeError(f"settings {str(settings)!r} is not a file; start from a copy of {SETTINGS}.", "settings")
-    with tempfile.TemporaryDirectory(prefix="genartisan-") as temporary:
-        folder, stage = Path(temporary), Path(temporary) / "stage"
-        contents = _stage(stage, bundle_folder, styles) | {HANDLER: sha256(handler), SETTINGS: sha256(settings)}
-        recipe = Recipe(version, _request_bytes(settings), contents)
-        if not _is_current(target, recipe):
-            (stage / CONTENTS).write_text(recipe.text(), encoding="utf-8")
-            _pack(handler, settings, stage, folder, version)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as partial:
-                shutil.move(folder / f"{MODEL}.mar", partial)
-                target.with_name(target.name + SIGNATURE).unlink(missing_ok=True)
+    request_bytes = _request_bytes(settings)
+    with tempfile.TemporaryDirectory(prefix="genartisan-") as stage:
+        _stage_networks(Path(stage), bundle_folder, styles)
+        contents = _stage_package(Path(stage))
+        _check_networks(bundle_folder, contents)
+        _build(MODEL, target, settings, Path(stage), Recipe(version, request_bytes, contents))
+    targets = [target]
+    if version == VERSION:
+        targets.append(target.with_name(f"{CONTROL}.mar"))
+        with tempfile.TemporaryDirectory(prefix="genartisan-") as stage:
+            recipe = Recipe(version, 0, _stage_package(Path(stage)))
+            _build(CONTROL, targets[1], project_file(f"handlers/{CONTROL_SETTINGS}"), Path(stage), recipe)
     if key_file is not None:
-        sign(target, key_file)
+        for path in targets:
+            sign(path, key_file)
     return target
 
 
-def _stage(stage: Path, bundle: Path, styles: Sequence[Path]) -> dict[str, str]:
-    """Lays out package, bundle and styles as in the archive; the SHA-256 of each file."""
-    from genartisan.io.files import link, sha256
+def _stage_package(stage: Path) -> dict[str, str]:
+    """Adds this package to what is laid out as in the archive; the SHA-256 of each file there."""
+    shutil.copytree(PACKAGE, stage / "genartisan", ignore=shutil.ignore_patterns(*EXCLUDED))
+    return {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
+
+
+def _stage_networks(stage: Path, bundle: Path, styles: Sequence[Path]) -> None:
+    """Lays out bundle and styles as in the archive."""
     from genartisan.method.saved_style import SavedStyle
     from genartisan.networks.bundle import MANIFEST, read_manifest
 
-    manifest = read_manifest(bundle)
-    shutil.copytree(PACKAGE, stage / "genartisan", ignore=shutil.ignore_patterns(*EXCLUDED))
     (stage / "bundle").mkdir()
-    for name in (MANIFEST, *(entry.file for entry in manifest.networks.values())):
+    for name in (MANIFEST, *(entry.file for entry in read_manifest(bundle).networks.values())):
         if not (bundle / name).is_file():
             raise _bad_file(bundle / name)
         link(bundle / name, stage / "bundle" / name)
@@ -90,21 +96,45 @@ def _stage(stage: Path, bundle: Path, styles: Sequence[Path]) -> dict[str, str]:
         SavedStyle.load(path)  # a damaged style would keep every worker from starting
         (stage / "styles").mkdir(exist_ok=True)
         link(path, stage / "styles" / path.name)
-    contents = {str(path.relative_to(stage)): sha256(path) for path in sorted(stage.rglob("*")) if path.is_file()}
-    for entry in manifest.networks.values():
+
+
+def _check_networks(bundle: Path, contents: dict[str, str]) -> None:
+    from genartisan.networks.bundle import read_manifest
+
+    for entry in read_manifest(bundle).networks.values():
         if contents[os.path.join("bundle", entry.file)] != entry.sha256:
             raise _bad_file(bundle / entry.file)
-    return contents
 
 
 def _bad_file(path: Path) -> BundleError:
     return BundleError(f"{path} is missing or differs from its manifest. Make or fetch the bundle again.", "bundle")
 
 
-def _is_current(target: Path, recipe: Recipe) -> bool:
+def _build(model: str, target: Path, settings: Path, stage: Path, recipe: Recipe) -> None:
+    """Builds a model's archive of what ``stage`` has, unless there is one.
+
+    Args:
+        recipe: its contents are those of ``stage``; handler and settings are added.
+    """
+    handler = project_file(f"handlers/{HANDLERS[model]}")
+    contents = recipe.contents | {handler.name: sha256(handler), SETTINGS: sha256(settings)}
+    recipe = replace(recipe, contents=contents)
+    if _is_current(target, recipe, model):
+        return
+    (stage / CONTENTS).write_text(recipe.text(), encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="genartisan-") as temporary:
+        folder = Path(temporary)
+        _pack(model, handler, settings, stage, folder, recipe.version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as partial:
+            shutil.move(folder / f"{model}.mar", partial)
+            target.with_name(target.name + SIGNATURE).unlink(missing_ok=True)
+
+
+def _is_current(target: Path, recipe: Recipe, model: str) -> bool:
     """Whether the archive exists with these contents."""
     try:
-        return check(target) == recipe
+        return check(target, model=model) == recipe
     except ServeError:
         return False
 
@@ -142,11 +172,11 @@ def project_file(name: str) -> Path:
     raise ServeError(f"{name} is missing from {' and '.join(map(str, bases))}; install genartisan again.", name)
 
 
-def _pack(handler: Path, settings: Path, stage: Path, folder: Path, version: str) -> None:
+def _pack(model: str, handler: Path, settings: Path, stage: Path, folder: Path, version: str) -> None:
     """Runs torch-model-archiver, which writes the archive into ``folder``."""
     # In a subprocess with its own TMPDIR, because the archiver deletes $TMPDIR/<model name>.
     command = [
-        sys.executable, "-m", "model_archiver.model_packaging", "--model-name", MODEL, "--version", version,
+        sys.executable, "-m", "model_archiver.model_packaging", "--model-name", model, "--version", version,
         "--handler", str(handler), "--config-file", str(folder / SETTINGS),
         "--extra-files", str(stage), "--export-path", str(folder), "--archive-format", "zip-store",
     ]  # fmt: skip

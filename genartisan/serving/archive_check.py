@@ -17,9 +17,10 @@ from typing import IO, Protocol
 
 from genartisan.errors import ServeError
 from genartisan.io.atomic import write_whole
-from genartisan.serving.defaults import MODEL
+from genartisan.serving.defaults import CONTROL, MODEL
 
-HANDLER, SETTINGS = "genartisan_handler.py", "model-config.yaml"  # in handlers/
+HANDLERS = {MODEL: "genartisan_handler.py", CONTROL: "control_handler.py"}  # in handlers/
+SETTINGS = "model-config.yaml"
 CONTENTS = "contents.json"  # in the archive: its `Recipe`
 MANIFEST = "MAR-INF/MANIFEST.json"  # in the archive: TorchServe's manifest
 SIGNATURE = ".sig"  # suffix of the signature file
@@ -46,8 +47,8 @@ class Recipe:
         return json.dumps(vars(self), indent=1)
 
 
-def check(path: Path, key_file: Path | None = None) -> Recipe:
-    """The recipe of an intact archive, which with a key must carry its signature.
+def check(path: Path, key_file: Path | None = None, model: str = MODEL) -> Recipe:
+    """The recipe of an intact archive of a model, which with a key must carry its signature.
 
     Raises:
         ServeError: the archive is damaged, altered or not signed with the key.
@@ -65,7 +66,7 @@ def check(path: Path, key_file: Path | None = None) -> Recipe:
             for name, digest in recipe.contents.items():
                 if not mismatched and _digest(file.open(name), hashlib.sha256()) != digest:
                     mismatched.add(name)
-            if json.loads(file.read(MANIFEST))["model"] != _model(recipe.version):
+            if json.loads(file.read(MANIFEST))["model"] != _model(model, recipe.version):
                 mismatched.add(MANIFEST)
     except (OSError, LookupError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise ServeError(f"{path} is not an intact archive ({error}); {REMEDY}.", "archive") from error
@@ -129,6 +130,6 @@ def _digest(file: IO[bytes], digest: _Hash) -> str:
     return digest.hexdigest()
 
 
-def _model(version: str) -> dict[str, str]:
+def _model(model: str, version: str) -> dict[str, str]:
     """The model entry of TorchServe's manifest, in full, so that it cannot point at other code."""
-    return {"modelName": MODEL, "handler": HANDLER, "modelVersion": version, "configFile": SETTINGS}
+    return {"modelName": model, "handler": HANDLERS[model], "modelVersion": version, "configFile": SETTINGS}

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from tenacity import AsyncRetrying, Retrying
 
 from genartisan.errors import ServeError
 from genartisan.io.proxies import proxy_errors
-from genartisan.serving.calls import Call, Endpoint, Source
-from genartisan.serving.defaults import TIMEOUT, URL
-from genartisan.serving.events import Event
-from genartisan.serving.replies import Reply, cut_off, read_event, read_reply, refusal, transport_errors
+from genartisan.serving.calls import Call, ControlCall, Source
+from genartisan.serving.defaults import CONTROL, JSON, TIMEOUT, URL
+from genartisan.serving.endpoint import LEAVE_WITHIN, Endpoint, unanswered
+from genartisan.serving.events import LAST, Event
+from genartisan.serving.replies import Reply, cut_off, read_event, read_progress, read_reply, refusal, transport_errors
+from genartisan.serving.request_headers import new_request_id
 
 
-class Client(Endpoint[Reply, Iterator[Event]]):
+class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
     """A client that blocks; its arguments and calls are those of `Endpoint`."""
 
     @cached_property
@@ -37,12 +39,14 @@ class Client(Endpoint[Reply, Iterator[Event]]):
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Cancels what is in progress, and closes the connections."""
+        while self._in_progress:
+            self._leave(self._in_progress.pop())
         self._http.close()
 
     def _reply(self, call: Call) -> Reply:
         def attempt() -> Reply:
-            with self._attempt(call) as request:
+            with self._cancelling(call.request_id) as request_id, self._attempt(call, request_id) as request:
                 return read_reply(self._http.send(request), self.url, call.accept)
 
         return Retrying(**self._retrying)(attempt)
@@ -51,30 +55,65 @@ class Client(Endpoint[Reply, Iterator[Event]]):
         rpc = _grpc()
 
         def attempt() -> Reply:
-            with self._rpc_access.headers() as key:
-                return Reply(rpc.predict(self.grpc, call.grpc(), self.timeout, key), call.accept)
+            with self._cancelling(call.request_id) as request_id, self._rpc_access.headers() as key:
+                return Reply(rpc.predict(self.grpc, call.grpc(key, request_id), self.timeout, key), call.accept)
 
         return Retrying(**self._retrying)(attempt)
 
-    def _events(self, call: Call) -> Iterator[Event]:
-        def attempt() -> httpx.Response:
-            with self._attempt(call) as request:
+    def _events(self, call: Call) -> Generator[Event, None, None]:
+        def attempt() -> tuple[str, httpx.Response]:
+            with self._cancelling(call.request_id) as request_id, self._attempt(call, request_id) as request:
                 answer = self._http.send(request, stream=True)
                 if answer.status_code != 200:
                     answer.read()
                     raise refusal(answer, self.url)
-                return answer
+                return request_id, answer
 
-        with transport_errors(self.url, self.timeout), closing(Retrying(**self._retrying)(attempt)) as answer:
+        request_id, opened = Retrying(**self._retrying)(attempt)
+        with (
+            self._cancelling(request_id, is_repeated=False),
+            transport_errors(self.url, self.timeout),
+            closing(opened) as answer,
+        ):
             for line in answer.iter_lines():
                 event = read_event(line, self.url)
-                yield event
-                if event["event"] == "result":
+                if event["event"] in LAST:
+                    self._in_progress.discard(request_id)
+                    yield event
                     return
+                yield event
         raise cut_off(self.url)
 
+    def _control(self, call: ControlCall) -> Event:
+        if self.grpc is not None:
+            with self._rpc_access.headers() as key:
+                content = _grpc().predict(self.grpc, call.grpc(key), call.timeout, key, CONTROL)
+        else:
+            with transport_errors(self.url, call.timeout), self._access.headers() as key:
+                answer = self._http.send(self._http.build_request(**call.http(self.url, key)))
+                content = read_reply(answer, self.url, JSON).content
+        return read_progress(content, self.url)
 
-class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncIterator[Event]]):
+    @contextmanager
+    def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> Iterator[str]:
+        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves."""
+        request_id = given_id or new_request_id()
+        self._in_progress.add(request_id)
+        try:
+            yield request_id
+        except BaseException as error:
+            if self._is_left(request_id, error, is_repeated and given_id is not None):
+                self._leave(request_id)
+            raise
+        finally:
+            self._in_progress.discard(request_id)
+
+    def _leave(self, request_id: str) -> None:
+        with unanswered(request_id):
+            self._control(ControlCall("cancel", request_id, LEAVE_WITHIN))
+
+
+class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, None], Coroutine[Any, Any, Event]]):
     """A client for programs with an event loop; its arguments and calls are those of `Endpoint`."""
 
     @cached_property
@@ -89,13 +128,16 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncIterator[Event]]):
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Cancels what is in progress, and closes the connections."""
+        while self._in_progress:
+            await self._leave(self._in_progress.pop())
         await self._http.aclose()
 
     async def _reply(self, call: Call) -> Reply:
         async def attempt() -> Reply:
-            with self._attempt(call) as request:
-                return read_reply(await self._http.send(request), self.url, call.accept)
+            async with self._cancelling(call.request_id) as request_id:
+                with self._attempt(call, request_id) as request:
+                    return read_reply(await self._http.send(request), self.url, call.accept)
 
         return await AsyncRetrying(**self._retrying)(attempt)
 
@@ -103,29 +145,65 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncIterator[Event]]):
         rpc = _grpc()
 
         async def attempt() -> Reply:
-            with self._rpc_access.headers() as key:
-                return Reply(await rpc.predict_async(self.grpc, call.grpc(), self.timeout, key), call.accept)
+            async with self._cancelling(call.request_id) as request_id:
+                with self._rpc_access.headers() as key:
+                    fields = call.grpc(key, request_id)
+                    return Reply(await rpc.predict_async(self.grpc, fields, self.timeout, key), call.accept)
 
         return await AsyncRetrying(**self._retrying)(attempt)
 
-    async def _events(self, call: Call) -> AsyncIterator[Event]:
-        async def attempt() -> httpx.Response:
-            with self._attempt(call) as request:
-                answer = await self._http.send(request, stream=True)
-                if answer.status_code != 200:
-                    await answer.aread()
-                    raise refusal(answer, self.url)
-                return answer
+    async def _events(self, call: Call) -> AsyncGenerator[Event, None]:
+        async def attempt() -> tuple[str, httpx.Response]:
+            async with self._cancelling(call.request_id) as request_id:
+                with self._attempt(call, request_id) as request:
+                    answer = await self._http.send(request, stream=True)
+                    if answer.status_code != 200:
+                        await answer.aread()
+                        raise refusal(answer, self.url)
+                    return request_id, answer
 
-        with transport_errors(self.url, self.timeout):
-            opened: httpx.Response = await AsyncRetrying(**self._retrying)(attempt)
-            async with aclosing(opened) as answer:
-                async for line in answer.aiter_lines():
-                    event = read_event(line, self.url)
-                    yield event
-                    if event["event"] == "result":
-                        return
+        request_id: str
+        opened: httpx.Response
+        request_id, opened = await AsyncRetrying(**self._retrying)(attempt)
+        async with self._cancelling(request_id, is_repeated=False):
+            with transport_errors(self.url, self.timeout):
+                async with aclosing(opened):
+                    async for line in opened.aiter_lines():
+                        event = read_event(line, self.url)
+                        if event["event"] in LAST:
+                            self._in_progress.discard(request_id)
+                            yield event
+                            return
+                        yield event
         raise cut_off(self.url)
+
+    async def _control(self, call: ControlCall) -> Event:
+        if self.grpc is not None:
+            with self._rpc_access.headers() as key:
+                content = await _grpc().predict_async(self.grpc, call.grpc(key), call.timeout, key, CONTROL)
+        else:
+            with transport_errors(self.url, call.timeout), self._access.headers() as key:
+                answer = await self._http.send(self._http.build_request(**call.http(self.url, key)))
+                content = read_reply(answer, self.url, JSON).content
+        return read_progress(content, self.url)
+
+    @asynccontextmanager
+    async def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> AsyncIterator[str]:
+        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves."""
+        request_id = given_id or new_request_id()
+        self._in_progress.add(request_id)
+        try:
+            yield request_id
+        except BaseException as error:
+            if self._is_left(request_id, error, is_repeated and given_id is not None):
+                await self._leave(request_id)
+            raise
+        finally:
+            self._in_progress.discard(request_id)
+
+    async def _leave(self, request_id: str) -> None:
+        with unanswered(request_id):
+            await self._control(ControlCall("cancel", request_id, LEAVE_WITHIN))
 
 
 def request(
@@ -153,7 +231,7 @@ def stream(
     token: str | None = None,
     key_file: str | Path | None = None,
     **others: Any,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """`Client.stream` once, without retries."""
     with Client(url, timeout=timeout, retries=0, token=token, key_file=key_file) as client:
         yield from client.stream(photo, prompt, **others)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL = "genartisan"  # names the archive and the endpoint
+CONTROL = "genartisan-control"  # the model that cancels requests, and tells how far they are
+JSON = "application/json"
 HOST = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # listen addresses that clients cannot use
 STORE = Path("model_store")

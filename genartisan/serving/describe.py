@@ -66,8 +66,8 @@ def access_of(server: Server) -> Access:
     return Access(file=Path(server.keys)) if Path(server.keys).is_file() else Access()
 
 
-def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
-    """Descriptions of one version, the default one, or ``all``; empty if there is none.
+def describe(server: Server, version: str = "", model: str = MODEL) -> list[dict[str, Any]]:
+    """Descriptions of one version of a model, the default one, or ``all``; empty if there is none.
 
     Raises:
         ServeError: the server does not answer.
@@ -76,7 +76,7 @@ def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
     import grpc
 
     address = f"{HOST}:{server.ports.grpc_management}"
-    content = DescribeModelRequest(model_name=MODEL, model_version=version).SerializeToString()
+    content = DescribeModelRequest(model_name=model, model_version=version).SerializeToString()
     with (
         access_of(server).headers("management") as key,
         grpc.insecure_channel(address, options=OPTIONS) as channel,
@@ -91,10 +91,10 @@ def describe(server: Server, version: str = "") -> list[dict[str, Any]]:
     return described
 
 
-def workers(server: Server) -> list[dict[str, Any]]:
-    """The workers of the default version; none while the server does not answer."""
+def workers(server: Server, model: str = MODEL) -> list[dict[str, Any]]:
+    """The workers of a model's default version; none while the server does not answer."""
     try:
-        described = describe(server)
+        described = describe(server, model=model)
     except ServeError:
         return []
     return list(described[0]["workers"]) if described else []

@@ -1,8 +1,8 @@
 """The events of a stream on the wire: one JSON object a line (application/x-ndjson).
 
 ``accepted`` comes first, once the input is valid; then a ``draft``, if the run starts from a network that already
-draws in the style; then ``progress``; last ``result`` or ``error``. Clients skip unknown events, which later versions
-may add. ``held`` and ``released`` answer another request, which keeps a worker idle until it is removed
+draws in the style; then ``progress``; last ``result``, ``cancelled`` or ``error``. Clients skip unknown events, which
+later versions may add. ``held`` and ``released`` answer another request, which keeps a worker idle until it is removed
 (`genartisan.serving.management`).
 """
 
@@ -18,6 +18,8 @@ from genartisan.errors import GenartisanError
 MEDIA_TYPE = "application/x-ndjson"
 HOLD = 20.0  # seconds that a worker is held; removing it takes less than one
 MAX_HOLD_REQUEST = 100  # bytes
+
+LAST = ("result", "cancelled")  # of a stream; an ``error`` is raised
 
 Event = dict[str, Any]
 
@@ -62,6 +64,15 @@ def progress(
 def result(answer: Event) -> Event:
     """The finished picture in base64 and its report, as in an answer in JSON."""
     return {"event": "result", **answer}
+
+
+def cancelled(answer: Event | None) -> Event:
+    """The request was cancelled.
+
+    Args:
+        answer: the picture so far and its report, as in `result`; None if there is no picture yet.
+    """
+    return {"event": "cancelled", **(answer or {})}
 
 
 def failed(error: GenartisanError) -> Event:

@@ -54,7 +54,9 @@ def _add(message: Any, name: str, number: int, kind: Any, repeated: bool = False
 PredictionsRequest, PredictionResponse = _messages()
 
 
-def predict(address: str, fields: Mapping[str, bytes], timeout: float, key: Mapping[str, str]) -> bytes:
+def predict(
+    address: str, fields: Mapping[str, bytes], timeout: float, key: Mapping[str, str], model: str = MODEL
+) -> bytes:
     """One ``Predictions`` call at HOST:PORT.
 
     Args:
@@ -67,15 +69,17 @@ def predict(address: str, fields: Mapping[str, bytes], timeout: float, key: Mapp
     """
     with rpc_errors(address, timeout), grpc.insecure_channel(address, options=OPTIONS) as channel:
         call = channel.unary_unary(METHOD)  # bytes in, bytes out
-        return decode_response(call(encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items())))
+        return decode_response(call(encode_request(model, fields), timeout=timeout, metadata=tuple(key.items())))
 
 
-async def predict_async(address: str, fields: Mapping[str, bytes], timeout: float, key: Mapping[str, str]) -> bytes:
+async def predict_async(
+    address: str, fields: Mapping[str, bytes], timeout: float, key: Mapping[str, str], model: str = MODEL
+) -> bytes:
     """As `predict`, for programs with an event loop."""
     with rpc_errors(address, timeout):
         async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
             call = channel.unary_unary(METHOD)
-            answer = await call(encode_request(MODEL, fields), timeout=timeout, metadata=tuple(key.items()))
+            answer = await call(encode_request(model, fields), timeout=timeout, metadata=tuple(key.items()))
             return decode_response(answer)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from genartisan.errors import ServeError
 from genartisan.serving.archive import project_file
-from genartisan.serving.defaults import HOST, MODEL, Ports
+from genartisan.serving.defaults import CONTROL, HOST, MODEL, Ports
 from genartisan.serving.processes import MARK
 from genartisan.serving.server_log import relay
 from genartisan.serving.state import LOGS
@@ -88,7 +88,7 @@ def write_config(
     """Writes the server's configuration files, with absolute paths and the given ports, into ``folder``.
 
     Args:
-        archive: name of the archive to start with, in the store.
+        archive: name of the model's archive to start with, in the store.
         request_bytes: maximum request size, unless the settings have one.
     """
     for name in ("metrics.yaml", "log4j2.xml"):
@@ -102,7 +102,7 @@ def write_config(
         "grpc_management_address": HOST,
         "grpc_management_port": str(ports.grpc_management),
         "model_store": str(store),
-        "load_models": f"{MODEL}={archive}",
+        "load_models": f"{MODEL}={archive},{CONTROL}={CONTROL}.mar",
         "metrics_config": str(folder / "metrics.yaml"),
     }
     text = "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())

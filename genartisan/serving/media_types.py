@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from genartisan.errors import InputError
 from genartisan.io.images import OUTPUTS
+from genartisan.serving.defaults import JSON
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 
-JSON = "application/json"
 MEDIA_TYPES = (*OUTPUTS, JSON, EVENTS)  # in our order of preference, for wildcards
 
 

@@ -15,12 +15,14 @@ import httpx
 from genartisan.errors import (
     AccessError,
     BusyError,
+    CancelledError,
     DeadlineError,
     GenartisanError,
     InputError,
     LateError,
     ServeError,
     TooLargeError,
+    UnknownRequestError,
     UnsupportedEncodingError,
     UnsupportedImageError,
 )
@@ -32,7 +34,7 @@ ERRORS: dict[str, type[GenartisanError]] = {
     error.code: error
     for error in (
         GenartisanError, InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, DeadlineError,
-        ServeError,
+        ServeError, CancelledError, UnknownRequestError,
     )
 }  # fmt: skip
 
@@ -71,6 +73,19 @@ def read_event(line: str, url: str) -> Event:
     if event["event"] == "error":
         raise our_error(line) or ServeError(f"the server at {url} failed: {line[:200]}", "url")
     return event
+
+
+def read_progress(content: bytes, url: str) -> Event:
+    """How far a request is.
+
+    Raises:
+        ServeError: it is not JSON, so not from our server.
+    """
+    try:
+        progress: Event = json.loads(content)
+    except ValueError as error:
+        raise ServeError(f"the server at {url} answered {content[:80]!r}, which is not JSON.", "url") from error
+    return progress
 
 
 def cut_off(url: str) -> ServeError:

@@ -1,4 +1,4 @@
-"""Request headers besides ``Accept``: when the request was sent, and whether its body is compressed.
+"""Request headers besides ``Accept``: the request's id, when it was sent, and whether its body is compressed.
 
 TorchServe does not record when a request arrives. So the time in its queue is known only if the sender, or a proxy,
 stamps the request, with the header of Heroku, nginx and Rails: ``X-Request-Start: t=SECONDS``.
@@ -7,14 +7,46 @@ stamps the request, with the header of Heroku, nginx and Rails: ``X-Request-Star
 from __future__ import annotations
 
 import re
+import secrets
 import time
 
 from genartisan.errors import InputError, UnsupportedEncodingError
 from genartisan.validation import shown
 
-REQUEST_START = "x-request-start"  # over gRPC, where TorchServe passes no headers on, a field
+# Over gRPC, where TorchServe passes no headers on, these are fields.
+REQUEST_START, REQUEST_ID, AUTHORIZATION = "x-request-start", "x-request-id", "authorization"
+MAX_ID = 128  # characters
+ID = re.compile(rf"[!-~]{{1,{MAX_ID}}}")
 STAMP = re.compile(r"(?:t=)?(\d{1,20}(?:\.\d{1,9})?)")
 UNITS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6))  # a time since 1970 below these is in s, ms, µs
+
+
+def new_request_id() -> str:
+    """An id that cannot be guessed."""
+    return secrets.token_urlsafe(24)
+
+
+def check_request_id(value: object, field: str = REQUEST_ID) -> str:
+    """A request's id, chosen by its sender; text or bytes.
+
+    Args:
+        field: that it was sent in.
+
+    Raises:
+        InputError: it is malformed.
+    """
+    text = as_text(value)
+    if not isinstance(text, str) or not ID.fullmatch(text):
+        raise InputError(
+            f"{field} is {shown(text)}; give 1 to {MAX_ID} printable ASCII characters without spaces, such as a UUID.",
+            field,
+        )
+    return text
+
+
+def as_text(value: object) -> object:
+    """Bytes as text; anything else as it is."""
+    return value.decode(errors="replace") if isinstance(value, bytes | bytearray) else value
 
 
 def request_start() -> str:
@@ -33,7 +65,7 @@ def seconds_waited(stamp: object) -> float | None:
     """
     if stamp is None:
         return None
-    text = stamp.decode(errors="replace") if isinstance(stamp, bytes | bytearray) else stamp
+    text = as_text(stamp)
     match = STAMP.fullmatch(text.strip()) if isinstance(text, str) else None
     unit = next((unit for limit, unit in UNITS if float(match[1]) < limit), None) if match else None
     if match is None or unit is None:

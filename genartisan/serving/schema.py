@@ -7,6 +7,7 @@ from typing import Any
 import genartisan
 from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
 from genartisan.errors import (
+    CancelledError,
     DeadlineError,
     GenartisanError,
     InputError,
@@ -16,21 +17,28 @@ from genartisan.errors import (
 )
 from genartisan.io.decode import MAX_BYTES
 from genartisan.io.images import OUTPUTS
-from genartisan.serving.defaults import MODEL, URL
+from genartisan.serving.control_schema import REQUEST_ID_SCHEMA, control_operation, control_schema, progress_schema
+from genartisan.serving.defaults import CONTROL, JSON, MODEL, URL
+from genartisan.serving.error_schemas import error_schema, refusals, server_error_schema
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
-from genartisan.serving.media_types import JSON, MEDIA_TYPES
+from genartisan.serving.media_types import MEDIA_TYPES
 from genartisan.validation import MAX_PROMPT, MAX_SEED, REGION_NAME
 
 Schema = dict[str, Any]
 PICTURE = "A picture in PNG, JPEG, WebP, BMP, TIFF, GIF, binary PPM or, where the server has the decoder, AVIF or HEIC"
-TORCHSERVE_STATUSES = (400, 500)  # may also come from TorchServe: an invalid key, or a worker that died
 ERRORS = (
-    InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, GenartisanError, DeadlineError,
+    InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, CancelledError, GenartisanError,
+    DeadlineError,
 )  # fmt: skip
 START: Schema = {
     "name": "X-Request-Start", "in": "header", "required": False,
     "description": "When the request was sent, in seconds since 1970; its deadline counts from then, queue included.",
     "schema": {"type": "string", "pattern": r"^t=[0-9]{10}(\.[0-9]{1,9})?$"},
+}  # fmt: skip
+REQUEST_ID: Schema = {
+    "name": "X-Request-Id", "in": "header", "required": False,
+    "description": "The request's id, to cancel it by; hard to guess and used once. Default: a random UUID.",
+    "schema": REQUEST_ID_SCHEMA,
 }  # fmt: skip
 
 
@@ -98,7 +106,7 @@ def openapi() -> Schema:
         "Params": params, **definitions, "Request": request_schema(), "Form": form_schema(), "Error": error_schema(),
         "ServerError": server_error_schema(),
         "Report": {"type": "object", "description": "What was done and measured."},
-        "Event": event_schema(),
+        "Event": event_schema(), "Control": control_schema(), "Progress": progress_schema(),
     }  # fmt: skip
     described = {
         "openapi": "3.1.0",
@@ -115,6 +123,7 @@ def openapi() -> Schema:
             f"/explanations/{MODEL}": {
                 "post": operation("explain", "The regions, and what each would get", ("overlay", "explanation"))
             },
+            f"/predictions/{CONTROL}": {"post": control_operation()},
         },
         "components": {
             "schemas": schemas,
@@ -135,24 +144,10 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
     content[JSON] = {"schema": picture_answer(*fields)}
     if streams:
         content[EVENTS] = {"schema": {"$ref": "#/components/schemas/Event"}}
-    statuses: dict[int, list[str]] = {}
-    for error in ERRORS:
-        statuses.setdefault(error.status, []).append((error.__doc__ or "").splitlines()[0])
-    refusals: Schema = {
-        str(status): {
-            "description": " ".join(words),
-            "content": {JSON: {"schema": _refusal_schema(status)}},
-        }
-        for status, words in sorted(statuses.items())
-    }
-    refusals["400"]["description"] += " Or the key is missing or invalid."
-    server_error = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
-    refusals["503"] = {"description": "Busy: the queue is full, or no worker is up.", "content": server_error}
-    refusals["507"] = {"description": "The worker was killed, perhaps out of memory.", "content": server_error}
     return {
         "operationId": name,
         "summary": summary,
-        "parameters": [START],
+        "parameters": [START, REQUEST_ID],
         "requestBody": {
             "required": True,
             "content": {
@@ -160,15 +155,8 @@ def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = 
                 JSON: {"schema": {"$ref": "#/components/schemas/Request"}},
             },
         },
-        "responses": {"200": {"description": summary, "content": content}, **refusals},
+        "responses": {"200": {"description": summary, "content": content}, **refusals(ERRORS)},
     }
-
-
-def _refusal_schema(status: int) -> Schema:
-    """The schema of an error with this status, of ours or of TorchServe."""
-    names = ("Error", "ServerError") if status in TORCHSERVE_STATUSES else ("Error",)
-    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-    return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
 
 
 def form_schema() -> Schema:
@@ -206,33 +194,7 @@ def event_schema() -> Schema:
     return {
         "type": "object",
         "required": ["event"],
-        "properties": {"event": {"enum": ["accepted", "draft", "progress", "result", "error"]}},
-    }
-
-
-def error_schema() -> Schema:
-    """The schema of our errors."""
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "required": ["code", "message", "field"],
-                "properties": {"code": text, "message": text, "field": {"type": ["string", "null"]}},
-            }
-        },
-    }
-
-
-def server_error_schema() -> Schema:
-    """The schema of TorchServe's errors."""
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "required": ["code", "type", "message"],
-        "properties": {"code": {"type": "integer"}, "type": text, "message": text},
+        "properties": {"event": {"enum": ["accepted", "draft", "progress", "result", "cancelled", "error"]}},
     }
 
 

@@ -21,7 +21,7 @@ from genartisan.serving import restore
 from genartisan.serving.archive import archive
 from genartisan.serving.archive_check import check
 from genartisan.serving.client import request
-from genartisan.serving.defaults import HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
+from genartisan.serving.defaults import CONTROL, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.serving.describe import POLL, access_of, workers
 from genartisan.serving.launch import Java, check_ports, java_home, launch, read_settings, write_config
 from genartisan.serving.management import restore_versions
@@ -47,7 +47,7 @@ def start(store: str | Path = STORE, *, say: Say = logger.info, **options: Any) 
     was one; otherwise it serves ``genartisan.mar``.
 
     Args:
-        store: folder with ``genartisan.mar``, which `archive` builds.
+        store: folder with ``genartisan.mar`` and ``genartisan-control.mar``, which `archive` builds.
         say: receives progress, a line at a time.
         options: as in `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
 
@@ -89,6 +89,7 @@ def _start(
         raise ServeError(f"a server runs at {running.url} (process {running.pid}); `genartisan stop` ends it.", "state")
     planned = [restore.ALONE] if fresh else restore.plan(state, store, say)
     recipes = [check(store / version.archive, key_file) for version in planned]
+    check(store / f"{CONTROL}.mar", key_file, CONTROL)
     check_ports(ports, host)
     java = java_home()
     stop(state)  # cleans up after a server that crashed
@@ -192,7 +193,7 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
         if process.has_ended():
             raise EndedError(failure(logs, f"TorchServe died while it started, with {process.exit_reason()}"), "server")
         described = workers(server)
-        if any(worker["status"] == "READY" for worker in described):
+        if all(any(worker["status"] == "READY" for worker in each) for each in (described, workers(server, CONTROL))):
             break
         reason = failure(logs, "")
         if reason:

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 from genartisan.config import StyleConfig
-from genartisan.errors import ExpiredError, GenartisanError
+from genartisan.errors import CancelledError, ExpiredError, GenartisanError
 from genartisan.serving.gauges import Emit, WorkerGauges
 from genartisan.serving.log_privacy import public_field
 from genartisan.serving.request import StyleRequest
 
 BOUNDS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
 WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
-OUTCOMES = ("ok", "timeout", "expired", "refused", "failed")
+OUTCOMES = ("ok", "timeout", "expired", "cancelled", "refused", "failed")
 MODES: tuple[str, ...] = get_args(StyleConfig.model_fields["mode"].annotation)
 PHASES = ("queue", "decode", "segment", "text", "plan", "optimise", "render", "encode", "total")
 CACHE = ("hit", "miss")
@@ -59,8 +59,9 @@ class Record:
     """The log record of one request.
 
     Attributes:
-        outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began), ``refused``
-            (bad input) or ``failed``.
+        request_id: TorchServe's number.
+        outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began),
+            ``cancelled``, ``refused`` (bad input) or ``failed``.
         mode: of the settings; ``none`` if they are invalid.
         details: further fields of the log line.
     """
@@ -74,6 +75,12 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
+
+    def identified(self, request_id: str) -> str:
+        """Notes the id if its sender chose it, and returns it."""
+        if request_id != self.request_id:
+            self.details["client_request_id"] = request_id
+        return request_id
 
     def requested(self, request: StyleRequest, styles: Container[str], with_prompt: bool) -> None:
         """Notes a valid request.
@@ -94,9 +101,13 @@ class Record:
         """Notes an error."""
         self.status = error.status
         self.outcome = "timeout" if error.status == 504 else "refused" if error.status < 500 else "failed"
-        if isinstance(error, ExpiredError):
-            self.outcome = "expired"
+        if isinstance(error, ExpiredError | CancelledError):
+            self.outcome = "expired" if isinstance(error, ExpiredError) else "cancelled"
         self.details |= {"code": error.code, "field": public_field(error.field)}
+
+    def cancelled(self) -> None:
+        """Notes that a stream ended with the picture so far."""
+        self.outcome = "cancelled"
 
     def made(self, report: dict[str, Any], requested_steps: int, prompt_cached: bool) -> None:
         """Notes a finished picture."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import email.utils
 import json
 import time
@@ -15,7 +16,15 @@ import httpx
 import pytest
 import tenacity.nap
 
-from genartisan.errors import AccessError, BusyError, InputError, LateError, ServeError, TooLargeError
+from genartisan.errors import (
+    AccessError,
+    BusyError,
+    GenartisanError,
+    InputError,
+    LateError,
+    ServeError,
+    TooLargeError,
+)
 from genartisan.serving.client import AsyncClient, Client
 from genartisan.serving.replies import Reply, from_rpc
 
@@ -26,7 +35,7 @@ REFUSED = httpx.Response(400, json={"error": {"code": "bad_input", "message": "s
 EVENTS = [{"event": "accepted", "steps": 1}, {"event": "progress", "step": 1}, {"event": "result", "photo": "AA=="}]
 STREAM = httpx.Response(200, content="".join(json.dumps(event) + "\n" for event in EVENTS))
 
-Answer = httpx.Response | Exception
+Answer = httpx.Response | BaseException
 Ask = Callable[..., Any]
 
 
@@ -44,16 +53,20 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Server:
-    """Gives one answer after another, and records the requests."""
+    """Gives one answer after another, and records the requests, and which are cancelled."""
 
     def __init__(self, answers: list[Answer]) -> None:
         self.answers: Iterator[Answer] = iter(answers)
         self.requests: list[httpx.Request] = []
+        self.cancelled: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/predictions/genartisan-control":
+            self.cancelled.append(json.loads(request.content)["cancel"])
+            return httpx.Response(200, json={"id": self.cancelled[-1], "state": "cancelling"})
         self.requests.append(request)
         answer = next(self.answers)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
 
@@ -192,6 +205,70 @@ def test_a_failure_within_a_stream_is_not_retried(kind: str) -> None:
     with pytest.raises(ServeError, match="without a result"):
         ask(kind, cut, "stream")
     assert len(server.requests) == len(cut.requests) == 1
+
+
+@both
+@pytest.mark.parametrize("method", ["stylize", "stream"])
+def test_a_late_attempt_is_cancelled_and_the_next_has_another_id(kind: str, method: str, pauses: list[float]) -> None:
+    server = Server([httpx.ReadTimeout("slow"), BUSY, STREAM])
+    assert ask(kind, server, method)
+    ids = [request.headers["x-request-id"] for request in server.requests]
+    assert len(set(ids)) == 3
+    assert server.cancelled == ids[:1]
+    server = Server([httpx.ReadTimeout("slow"), STREAM])
+    assert ask(kind, server, method, request_id="chosen")
+    assert [request.headers["x-request-id"] for request in server.requests] == ["chosen"] * 2
+    assert server.cancelled == []  # that would cancel the second attempt as well
+
+
+@both
+def test_only_what_is_left_is_cancelled(kind: str, pauses: list[float]) -> None:
+    for answers in ([PICTURE], [REFUSED], [httpx.RemoteProtocolError("gone")], [BUSY] * 9):
+        server = Server(answers)
+        with contextlib.suppress(GenartisanError):
+            ask(kind, server, "stylize")
+        assert server.cancelled == []
+    for error in (KeyboardInterrupt, SystemExit):
+        server = Server([error()])
+        with pytest.raises(error):
+            ask(kind, server, "stylize")
+        assert server.cancelled == [request.headers["x-request-id"] for request in server.requests]
+        assert len(server.cancelled) == 1
+
+
+def test_a_stream_ends_with_its_last_event_and_is_cancelled_before() -> None:
+    for last in ("result", "cancelled"):
+        lines = "".join(json.dumps({"event": name}) + "\n" for name in ("accepted", last, "never"))
+        server = Server([httpx.Response(200, content=lines)] * 3)
+        with Client(transport=httpx.MockTransport(server)) as client:
+            assert [event["event"] for event in client.stream(b"photo", "fire")] == ["accepted", last]
+            events = client.stream(b"photo", "fire")
+            assert [next(events), next(events)] == [{"event": "accepted"}, {"event": last}]
+            events.close()
+            assert server.cancelled == []
+            events = client.stream(b"photo", "fire")
+            next(events)
+        assert server.cancelled == [server.requests[-1].headers["x-request-id"]]  # by closing the client
+        events.close()
+        assert len(server.cancelled) == 1
+
+
+def test_a_cancellation_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/predictions/genartisan-control":
+            return httpx.Response(404, json={"code": 404, "message": "Model not found: genartisan-control"})
+        return httpx.Response(200, content=json.dumps({"event": "accepted"}) + "\n" * 2)
+
+    with Client(transport=httpx.MockTransport(refuse)) as client:
+        events = client.stream(b"photo", "fire", request_id="chosen")
+        next(events)
+        events.close()
+        assert "request chosen could not be cancelled: the server" in caplog.text
+        with pytest.raises(ServeError, match="Model not found"):
+            client.cancel("chosen")
+    html = httpx.MockTransport(lambda request: httpx.Response(200, html="<html>"))
+    with Client(transport=html) as client, pytest.raises(ServeError, match="not JSON"):
+        client.status("chosen")
 
 
 @both

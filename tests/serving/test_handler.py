@@ -33,6 +33,7 @@ from genartisan.method.step import Step
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import set_threads
+from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.telemetry import Record, Telemetry
 
@@ -62,6 +63,7 @@ def handler(module: ModuleType, tiny_stylizer: Stylizer, tmp_path: Path) -> Any:
     handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
     handler.device = torch.device("cpu")
     handler.telemetry = Telemetry(lambda name, value, labels: None, tmp_path, ("0", "tiny", "some-hash", "1.0"))
+    handler.jobs = Jobs(tmp_path)
     handler.watchdog = SimpleNamespace(at_work=contextlib.nullcontext, progress=lambda: None)
     return handler
 
@@ -284,6 +286,65 @@ def test_an_identical_request_is_answered_from_the_cache(
         assert ask("image/png", **other)[1] == "miss"
     handler.results = ByteCache(0)
     assert [ask("image/jpeg") for _ in range(2)] == [(jpeg, "miss")] * 2
+
+
+def test_a_flag_ends_a_stream_after_the_next_step_with_the_picture_so_far(
+    handler: Any, photo: bytes, records: list[Record], tmp_path: Path
+) -> None:
+    def cancel_after_two_steps(content: bytes) -> None:
+        if b'"step": 2' in content:
+            handler.jobs.cancel("Bearer ours", "chosen")
+
+    handler.results = ByteCache(1_000_000)
+    headers = {**HTTP, "Authorization": "Bearer ours", "X-Request-Id": "chosen", "Accept": "application/x-ndjson"}
+    request = context(headers)
+    request.cl_socket = SimpleNamespace(sendall=cancel_after_two_steps)
+    asked = {"steps": 50, "preview_every": 1, "output_size": 600}
+    (last,) = handler.handle(fields(photo, **asked), request)
+    event = json.loads(last)
+    assert (event["event"], event["report"]["steps"], event["report"]["size"]) == ("cancelled", 3, [32, 32])
+    assert base64.b64decode(event["photo"]).startswith(b"\x89PNG")
+    assert (records[0].outcome, records[0].status, records[0].details["steps"]) == ("cancelled", 200, 3)
+    assert records[0].details["client_request_id"] == "chosen"
+    assert list((tmp_path / "jobs").iterdir()) == []
+    request = context(HTTP)
+    handler.handle(fields(photo, **{**asked, "steps": 3}), request)
+    assert request.get_response_headers(0)["X-Genartisan-Cache"] == "miss"
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/x-ndjson"])
+def test_a_request_is_cancelled_while_its_text_is_read(
+    accept: str, handler: Any, photo: bytes, records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before there is a picture."""
+    encode_text = handler.stylizer.bundle.clip.encode_text
+
+    def cancelling(*arguments: Any) -> Any:
+        handler.jobs.cancel("", "some-id")
+        return encode_text(*arguments)
+
+    monkeypatch.setattr(handler.stylizer.bundle.clip, "encode_text", cancelling)
+    request = context({**HTTP, "Accept": accept})
+    request.cl_socket = SimpleNamespace(sendall=lambda content: None)
+    (content,) = handler.handle(fields(photo, negative_prompt="an unread text"), request)
+    answer = json.loads(content)
+    if accept == "image/png":
+        assert (request.get_response_status(0)[0], answer["error"]["code"]) == (499, "cancelled")
+    else:
+        assert answer == {"event": "cancelled"}
+    assert records[0].outcome == "cancelled"
+
+
+def test_a_request_that_was_cancelled_in_the_queue_is_not_even_read(handler: Any, records: list[Record]) -> None:
+    handler.jobs.cancel("", "some-id")
+    request = context(HTTP)
+    error = json.loads(handler.handle([{"photo": b"no picture"}], request)[0])["error"]
+    assert (request.get_response_status(0)[0], error["code"]) == (499, "cancelled")
+    handler.jobs.cancel("", "chosen")
+    with pytest.raises(PredictionException) as caught:
+        handler.handle([{"x-request-id": b"chosen"}], context({}))
+    assert caught.value.error_code == 499
+    assert [record.outcome for record in records] == ["cancelled"] * 2
 
 
 def test_style_pictures_reach_the_picture_and_the_cache(

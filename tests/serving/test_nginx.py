@@ -22,6 +22,7 @@ import tiny
 from pages import ROOT, blocks
 from servers import TINY
 
+from genartisan.config import MAX_STEPS
 from genartisan.io.images import encode
 from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, encode_request
 from genartisan.serving.limits import Limits
@@ -221,7 +222,8 @@ def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Aut
     [
         "/", "/ping", "/models", "/models/genartisan", "/models/genartisan?customized=true", "/metrics", "/workflows",
         "/api-description", "/token?type=inference", "/wfpredict/genartisan", "/callers", "/predictions/other",
-        "/predictions/genartisan/1.0", "/predictions/genartisan%0a", "/predictions/genartisan/../../models",
+        "/predictions/genartisan/1.0", "/left", "/explanations/genartisan-control",
+        "/predictions/genartisan-control/1.0", "/predictions/genartisan%0a", "/predictions/genartisan/../../models",
         "/predictions/genartisan%2f..%2f..%2fmodels", "/v1/models/genartisan:predict",
     ],
 )  # fmt: skip
@@ -251,6 +253,43 @@ def test_rate_limited_callers_get_429_with_retry_after(start: Start) -> None:
     assert [reply.status_code for reply in replies] == [401] * 11 + [429]
     assert [reply.headers.get("retry-after") for reply in replies] == [None] * 11 + ["2"]
     assert gate.rpc(METHOD, b"") is grpc.StatusCode.UNAVAILABLE
+
+
+def test_requests_about_requests_have_a_rate_of_their_own(start: Start, server: Server) -> None:
+    gate, path = start(), "/predictions/genartisan-control"
+    statuses = [gate.post(path=path, json={"status": "never-came"}).status_code for _ in range(13)]
+    assert statuses == [404] * 13
+    assert gate.post().status_code == 200
+    for headers, body, status in (({}, {"status": "x"}, 401), (CALLER, {"stop": "x"}, 400)):
+        assert gate.post(headers, path, json=body).status_code == status
+
+
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "image/png"])
+@pytest.mark.parametrize("chosen", [{}, {"X-Request-Id": "chosen-by-the-caller"}])
+def test_the_request_of_a_caller_who_leaves_is_cancelled(
+    accept: str, chosen: dict[str, str], start: Start, server: Server
+) -> None:
+    """TorchServe itself would work to the end."""
+
+    def working() -> bool:
+        return any(path.suffix != ".cancel" for path in (Path(server.temporary) / "jobs").iterdir())
+
+    gate = start()
+    long = [*FORM[:2], ("params", ("params", json.dumps({**TINY, "steps": MAX_STEPS}).encode(), "text/plain"))]
+    request = gate.http.build_request(
+        "POST", "/predictions/genartisan", files=long, headers={**CALLER, **chosen, "Accept": accept}
+    )
+    context = ssl.create_default_context(cafile=str(gate.certificate))
+    head = ["POST /predictions/genartisan HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers.items())]
+    with (
+        socket.create_connection(("127.0.0.1", gate.port), 60) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as caller,
+    ):
+        caller.sendall("\r\n".join([*head, "", ""]).encode() + request.read())
+        servers.eventually(working, "the request came in")
+        if accept == "application/x-ndjson":
+            assert caller.recv(100).startswith(b"HTTP/1.1 200")
+    servers.eventually(lambda: not working(), "the request ended", 10)
 
 
 def test_a_full_queue_gets_503_with_retry_after(start: Start) -> None:
@@ -292,7 +331,7 @@ def test_a_listed_origin_may_ask_and_read_every_answer(start: Start) -> None:
         reply = gate.http.options(
             "/predictions/genartisan", headers=PREFLIGHT
         )  # answered by nginx, without authentication
-        headers = "Authorization, Cache-Control, Content-Type"
+        headers = "Authorization, Cache-Control, Content-Type, X-Request-Id"
         assert (reply.status_code, reply.content) == (204, b"")
         assert allowed(reply) == {"origin": ORIGIN, "methods": "POST", "headers": headers}
         assert reply.headers.get_list("access-control-allow-origin") == [ORIGIN]

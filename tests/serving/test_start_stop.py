@@ -15,6 +15,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -63,7 +64,9 @@ def test_archive_is_self_contained_and_rebuilt_only_when_something_changed(tiny_
     other.write_bytes(other.read_bytes()[:-1000])  # as after a full disk
     with zipfile.ZipFile(archive(tiny_folder, tmp_path, version="1.1")) as file:
         assert file.testzip() is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["genartisan-1.1.mar", "genartisan.mar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "genartisan-1.1.mar", "genartisan-control.mar", "genartisan.mar",
+    ]  # fmt: skip
     assert made.stat().st_mtime_ns == before.st_mtime_ns
     for version in ("", "../2", "2 0", "x" * 41):
         with pytest.raises(ServeError, match="version"):
@@ -312,6 +315,30 @@ def test_only_a_signed_archive_is_served_when_a_signature_is_required(tiny_folde
     assert "has no signature" in refused(key)  # rebuilding removes the old signature
     (tmp_path / "genartisan.mar.sig").write_text("é")
     assert "has no signature" in refused(key)
+    archive(tiny_folder, tmp_path, key_file=key)
+    (tmp_path / "genartisan-control.mar.sig").unlink()
+    assert re.search(r"genartisan-control\.mar has no signature", refused(key))
+
+
+def test_the_control_is_checked_like_the_model(tiny_folder: Path, tmp_path: Path) -> None:
+    control = archive(tiny_folder, tmp_path).with_name("genartisan-control.mar")
+    with zipfile.ZipFile(control) as file:
+        names = file.namelist()
+    assert {"control_handler.py", "model-config.yaml", "genartisan/serving/jobs.py", "contents.json"} <= set(names)
+    assert not [name for name in names if name.startswith("bundle")]
+    where: dict[str, Any] = {"state": tmp_path / "state", "ports": servers.free_ports()}
+    for other, message in (
+        (lambda: replace_member(control, "control_handler.py", b"import os\n"), "control_handler.py does not match"),
+        (lambda: shutil.copyfile(tmp_path / "genartisan.mar", control), r"MANIFEST\.json does not match"),
+        (control.unlink, r"there is no genartisan-control\.mar .* build it with"),
+    ):
+        other()
+        with pytest.raises(ServeError, match=message):
+            serve.start(tmp_path, **where)
+    archive(tiny_folder, tmp_path)
+    with pytest.raises(ServeError, match=r"MANIFEST\.json does not match"):
+        check(control)  # it is no version of the model
+    assert check(control, model="genartisan-control").version == "1.0"
 
 
 def test_invalid_settings_make_no_archive(tiny_folder: Path, tmp_path: Path) -> None:

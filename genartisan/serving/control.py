@@ -1,0 +1,63 @@
+"""Requests about requests, ``{"cancel": ID}`` and ``{"status": ID}``, and their answers. Knows no TorchServe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from genartisan.errors import InputError
+from genartisan.serving.duplicate_fields import check_once, load_json
+from genartisan.serving.jobs import Jobs
+from genartisan.serving.request_headers import as_text, check_request_id
+
+ACTIONS = ("cancel", "status")
+MAX_BODY = 1000  # bytes
+USAGE = 'send {"cancel": ID} or {"status": ID}, where ID is that of a request, as in its event accepted'
+
+
+def respond(jobs: Jobs, owner: str, fields: Mapping[str, Any]) -> bytes:
+    """The answer to a request: JSON with the id, and how far the request is.
+
+    Args:
+        fields: of a form or a gRPC input map; or JSON in ``body`` alone.
+
+    Raises:
+        InputError: the request is malformed.
+        UnknownRequestError, BusyError: as in `genartisan.serving.jobs.Jobs`.
+    """
+    action, request_id = read_control(fields)
+    progress = jobs.cancel(owner, request_id) if action == "cancel" else jobs.status(owner, request_id)
+    return json.dumps({"id": request_id, **asdict(progress)}).encode()
+
+
+def read_control(fields: Mapping[str, Any]) -> tuple[str, str]:
+    """The action, one of `ACTIONS`, and the id.
+
+    Raises:
+        InputError: not one of `ACTIONS`, or other fields, or a malformed id.
+    """
+    named = _body(fields["body"]) if fields.keys() == {"body"} else fields
+    if not isinstance(named, Mapping):
+        raise InputError(f"The body must be a JSON object; {USAGE}.", "body")
+    check_once(named)
+    if unknown := next((name[:80] for name in named if name not in ACTIONS), None):
+        raise InputError(f"{unknown} is no field; {USAGE}.", unknown)
+    if len(named) != 1:
+        raise InputError(f"The request has {len(named)} of the fields {' and '.join(ACTIONS)}; {USAGE}.", "body")
+    ((action, request_id),) = named.items()
+    return action, check_request_id(request_id, action)
+
+
+def _body(body: Any) -> Any:
+    """Parsed JSON; what the server has parsed already stays as it is."""
+    text = as_text(body)
+    if not isinstance(text, str):
+        return text
+    if len(text) > MAX_BODY:
+        raise InputError(f"The body has {len(text):,} characters; at most {MAX_BODY:,}: {USAGE}.", "body")
+    try:
+        return load_json(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The body is not valid JSON; {USAGE}.", "body") from error

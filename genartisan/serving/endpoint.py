@@ -38,7 +38,8 @@ class Endpoint(ABC, Generic[R, E, P]):
     """A server's endpoint. A client keeps its connections until it is closed, and is a context manager.
 
     Who leaves a call before its end (with Ctrl-C, by closing a stream or the client, at a timeout) cancels it: the
-    client asks the server to, waits up to `LEAVE_WITHIN` seconds, and logs a warning if it cannot.
+    client asks the server to, waits up to `LEAVE_WITHIN` seconds, and logs a warning if it cannot. A late request whose
+    id the caller chose is not cancelled, since it is sent again by that id.
 
     Each method raises InputError and its subclasses for what the server refuses, with the server's message;
     DeadlineError, BusyError and LateError; and ServeError for any other failure.

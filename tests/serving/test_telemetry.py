@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from servers import ROOT
 
-from genartisan.errors import DeadlineError, ExpiredError, GenartisanError, InputError
+from genartisan.errors import CancelledError, DeadlineError, ExpiredError, GenartisanError, InputError
 from genartisan.serving.gauges import WorkerGauges
 from genartisan.serving.telemetry import Record, Telemetry
 
@@ -79,6 +79,7 @@ def test_living_workers_have_different_numbers(tmp_path: Path) -> None:
         (InputError("steps is -1"), "refused"),
         (DeadlineError("over"), "timeout"),
         (ExpiredError("over before"), "expired"),
+        (CancelledError("left"), "cancelled"),
         (GenartisanError("failed"), "failed"),
     ],
 )

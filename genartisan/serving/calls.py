@@ -10,11 +10,7 @@ from typing import Any
 
 from genartisan.errors import InputError
 from genartisan.serving.defaults import CONTROL, JSON, MODEL
-from genartisan.serving.request_headers import (
-    REQUEST_ID,
-    REQUEST_START,
-    request_start,
-)
+from genartisan.serving.request_headers import REQUEST_ID, REQUEST_START, request_start
 from genartisan.validation import check_prompt
 
 Source = str | Path | bytes  # a path or encoded bytes

@@ -24,6 +24,7 @@ from genartisan.serving.inference_grpc import METHOD, decode_response, encode_re
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {"size": 64, "steps": 2, "patches": 2, "patch_size": 32, "seed": 7}
 STYLE = "saved"  # the saved style that they serve
+PATIENCE = 300.0  # seconds to wait for what must come: only a failure waits so long, however busy the machine is
 MAX_REQUEST = 9_000_000  # bytes: above the defaults of gRPC (4 MB) and TorchServe (6.5 MB), and quickly exceeded
 
 
@@ -131,14 +132,14 @@ def send(
 ) -> Answer:
     """Posts any body."""
     url = f"{server.url}/{path}/genartisan/{version}".rstrip("/")
-    answer = httpx.post(url, headers={**key(server), **(headers or {})}, timeout=120, trust_env=False, **body)
+    answer = httpx.post(url, headers={**key(server), **(headers or {})}, timeout=PATIENCE, trust_env=False, **body)
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
 
 
 def control(server: serve.Server, **body: Any) -> Answer:
     """Asks to cancel a request, or how far it is."""
     url = f"{server.url}/predictions/genartisan-control"
-    answer = httpx.post(url, json=body, headers=key(server), timeout=60, trust_env=False)
+    answer = httpx.post(url, json=body, headers=key(server), timeout=PATIENCE, trust_env=False)
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
 
 
@@ -146,7 +147,7 @@ def managed(server: serve.Server, method: str, path: str, **options: Any) -> htt
     """Calls the management API."""
     headers = key(server, "management")
     return httpx.request(
-        method, f"{server.management}/{path}", headers=headers, timeout=120, trust_env=False, **options
+        method, f"{server.management}/{path}", headers=headers, timeout=PATIENCE, trust_env=False, **options
     )
 
 
@@ -157,8 +158,8 @@ def log(server: serve.Server) -> str:
     its line.
     """
     url, path = f"{server.url}/predictions/genartisan", Path(server.logs) / "worker.log"
-    sent = httpx.post(url, files={}, headers=key(server), timeout=60, trust_env=False).headers["x-request-id"]
-    deadline = time.monotonic() + 30
+    sent = httpx.post(url, files={}, headers=key(server), timeout=PATIENCE, trust_env=False).headers["x-request-id"]
+    deadline = time.monotonic() + PATIENCE
     while "\n" not in (text := path.read_text()).partition(sent)[2]:
         assert time.monotonic() < deadline, f"no line of request {sent} in {path}"
         time.sleep(0.02)
@@ -174,7 +175,7 @@ def metrics(server: serve.Server) -> str:
     return httpx.get(f"{server.metrics}/metrics", trust_env=False).text
 
 
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def eventually(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Waits for a condition; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -203,7 +204,7 @@ def call(server: serve.Server, fields: Mapping[str, bytes], model: str = "genart
             content = decode_response(
                 channel.unary_unary(METHOD)(
                     encode_request(model, dict(fields)),
-                    timeout=120,
+                    timeout=PATIENCE,
                     metadata=[("authorization", key(server)["Authorization"])],
                 )
             )

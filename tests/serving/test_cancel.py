@@ -33,7 +33,7 @@ from genartisan.serving.management import Models
 
 pytestmark = pytest.mark.server
 LONG = {**TINY, "steps": MAX_STEPS}  # a minute or more
-SOON = 10.0  # seconds: many times a step and a small request, far below a LONG run
+SOON = 30.0  # seconds: many times a step and a small request, far below a LONG run
 FORM = {**FIELDS, "params": json.dumps(LONG).encode()}
 STREAM = {"Accept": "application/x-ndjson"}
 
@@ -82,7 +82,9 @@ def test_a_cancelled_stream_ends_with_the_picture_so_far(server: serve.Server) -
     before = outcomes(server)
     with freed(server):
         url, headers = f"{server.url}/predictions/genartisan", {**STREAM, **servers.key(server)}
-        with httpx.stream("POST", url, files=FORM, headers=headers, trust_env=False, timeout=120) as answer:
+        with httpx.stream(
+            "POST", url, files=FORM, headers=headers, trust_env=False, timeout=servers.PATIENCE
+        ) as answer:
             lines = map(json.loads, answer.iter_lines())
             accepted = next(lines)
             next(event for event in lines if event["event"] == "progress" and event["step"] > 1)
@@ -235,7 +237,7 @@ def test_ctrl_c_cancels(flags: list[str], server: serve.Server, tmp_path: Path) 
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": ""})
         eventually(lambda: not is_free(server), "the request came in")
         process.send_signal(signal.SIGINT)
-        shown = process.communicate(timeout=60)[1].decode()
+        shown = process.communicate(timeout=servers.PATIENCE)[1].decode()
         eventually(lambda: is_free(server), "the request ended", SOON)
     assert process.returncode == 130, shown
     assert "Traceback" not in shown
@@ -253,6 +255,6 @@ def test_the_command_line_says_that_another_cancelled(
     eventually(lambda: not is_free(server), "the request came in")
     (job,) = [path for path in (Path(server.temporary) / "jobs").iterdir() if path.suffix != ".cancel"]
     job.with_suffix(".cancel").touch()
-    shown = process.communicate(timeout=60)[1].decode()
+    shown = process.communicate(timeout=servers.PATIENCE)[1].decode()
     assert (process.returncode, (tmp_path / "out.png").exists()) == (2, False)
     assert re.search(r"genartisan: [Tt]he request was cancelled", shown)

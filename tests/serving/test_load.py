@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_loses_one_request_each_time(server: serve.Serve
     assert set(pictures) == {expected}
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
-    assert statistics.median(seconds for _, seconds in killed) < 30  # 8 to 9.5 on two cores
+    assert statistics.median(seconds for _, seconds in killed) < 90  # 8 to 9.5 on two idle cores, 58 on busy ones
 
 
 def slow() -> dict[str, bytes]:

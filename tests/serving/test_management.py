@@ -41,7 +41,7 @@ def managed_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def models(managed_server: serve.Server) -> Iterator[Models]:
     """The server's versions: 1.0 with one worker, before and after."""
-    models = Models(managed_server, timeout=120)
+    models = Models(managed_server, timeout=servers.PATIENCE)
     assert state(models) == {"1.0": (True, 1)}
     yield models
     if state(models) != {"1.0": (True, 1)}:

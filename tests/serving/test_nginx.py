@@ -96,7 +96,10 @@ class Gate:
         self.port, self.certificate = port, certificate
         self.url = f"https://localhost:{port}"
         self.http = httpx.Client(
-            base_url=self.url, verify=ssl.create_default_context(cafile=str(certificate)), timeout=120, trust_env=False
+            base_url=self.url,
+            verify=ssl.create_default_context(cafile=str(certificate)),
+            timeout=servers.PATIENCE,
+            trust_env=False,
         )
 
     def post(self, headers: dict[str, str] | None = None, path: str = "/predictions/genartisan", **body: Any) -> Any:
@@ -110,7 +113,7 @@ class Gate:
         options = [("grpc.enable_http_proxy", 0)]
         with grpc.secure_channel(f"localhost:{self.port}", credentials, options) as channel:
             try:
-                answer: bytes = channel.unary_unary(method)(message, metadata=metadata, timeout=60)
+                answer: bytes = channel.unary_unary(method)(message, metadata=metadata, timeout=servers.PATIENCE)
             except grpc.RpcError as error:
                 return error.code()
         return answer
@@ -289,7 +292,7 @@ def test_the_request_of_a_caller_who_leaves_is_cancelled(
         servers.eventually(working, "the request came in")
         if accept == "application/x-ndjson":
             assert caller.recv(100).startswith(b"HTTP/1.1 200")
-    servers.eventually(lambda: not working(), "the request ended", 10)
+    servers.eventually(lambda: not working(), "the request ended", 30)
 
 
 def test_a_full_queue_gets_503_with_retry_after(start: Start) -> None:

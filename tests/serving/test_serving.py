@@ -454,7 +454,7 @@ def test_a_grpc_stream_has_one_message_and_the_worker_outlives_it(server: serve.
 
         def streamed(fields: dict[str, bytes]) -> list[bytes]:
             ask = channel.unary_stream(f"{service}/StreamPredictions")
-            answers = ask(encode_request("genartisan", fields), timeout=60, metadata=key)
+            answers = ask(encode_request("genartisan", fields), timeout=servers.PATIENCE, metadata=key)
             return [decode_response(answer) for answer in answers]
 
         assert streamed(FIELDS) == [expected]
@@ -463,7 +463,11 @@ def test_a_grpc_stream_has_one_message_and_the_worker_outlives_it(server: serve.
         both_ways = channel.stream_stream(f"{service}/StreamPredictions2")
         sequence = bytes([4 << 3 | 2, 1]) + b"a"  # the field sequence_id
         with pytest.raises(grpc.RpcError):
-            list(both_ways(iter([encode_request("genartisan", FIELDS) + sequence]), timeout=60, metadata=key))
+            list(
+                both_ways(
+                    iter([encode_request("genartisan", FIELDS) + sequence]), timeout=servers.PATIENCE, metadata=key
+                )
+            )
         assert streamed(FIELDS) == [expected]
     assert post(server, FIELDS).content == expected
     assert servers.worker_pid(server) == pid
@@ -478,8 +482,8 @@ def test_metrics_are_declared_with_their_labels() -> None:
 
 def test_the_log_has_a_line_for_each_request_and_its_sender_the_same_number(server: serve.Server) -> None:
     url = f"{server.url}/predictions/genartisan"
-    answer = httpx.post(url, files=FIELDS, headers=servers.key(server), timeout=60, trust_env=False)
-    refused = httpx.post(url, files={}, headers=servers.key(server), timeout=60, trust_env=False)
+    answer = httpx.post(url, files=FIELDS, headers=servers.key(server), timeout=servers.PATIENCE, trust_env=False)
+    refused = httpx.post(url, files={}, headers=servers.key(server), timeout=servers.PATIENCE, trust_env=False)
     call(server, FIELDS)
     lines = servers.log(server).splitlines()
     logged = [json.loads(line[line.index("{") :]) for line in lines if '"request_id"' in line]

@@ -124,7 +124,7 @@ def test_a_java_that_dies_is_reported(tiny_folder: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("JAVA_HOME", str(java.parent.parent))
     archive(tiny_folder, tmp_path)
     with pytest.raises(ServeError, match="this Java is broken"):
-        serve.start(tmp_path, ports=servers.free_ports(), state=tmp_path / "state", timeout=60)
+        serve.start(tmp_path, ports=servers.free_ports(), state=tmp_path / "state", timeout=servers.PATIENCE)
     assert left_behind(tmp_path / "state") == []
 
 
@@ -136,7 +136,7 @@ def test_a_model_that_fails_to_load_is_reported_with_its_error(tiny_folder: Path
     settings.write_text(re.sub(r"precision: \w+", "precision: fp3", text))
     archive(tiny_folder, tmp_path / "store", settings=settings)
     with pytest.raises(ServeError, match=r"cannot load the model: .*fp3"):
-        serve.start(tmp_path / "store", ports=servers.free_ports(), state=tmp_path / "state", timeout=120)
+        serve.start(tmp_path / "store", ports=servers.free_ports(), state=tmp_path / "state", timeout=servers.PATIENCE)
     assert left_behind(tmp_path / "state") == []
     assert serve.current(tmp_path / "state") is None
 
@@ -211,14 +211,14 @@ def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versio
             assert re.findall(r"^Requests2XX{.*} (.*)$", metrics, re.M) == ["1.0"]  # the first picture
             assert len((Path(noted.logs) / "access.log").read_text().splitlines()) <= 2  # that, and the metrics
 
-            models = Models(noted, timeout=120)
+            models = Models(noted, timeout=servers.PATIENCE)
             psutil.Process(servers.worker_pid(noted)).kill()
             models.register("genartisan-2.0.mar")
             until(lambda: "State change WORKER_STOPPED -> WORKER_STARTED" in out.read_text())
             models.set_default("2.0")
             models.remove("1.0")
             psutil.Process(noted.pid).kill()
-            rest = second.communicate(timeout=60)[1]
+            rest = second.communicate(timeout=servers.PATIENCE)[1]
         assert second.returncode == 3, rest
         assert f"ended by itself, with signal SIGKILL; logs: {noted.logs}" in rest
         assert [process for process in family if servers.alive(process)] == left_behind(state) == []
@@ -236,7 +236,7 @@ def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versio
             assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the crashed server's log
             family = servers.family(noted)
             third.send_signal(signal.SIGTERM)
-            rest = third.communicate(timeout=60)[1]
+            rest = third.communicate(timeout=servers.PATIENCE)[1]
         assert third.returncode == 0, rest
     assert [process for process in family if servers.alive(process)] == left_behind(state) == []
     assert serve.current(state) is None

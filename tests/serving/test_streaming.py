@@ -99,7 +99,7 @@ def test_events_come_while_work_is_done(server: serve.Server) -> None:
     url, fields = f"{server.url}/predictions/genartisan", with_params(steps=300, preview_every=0)
     arrived, reported = [], []
     headers = {**STREAM, **servers.key(server)}
-    with httpx.stream("POST", url, files=fields, headers=headers, trust_env=False, timeout=120) as answer:
+    with httpx.stream("POST", url, files=fields, headers=headers, trust_env=False, timeout=servers.PATIENCE) as answer:
         assert answer.headers["x-accel-buffering"] == "no"
         for line in answer.iter_lines():
             event = json.loads(line)

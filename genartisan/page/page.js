@@ -1,0 +1,38 @@
+// Names and roles that Gradio leaves out, for screen readers. Parts come and go, so they are named whenever the page changes.
+(() => {
+  const live = { status: "polite" };
+  const fieldOf = { prompt: "prompt", seed: "seed", size: "size" };
+
+  function name(element, text) {
+    if (element && element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text);
+  }
+
+  function set(element, attribute, value) {
+    if (value === null) { if (element.hasAttribute(attribute)) element.removeAttribute(attribute); }
+    else if (element.getAttribute(attribute) !== value) element.setAttribute(attribute, value);
+  }
+
+  function mend() {
+    for (const [id, politeness] of Object.entries(live)) {
+      const element = document.getElementById(id);
+      if (element) { set(element, "aria-live", politeness); set(element, "role", "status"); }
+    }
+    for (const [id, field] of Object.entries(fieldOf)) {
+      const input = document.querySelector(`#${id} textarea, #${id} input`);
+      const error = document.getElementById(`${field}-error`);
+      const shown = error && error.offsetParent !== null && error.textContent.trim() !== "";
+      if (input) { set(input, "aria-invalid", shown ? "true" : null); set(input, "aria-describedby", shown ? error.id : null); }
+    }
+  }
+
+  let waiting = false;
+  const observer = new MutationObserver(() => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; mend(); });
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    observer.observe(document.documentElement, { childList: true, subtree: true });
+    mend();
+  });
+})();

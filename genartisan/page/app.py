@@ -42,6 +42,11 @@ def build(client: Client, sittings: Sittings) -> gr.Blocks:
     return blocks
 
 
+def placed(parts: Parts, updates: Updates) -> dict[Any, Any]:
+    """Updates by component; never empty, which Gradio would take for a value."""
+    return {parts[name]: update for name, update in (updates or {"status": gr.skip()}).items()}
+
+
 class _Wires:
     """Connects handlers, which know names, to components."""
 
@@ -95,7 +100,7 @@ class _Wires:
         return {self._names[component]: value for component, value in values.items()}
 
     def _placed(self, updates: Updates) -> dict[Any, Any]:
-        return {self._parts[name]: update for name, update in updates.items()}
+        return placed(self._parts, updates)
 
     def _sitting(self, request: gr.Request) -> Sitting:
         return self._sittings.of(request.session_hash or "")
@@ -105,7 +110,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     wires = _Wires(parts, sittings)
     find = wires.queued(handlers.find_regions)
     blocks.load(**wires.quick(handlers.opened))
-    parts["retry"].click(**wires.quick(handlers.opened)).then(**find)
+    parts["retry"].click(**wires.quick(handlers.retried)).then(**find)
     parts["photo"].input(**wires.quick(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.quick(handlers.style_image_given, "style_image"))
@@ -133,7 +138,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
 def _wire_runs(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
     begin = wires.quick(lambda sitting, values: {**no_errors(), **runs.prepare(sitting, values)})
     go = wires.stream(partial(runs.run, client=handlers.client))
-    go_four = wires.stream(partial(runs.run, client=handlers.client, seeds=4))
+    go_four = wires.stream(partial(runs.run, client=handlers.client, seeds=runs.SEEDS))
     parts["run"].click(**begin).then(**go)
     parts["prompt"].submit(**begin).then(**go)
     for name in ("vary", "less", "stronger"):
@@ -143,13 +148,20 @@ def _wire_runs(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
 
 
 def _wire_history(parts: Parts, handlers: Handlers, sittings: Sittings) -> None:
-    def chosen(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
-        updates = handlers.result_chosen(sittings.of(request.session_hash or ""), event.index)
-        return {parts[name]: update for name, update in updates.items()}
+    def chosen(request: gr.Request, event: gr.SelectData, newest_first: bool) -> dict[Any, Any]:
+        position = event.index if newest_first else runs.SEEDS - 1 - event.index
+        return placed(parts, handlers.result_chosen(sittings.of(request.session_hash or ""), position))
 
-    parts["history"].select(
-        chosen, None, list(parts.values()), queue=False, show_progress="hidden", api_visibility="private"
-    )
+    def of_history(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
+        return chosen(request, event, newest_first=True)
+
+    def of_seeds(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
+        return chosen(request, event, newest_first=False)
+
+    for name, function in (("history", of_history), ("seeds", of_seeds)):
+        parts[name].select(
+            function, None, list(parts.values()), queue=False, show_progress="hidden", api_visibility="private"
+        )
 
 
 def _wire_regions(parts: Parts, handlers: Handlers, wires: _Wires) -> None:

@@ -20,7 +20,7 @@ from genartisan.page.masks import Labels
 from genartisan.page.photos import uploaded
 from genartisan.page.picture_settings import PictureSettings, read_settings
 from genartisan.page.sitting import Sitting
-from genartisan.page.views import Updates, no_errors, refusal, regions, server_trouble, shown_result
+from genartisan.page.views import Updates, hidden, idle, no_errors, refusal, regions, server_trouble, shown_result
 from genartisan.page.wishes import Values, controls_of
 from genartisan.serving.request_headers import new_request_id
 
@@ -40,17 +40,22 @@ class Handlers:
         try:
             self.client.status(new_request_id())
         except UnknownRequestError:  # the answer of a server that is there
-            return {"server_row": gr.update(visible=False), "status": wording.paragraph(READY)}
+            return hidden("server_row")
         except GenartisanError as error:
             return server_trouble(error, self.client.url)
-        return {"server_row": gr.update(visible=False)}
+        return hidden("server_row")
+
+    def retried(self, sitting: Sitting, values: Values) -> Updates:
+        """Whether the server is there again."""
+        updates = self.opened(sitting, values)
+        return {"status": wording.paragraph("The server is back: press Stylise."), **updates}
 
     def photo_given(self, sitting: Sitting, values: Values) -> Updates:
         """A photo was dropped, or removed."""
         path = values["photo"]
         if path is None:
             sitting.forget_photo()
-            return {**no_errors(), **regions(sitting), "status": wording.paragraph(READY)}
+            return {**no_errors(), **regions(sitting), **hidden("live"), "status": wording.paragraph(READY)}
         return self._take_photo(sitting, lambda: uploaded(path, "photo"))
 
     def sample_wanted(self, sitting: Sitting, values: Values) -> Updates:
@@ -66,6 +71,8 @@ class Handlers:
         return {
             **no_errors(),
             **regions(sitting),
+            **hidden("slider", "actions", "again", "seeds", "empty"),
+            "live": gr.update(value=str(photo.view_path), visible=True, label="Photo"),
             "photo": str(photo.view_path),
             "status": wording.paragraph("Looking for people in the photo…"),
         }
@@ -113,11 +120,11 @@ class Handlers:
 
     def style_picked(self, sitting: Sitting, values: Values) -> Updates:
         """A thumbnail was picked."""
-        return {"prompt": PROMPTS[values["gallery"]], "prompt_error": gr.update(visible=False)}
+        return {"prompt": PROMPTS[values["gallery"]], **hidden("prompt_error")}
 
     def prompt_written(self, sitting: Sitting, values: Values) -> Updates:
         """The text was changed: the thumbnail follows."""
-        return {"gallery": label_of(values["prompt"]), "prompt_error": gr.update(visible=False)}
+        return {"gallery": label_of(values["prompt"]), **hidden("prompt_error")}
 
     def settings_given(self, sitting: Sitting, values: Values) -> Updates:
         """A picture of ours was dropped, to get its settings back."""
@@ -179,12 +186,12 @@ class Handlers:
         return {name: round(min(1, max(0, values[name] + change)), 2) for name in ("portrait", "background")}
 
     def result_chosen(self, sitting: Sitting, position: int) -> Updates:
-        """A picture of the history, and its settings; ``position`` counts from the newest."""
-        if not 0 <= position < len(sitting.results):
+        """A picture of the history, and its settings; ``position`` counts from the newest, which is 0."""
+        if not 0 <= position < len(sitting.results) or sitting.request_id is not None:
             return {}
         sitting.chosen = len(sitting.results) - 1 - position
         made = sitting.results[sitting.chosen]
-        updates = {**shown_result(sitting), **controls_of(made.settings)}
+        updates = {**idle(sitting), **shown_result(sitting), **controls_of(made.settings)}
         del updates["history"]  # it has not changed
         return {**updates, "status": wording.paragraph(f"{made.title}: its settings are in the form.")}
 
@@ -200,7 +207,7 @@ class Handlers:
             if sitting.labels is None:
                 return {}
             sitting.correct(lambda labels: change(labels, values))
-            return {"mask_error": gr.update(visible=False), **regions(sitting)}
+            return {**hidden("mask_error"), **regions(sitting)}
 
         return handler
 

@@ -23,6 +23,7 @@ EMPTY = (
     "<ol><li>Drop a photo, or use the sample.</li><li>Write a style, pick one, or drop a picture as the style.</li>"
     "<li>Press <b>Stylise</b>: the draft comes at once, then you watch it form.</li></ol>"
 )
+ABOUT_REGIONS = "With a photo, this shows what counts as people and what is background."
 READY = "Ready when you are."
 FIELDS = ("photo", "prompt", "style_image", "strength", "preset", "seed", "size", "settings", "mask")
 
@@ -87,11 +88,11 @@ def _controls(parts: Parts) -> None:
         )  # fmt: skip
         parts["style_share"] = gr.Slider(
             0, 1, FAST.style_image_share, step=0.05, label="Share of the picture beside the words",
-            info="1: the picture alone counts.", elem_id="style-share",
+            info="1: the picture alone counts.", buttons=[], elem_id="style-share",
         )  # fmt: skip
     _error(parts, "style_image")
     gr.HTML("<h2>Strength</h2>")
-    with gr.Row():
+    with gr.Row(elem_id="strengths"):
         for name, label in (("portrait", "People"), ("background", "Background")):
             parts[name] = gr.Slider(
                 0, 1, FAST.regions[name].strength, step=0.05, label=label, min_width=140, buttons=[],
@@ -152,6 +153,10 @@ def _picture(parts: Parts) -> None:
         parts["stronger"] = gr.Button("More style", size="sm", min_width=100, elem_id="stronger")
         parts["vary"] = gr.Button("Vary", size="sm", min_width=100, elem_id="vary")
         parts["four"] = gr.Button("Four seeds", size="sm", min_width=100, elem_id="four")
+    parts["seeds"] = gr.Gallery(
+        label="Four seeds: choose one", columns=4, height="auto", allow_preview=False, interactive=False, buttons=[],
+        format="png", object_fit="contain", visible=False, elem_id="seeds",
+    )  # fmt: skip
     parts["history"] = gr.Gallery(
         label="This sitting", columns=6, height="auto", allow_preview=False, interactive=False, buttons=[],
         format="png", object_fit="cover", visible=False, elem_id="history",
@@ -159,9 +164,7 @@ def _picture(parts: Parts) -> None:
 
 
 def _regions(parts: Parts) -> None:
-    parts["regions_text"] = gr.HTML(
-        "<p>With a photo, this shows what counts as people (pink) and what is background.</p>", elem_id="regions-text"
-    )
+    parts["regions_text"] = gr.HTML(f"<p>{ABOUT_REGIONS}</p>", elem_id="regions-text")
     with gr.Column(visible=False, elem_id="regions-tools") as parts["regions"]:
         colours: list[str | tuple[str, float]] = [f"rgb{colour}" for colour in BRUSHES.values()]
         parts["editor"] = gr.ImageEditor(
@@ -175,7 +178,7 @@ def _regions(parts: Parts) -> None:
             parts["reset"] = gr.Button("As it was found", size="sm", min_width=120, elem_id="reset")
         with gr.Accordion("Without a pointer", open=False, elem_id="keys-panel"):
             with gr.Row():
-                parts["amount"] = gr.Slider(1, 40, 6, step=1, label="By pixels", elem_id="amount")
+                parts["amount"] = gr.Slider(1, 40, 6, step=1, label="By pixels", buttons=[], elem_id="amount")
                 parts["grow"] = gr.Button("Grow people", size="sm", min_width=120, elem_id="grow")
                 parts["shrink"] = gr.Button("Shrink people", size="sm", min_width=120, elem_id="shrink")
             with gr.Row():
@@ -184,11 +187,13 @@ def _regions(parts: Parts) -> None:
                 parts["area_background"] = gr.Button(
                     "Area is background", size="sm", min_width=120, elem_id="area-background"
                 )
-            with gr.Row():
-                for name, value in (("left", 25), ("top", 25), ("right", 75), ("bottom", 75)):
-                    parts[name] = gr.Slider(
-                        0, 100, value, step=1, label=f"Rectangle: {name}, %", min_width=140, elem_id=f"box-{name}"
-                    )
+            for pair in ((("left", 25), ("right", 75)), (("top", 25), ("bottom", 75))):
+                with gr.Row():
+                    for name, value in pair:
+                        parts[name] = gr.Slider(
+                            0, 100, value, step=1, label=f"Rectangle: {name}, %", min_width=240, buttons=[],
+                            elem_id=f"box-{name}",
+                        )  # fmt: skip
             with gr.Row():
                 parts["box_people"] = gr.Button("Rectangle is people", size="sm", elem_id="box-people")
                 parts["box_background"] = gr.Button("Rectangle is background", size="sm", elem_id="box-background")

@@ -69,7 +69,7 @@ def read_settings(png: bytes) -> PictureSettings:
         raise InputError(f"The settings have {len(text):,} bytes; at most {MAX_SETTINGS:,} are read.", FIELD)
     try:
         values = load_json(text.partition(b"\0")[2].decode("ascii"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, InputError) as error:
         raise InputError("The settings in the picture are damaged.", FIELD) from error
     return _checked(values)
 

@@ -15,9 +15,11 @@ from genartisan.errors import CancelledError, GenartisanError, InputError
 from genartisan.page import wording
 from genartisan.page.picture_settings import PictureSettings, with_settings
 from genartisan.page.sitting import Sitting
-from genartisan.page.views import Updates, idle, refusal, shown_result
+from genartisan.page.views import Updates, hidden, idle, refusal, shown_result
 from genartisan.page.wishes import Values, Wish, file_name, preview_every, read_wish, title_of
 from genartisan.serving.request_headers import new_request_id
+
+SEEDS = 4  # side by side
 
 
 def prepare(sitting: Sitting, values: Values) -> Updates:
@@ -26,7 +28,7 @@ def prepare(sitting: Sitting, values: Values) -> Updates:
     return {
         "run": gr.update(interactive=False),
         "cancel": gr.update(visible=True, interactive=True),
-        "again": gr.update(visible=False),
+        **hidden("again", "seeds"),
         "status": wording.paragraph("Sent; waiting for the server…"),
         "views": gr.update(selected="picture"),
     }
@@ -44,6 +46,8 @@ def run(sitting: Sitting, values: Values, client: Client, seeds: int = 1) -> Ite
             seed = wish.params["seed"] + number
             each = Wish(wish.prompt, {**wish.params, "seed": seed})
             yield from _one(sitting, each, client, f"Picture {number + 1} of {seeds}: " if seeds > 1 else "")
+        if seeds > 1:
+            yield side_by_side(sitting, seeds)
     except CancelledError:
         yield {**idle(sitting), "status": wording.paragraph("Cancelled. The server is free again.")}
     except GenartisanError as error:
@@ -91,9 +95,15 @@ def _step(sitting: Sitting, event: dict[str, Any], prefix: str) -> Updates:
         updates["progress"] = gr.update(value=wording.progress_bar(event), visible=True)
     if "preview" in event:
         path = sitting.save("preview.jpg", base64.b64decode(event["preview"]))
-        updates |= {"live": gr.update(value=str(path), visible=True), "slider": gr.update(visible=False)}
-        updates |= {"actions": gr.update(visible=False), "empty": gr.update(visible=False)}
+        updates["live"] = gr.update(value=str(path), visible=True, label="The picture so far")
+        updates |= hidden("slider", "actions", "empty")
     return updates
+
+
+def side_by_side(sitting: Sitting, number: int) -> Updates:
+    """The newest results beside each other."""
+    pictures = [(str(made.picture), f"Seed {made.settings.params['seed']}") for made in sitting.results[-number:]]
+    return {"seeds": gr.update(value=pictures, visible=True), "status": wording.paragraph("Four seeds: choose one.")}
 
 
 def _finished(sitting: Sitting, wish: Wish, event: dict[str, Any], has_mask: bool, seconds: float) -> Updates:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from genartisan.errors import GenartisanError, InputError
 from genartisan.page import masks, wording
-from genartisan.page.layout import FIELDS
+from genartisan.page.layout import ABOUT_REGIONS, FIELDS
 from genartisan.page.sitting import Sitting
 
 Updates = dict[str, Any]  # of components, by name
@@ -17,18 +17,18 @@ MIDDLE = 50  # percent: position of the slider
 
 
 def idle(sitting: Sitting) -> Updates:
-    """No run is in progress."""
-    has_result = bool(sitting.results)
-    return {
-        "run": gr.update(interactive=True),
-        "cancel": gr.update(visible=False),
-        "progress": gr.update(visible=False),
-        "live": gr.update(visible=False),
-        "empty": gr.update(visible=not has_result),
-        "slider": gr.update(visible=has_result),
-        "actions": gr.update(visible=has_result),
-        "again": gr.update(visible=has_result),
-    }
+    """No run is in progress; without a result, the last preview or the regions stay."""
+    buttons = {"run": gr.update(interactive=True), "cancel": gr.update(visible=False)}
+    updates = {**buttons, "progress": gr.update(visible=False)}
+    if not sitting.results:
+        return updates
+    shown = {name: gr.update(visible=True) for name in ("slider", "actions", "again")}
+    return {**updates, **shown, **hidden("live", "empty")}
+
+
+def hidden(*names: str) -> Updates:
+    """Components that are not to be seen."""
+    return {name: gr.update(visible=False) for name in names}
 
 
 def shown_result(sitting: Sitting) -> Updates:
@@ -39,6 +39,7 @@ def shown_result(sitting: Sitting) -> Updates:
         "view": "Compare",
         "download": gr.update(value=str(made.picture)),
         "history": gr.update(value=history(sitting), visible=True),
+        **hidden("live", "empty"),
     }
 
 
@@ -49,7 +50,7 @@ def history(sitting: Sitting) -> list[tuple[str, str]]:
 
 def no_errors() -> Updates:
     """No field has an error, and nothing is the matter with the server."""
-    return {**{f"{field}_error": gr.update(visible=False) for field in FIELDS}, "server_row": gr.update(visible=False)}
+    return hidden(*(f"{field}_error" for field in FIELDS), "server_row")
 
 
 def refusal(error: GenartisanError, url: str) -> Updates:
@@ -77,13 +78,15 @@ def server_trouble(error: GenartisanError, url: str) -> Updates:
 def regions(sitting: Sitting) -> Updates:
     """The regions of the photo, to see and to correct."""
     if sitting.photo is None or sitting.labels is None:
-        return {"regions": gr.update(visible=False), "regions_text": gr.update(visible=True)}
+        return {**hidden("regions"), "regions_text": wording.paragraph(ABOUT_REGIONS)}
     view = masks.overlay(sitting.photo.view, sitting.labels)
     path = sitting.save_view("regions.jpg", view)
     share = masks.share_of_people(sitting.labels)
     state = " Corrected by you." if sitting.is_corrected else ""
     text = f"People cover {share:.0%} of the photo.{state}" if share else f"No people were found.{state}"
+    is_running = sitting.request_id is not None
     return {
+        **({} if is_running else {"live": gr.update(value=str(path), label="People are tinted pink")}),
         "regions": gr.update(visible=True),
         "regions_text": wording.paragraph(text),
         "editor": {"background": str(path), "layers": [], "composite": None},

@@ -49,8 +49,8 @@ def server_words(error: GenartisanError, url: str) -> str:
     if isinstance(error, LateError):
         return "The server did not answer in time. Everything you entered is still here; try again."
     return (
-        f"The server at {url} cannot be reached. Everything you entered is still here: start it (genartisan serve), "
-        "then try again."
+        f"The server at {url} has stopped or cannot be reached. Everything you entered is still here: start it "
+        "(genartisan serve), then try again."
     )
 
 

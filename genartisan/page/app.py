@@ -22,8 +22,8 @@ from genartisan.page.wishes import Values
 AT_ONCE = 8  # runs of all visitors that wait for the server; the endpoint has its own queue
 CACHE = (600, 12 * 3600)  # seconds: how often files that a lost sitting left are removed, and from what age on
 CONTROLS = (
-    "photo", "prompt", "gallery", "style_image", "style_share", "portrait", "background", "preset", "size", "seed",
-    "keep_colors", "settings", "view", "amount", "area", "left", "top", "right", "bottom",
+    "prompt", "gallery", "style_share", "portrait", "background", "preset", "size", "seed", "keep_colors", "view",
+    "amount", "area", "left", "top", "right", "bottom",
 )  # fmt: skip
 FAILED = "Something went wrong on this page; its log says what. Everything you entered is still here."
 
@@ -58,6 +58,15 @@ class _Wires:
     def quick(self, handler: Handler, *inputs: str) -> dict[str, Any]:
         """The arguments of an event that is not queued behind runs."""
         return {**self._event(self._once(handler), inputs or CONTROLS), "queue": False}
+
+    def upload(self, handler: Handler, name: str) -> dict[str, Any]:
+        """The arguments of an event with a file: as it is, where Gradio would decode pictures and save them anew."""
+
+        def given(sitting: Sitting, values: Values) -> Updates:
+            payload = values[name]
+            return handler(sitting, {name: None if payload is None else payload["path"]})
+
+        return {**self._event(self._once(given), (name,)), "queue": False, "preprocess": False}
 
     def queued(self, handler: Handler, *inputs: str) -> dict[str, Any]:
         """The arguments of an event that calls the endpoint."""
@@ -111,13 +120,13 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     find = wires.queued(handlers.find_regions)
     blocks.load(**wires.quick(handlers.opened))
     parts["retry"].click(**wires.quick(handlers.retried)).then(**find)
-    parts["photo"].input(**wires.quick(handlers.photo_given, "photo")).then(**find)
+    parts["photo"].input(**wires.upload(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
-    parts["style_image"].input(**wires.quick(handlers.style_image_given, "style_image"))
-    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"))
+    parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
+    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode="always_last")
     parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode="always_last")
-    parts["settings"].upload(**wires.quick(handlers.settings_given, "settings"))
-    parts["view"].input(**wires.quick(handlers.view_chosen, "view"))
+    parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
+    parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode="always_last")
     _wire_runs(parts, handlers, wires)
     _wire_history(parts, handlers, sittings)
     _wire_regions(parts, handlers, wires)

@@ -17,7 +17,6 @@ from genartisan.page import masks, wording
 from genartisan.page.gallery import PROMPTS, STYLES, label_of
 from genartisan.page.layout import READY
 from genartisan.page.masks import Labels
-from genartisan.page.photos import uploaded
 from genartisan.page.picture_settings import PictureSettings, read_settings
 from genartisan.page.sitting import Sitting
 from genartisan.page.views import Updates, hidden, idle, no_errors, refusal, regions, server_trouble, shown_result
@@ -56,7 +55,7 @@ class Handlers:
         if path is None:
             sitting.forget_photo()
             return {**no_errors(), **regions(sitting), **hidden("live"), "status": wording.paragraph(READY)}
-        return self._take_photo(sitting, lambda: uploaded(path, "photo"))
+        return self._take_photo(sitting, lambda: sitting.uploaded(path, "photo"))
 
     def sample_wanted(self, sitting: Sitting, values: Values) -> Updates:
         """The sample photo."""
@@ -129,7 +128,7 @@ class Handlers:
     def settings_given(self, sitting: Sitting, values: Values) -> Updates:
         """A picture of ours was dropped, to get its settings back."""
         try:
-            settings = read_settings(uploaded(values["settings"], "settings"))
+            settings = read_settings(sitting.uploaded(values["settings"], "settings"))
         except InputError as error:
             return {**no_errors(), **refusal(error, self.client.url)}
         return {**no_errors(), **self._restored(settings)}

@@ -28,19 +28,6 @@ READY = "Ready when you are."
 FIELDS = ("photo", "prompt", "style_image", "strength", "preset", "seed", "size", "settings", "mask")
 
 
-def as_file(component: Any) -> Any:
-    """The component with the uploaded file's path as its value; Gradio would decode pictures and save them anew.
-
-    An attribute, because Gradio writes a stub file beside the module of every subclass.
-    """
-    component.preprocess = _path_of
-    return component
-
-
-def _path_of(payload: Any) -> str | None:
-    return None if payload is None else payload.path
-
-
 def build_parts() -> Parts:
     """Lays out the page in the present `gr.Blocks`."""
     parts: Parts = {}
@@ -62,12 +49,9 @@ def _error(parts: Parts, field: str) -> None:
 
 def _controls(parts: Parts) -> None:
     gr.HTML("<h2>Photo</h2>")
-    parts["photo"] = as_file(
-        gr.Image(
-            label="Photo", sources=["upload", "webcam", "clipboard"], type="filepath", height=260, buttons=[],
-            elem_id="photo",
-        )
-    )  # fmt: skip
+    parts["photo"] = gr.Image(
+        label="Photo", sources=["upload", "webcam", "clipboard"], height=260, buttons=[], elem_id="photo"
+    )
     _error(parts, "photo")
     parts["sample"] = gr.Button("Use the sample photo", size="sm", elem_id="sample")
     gr.HTML("<h2>Style</h2>")
@@ -80,12 +64,9 @@ def _controls(parts: Parts) -> None:
         [style.label for style in STYLES], label="Pick a style", container=False, elem_id="gallery"
     )
     with gr.Accordion("A picture as the style", open=False, elem_id="style-panel") as parts["style_panel"]:
-        parts["style_image"] = as_file(
-            gr.Image(
-                label="Style picture", sources=["upload", "clipboard"], type="filepath", height=200, buttons=[],
-                elem_id="style-image",
-            )
-        )  # fmt: skip
+        parts["style_image"] = gr.Image(
+            label="Style picture", sources=["upload", "clipboard"], height=200, buttons=[], elem_id="style-image"
+        )
         parts["style_share"] = gr.Slider(
             0, 1, FAST.style_image_share, step=0.05, label="Share of the picture beside the words",
             info="1: the picture alone counts.", buttons=[], elem_id="style-share",
@@ -115,8 +96,8 @@ def _controls(parts: Parts) -> None:
         _error(parts, "size")
         _error(parts, "seed")
         parts["keep_colors"] = gr.Checkbox(label="Keep the photo's colours", elem_id="keep-colors")
-        parts["settings"] = as_file(
-            gr.UploadButton("Load the settings of a picture (PNG)", file_types=[".png"], size="sm", elem_id="settings")
+        parts["settings"] = gr.UploadButton(
+            "Load the settings of a picture (PNG)", file_types=[".png"], size="sm", elem_id="settings"
         )
         _error(parts, "settings")
     with gr.Row(elem_id="press"):

@@ -21,19 +21,34 @@ HEADERS = {
 FILES = "/gradio_api/file="  # photos and pictures
 
 
+TITLE = b"<head>", b"<head><title>genartisan</title>"  # which Gradio's login lacks
+
+
 class LocalOnly:
-    """Adds the headers to every answer."""
+    """Adds the headers to every answer, and a title to documents."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        held: list[Message] = []  # the start of a document, until its first part tells its length
+
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 if FILES in scope["path"]:
                     headers["Cache-Control"] = "no-store"
+                elif headers.get("content-type", "").startswith("text/html") and "content-length" in headers:
+                    held.append(message)
+                    return
+            elif held:
+                start = held.pop()
+                whole = message.get("body", b"")
+                message["body"] = whole.replace(*TITLE, 1)
+                headers = MutableHeaders(scope=start)
+                headers["Content-Length"] = str(int(headers["Content-Length"]) + len(message["body"]) - len(whole))
+                await send(start)
             await send(message)
 
         await self._app(scope, receive, sending if scope["type"] == "http" else send)

@@ -15,13 +15,19 @@ from genartisan.io.normalize import narrowed, upright
 VIEW = 768  # pixels: long side of the copy that the page shows and paints on
 
 
-def uploaded(path: str | Path, field: str) -> bytes:
+def uploaded(path: str | Path, folder: Path, field: str) -> bytes:
     """The content of a file that has just been uploaded, and is removed.
 
+    Args:
+        path: as the browser gives it, so possibly of any file.
+        folder: of all uploads; each has a folder of its own in it.
+
     Raises:
-        InputError: it is gone.
+        InputError: it is gone, or no upload.
     """
-    path = Path(path)
+    path = Path(path).resolve()
+    if path.parent.parent != folder.resolve():
+        raise InputError(f"The {field} is no upload; drop it again.", field)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -81,6 +81,10 @@ class Sitting:
     chosen: int = -1
     _files: int = 0
 
+    def uploaded(self, path: str, field: str) -> bytes:
+        """The content of an upload; see `genartisan.page.photos.uploaded`."""
+        return uploaded(path, self.folder.parent, field)
+
     def save(self, name: str, content: bytes) -> Path:
         """A new file of this sitting; ``name`` is what a download is called."""
         self._files += 1
@@ -111,7 +115,7 @@ class Sitting:
         Raises:
             InputError: it cannot be decoded.
         """
-        content = uploaded(path, "style_image")
+        content = self.uploaded(path, "style_image")
         view = view_of(decoded(content, "style_image"))
         self.style_image = content
         return self.save("style.jpg", jpeg(view))

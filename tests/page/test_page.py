@@ -170,7 +170,7 @@ def test_the_style_of_a_picture(visitor: Visitor) -> None:
     visitor.opens("#style-panel")
     chosen = {"name": "style.png", "mimeType": "image/png", "buffer": png(64, 64, seed=9)}
     visitor.page.locator("#style-image input[type=file]").set_input_files(chosen)
-    visitor.page.locator("#style-image img").wait_for(timeout=visits.WAIT)
+    visitor.page.locator("#style-image img[src*=sitting-]").wait_for(timeout=visits.WAIT)  # ours, once it is decoded
     settings = read_settings(visitor.stylises())
     assert (settings.prompt, settings.style_image) == (None, True)
 
@@ -183,10 +183,11 @@ def test_errors_stand_beside_their_field(visitor: Visitor) -> None:
     visitor.begins(png())
     visitor.presses("#run")
     visitor.sees("Describe a style", "#prompt-error [role=alert]")
-    visitor.page.fill("#prompt textarea", "person: Fire")
+    visitor.page.fill("#prompt textarea", "person: Fire; dog: Gold")
     visitor.presses("#run")
     visitor.sees("background", "#prompt-error [role=alert]")  # from the server
-    assert visitor.page.get_attribute("#prompt textarea", "aria-describedby") == "prompt-error"
+    prompt = visitor.page.locator("#prompt textarea")
+    visits.sync_api.expect(prompt).to_have_attribute("aria-describedby", "prompt-error", timeout=visits.WAIT)
     visitor.page.fill("#prompt textarea", "Fire")
     for size in ("63", "4097", "", "12.5", "big"):
         visitor.page.fill("#size :is(input, textarea)", size)

@@ -150,7 +150,7 @@ def visiting(chromium: Any, url: str, **options: Any) -> Iterator[Visitor]:
     visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
     visitor.page.on("request", requested)
     visitor.page.goto(url)
-    visitor.page.wait_for_selector("#run, form", timeout=WAIT)
+    visitor.page.wait_for_selector("#run, input[type=password]", timeout=WAIT)
     yield visitor
     assert "Traceback" not in visitor.page.content()
     assert visitor.complaints == []

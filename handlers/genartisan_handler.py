@@ -5,6 +5,7 @@ TorchServe requires that this module defines exactly one class.
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import sys
@@ -230,7 +231,10 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         if data_preprocess.media_type == EVENTS:
             raise InputError(f"accept is {EVENTS}, but an explanation is a single reply; use {JSON}.", "accept")
         explanation = self._steps(data_preprocess).explanation()
-        return [self._answer("overlay", explanation.overlay, {"explanation": explanation.facts}, data_preprocess)]
+        facts: dict[str, Any] = {"explanation": explanation.facts}
+        if explanation.classes is not None and data_preprocess.media_type == JSON:
+            facts["classes"] = base64.b64encode(encode(explanation.classes)).decode()
+        return [self._answer("overlay", explanation.overlay, facts, data_preprocess)]
 
     def describe_handle(self) -> dict[str, Any]:
         """``GET /models/genartisan?customized=true``."""

@@ -28,6 +28,7 @@ from genartisan.cli.flags import (
     add_style_folder_flag,
     add_timeout_flag,
 )
+from genartisan.cli.page_command import add_ui_flags, ui
 from genartisan.cli.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
 from genartisan.cli.server_commands import add_serve_flags, archive, keys, models, request, serve_, status, stop
 from genartisan.cli.style_commands import (
@@ -212,6 +213,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_key_flag(sub)
     add_stream_flags(sub)
     add_timeout_flag(sub, TIMEOUT, "to wait for the picture or, in a stream, for each event")
+
+    add_ui_flags(command("ui", ui))
 
     sub = command("evaluate", evaluate)
     add_evaluation_flags(sub)

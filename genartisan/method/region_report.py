@@ -18,10 +18,13 @@ class Explanation:
     Attributes:
         overlay: the photo at the picture's size, with tinted regions; RGB.
         facts: ready for JSON.
+        classes: the regions at the photo's own size as VOC labels, 8-bit grey, which the mask ``classes`` reads; None
+            without regions, or if one of them is no VOC class.
     """
 
     overlay: Image.Image
     facts: dict[str, Any]
+    classes: Image.Image | None = None
 
 
 def region_report(run: Run) -> list[dict[str, Any]]:

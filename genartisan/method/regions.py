@@ -116,6 +116,18 @@ class RegionMap:
         """A region in white on black, as ``--mask`` reads it."""
         return Image.fromarray(np.asarray((self.labels == self.names.index(name)).cpu().numpy() * np.uint8(255)))
 
+    def as_classes(self, classes: Sequence[str]) -> Image.Image | None:
+        """The map as a grey picture of class labels, as the mask ``classes`` reads it; None if a region is no class.
+
+        Args:
+            classes: the names of the labels, the background's first.
+        """
+        names = [PERSON if name == PORTRAIT else name for name in self.names[1:]]
+        if not set(names) <= set(classes):
+            return None
+        positions = torch.tensor([0, *(list(classes).index(name) for name in names)], dtype=torch.uint8)
+        return Image.fromarray(positions[self.labels.cpu().long()].numpy())
+
     def overlay(self, photo: Photo) -> Image.Image:
         """The photo with every region but the background tinted."""
         tints = torch.tensor([tint(number) for number in range(len(self.names))])[self.labels.cpu().long()] / 255

@@ -19,6 +19,7 @@ from genartisan.method.inputs import Inputs
 from genartisan.method.region_report import Explanation, region_plan, region_report
 from genartisan.method.step import Step
 from genartisan.networks.device import hardware
+from genartisan.networks.factory import VOC_CLASSES
 from genartisan.networks.memory import out_of_memory
 
 T = TypeVar("T")
@@ -147,8 +148,9 @@ class Stylization(Iterator[Step]):
             "regions": region_plan(run),
             "warnings": list(run.warnings),
         }
+        regions = None if run.original is None else run.original.regions
         self.close()
-        return Explanation(view, facts)
+        return Explanation(view, facts, None if regions is None else regions.as_classes(VOC_CLASSES))
 
     def _report(self, image: Image.Image) -> dict[str, Any]:
         run = self.run

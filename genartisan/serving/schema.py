@@ -119,9 +119,11 @@ def openapi() -> Schema:
         "servers": [{"url": URL}],
         "security": [{"token": []}],
         "paths": {
-            f"/predictions/{MODEL}": {"post": operation("stylise", "A picture", ("photo", "report"), streams=True)},
+            f"/predictions/{MODEL}": {
+                "post": operation("stylise", "A picture", picture_answer("photo", "report"), streams=True)
+            },
             f"/explanations/{MODEL}": {
-                "post": operation("explain", "The regions, and what each would get", ("overlay", "explanation"))
+                "post": operation("explain", "The regions, and what each would get", explanation_answer())
             },
             f"/predictions/{CONTROL}": {"post": control_operation()},
         },
@@ -134,14 +136,14 @@ def openapi() -> Schema:
     return relocated
 
 
-def operation(name: str, summary: str, fields: tuple[str, str], streams: bool = False) -> Schema:
+def operation(name: str, summary: str, answer: Schema, streams: bool = False) -> Schema:
     """A POST operation.
 
     Args:
-        fields: in JSON, the names of the picture and of the facts about it.
+        answer: the schema of the answer in JSON.
     """
     content: Schema = {media_type: {"schema": {}} for media_type in OUTPUTS}
-    content[JSON] = {"schema": picture_answer(*fields)}
+    content[JSON] = {"schema": answer}
     if streams:
         content[EVENTS] = {"schema": {"$ref": "#/components/schemas/Event"}}
     return {
@@ -187,6 +189,17 @@ def picture_answer(picture: str, facts: str) -> Schema:
             facts: {"$ref": "#/components/schemas/Report"},
         },
     }
+
+
+def explanation_answer() -> Schema:
+    """The schema of an explanation in JSON."""
+    answer = picture_answer("overlay", "explanation")
+    classes = {
+        "type": "string", "contentEncoding": "base64",
+        "description": "The regions as VOC's labels, a grey PNG of the photo's size, as the mask `classes` takes it. "
+        "Absent if a region is none of VOC's classes, or there are no regions.",
+    }  # fmt: skip
+    return {**answer, "properties": {**answer["properties"], "classes": classes}}
 
 
 def event_schema() -> Schema:

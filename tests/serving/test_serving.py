@@ -255,6 +255,22 @@ def test_an_explanation_lists_what_each_region_would_get(server: serve.Server, t
     assert send(server, path="explanations", files={"photo": photo()}).error["field"] == "prompt"
 
 
+def test_the_classes_of_an_explanation_are_a_mask_of_classes(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+    accept = {"Accept": "application/json"}
+    explained = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask": mask()}).content)
+    classes = base64.b64decode(explained["classes"])
+    image = Image.open(io.BytesIO(classes))
+    assert (image.format, image.mode, image.size) == ("PNG", "L", (72, 56))
+    assert np.array_equal(image, np.where(np.array(Image.open(io.BytesIO(mask()))) > 0, 15, 0))
+    assert post(server, {**FIELDS, "mask.classes": classes}).content == post(server, {**FIELDS, "mask": mask()}).content
+    again = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask.classes": classes}).content)
+    assert again["classes"] == explained["classes"]
+    named = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask.hat": mask()}).content)
+    assert "classes" not in named  # VOC has no label for hats
+    baseline = {**FIELDS, "params": json.dumps({**TINY, "mode": "clipstyler"}).encode()}
+    assert "classes" not in json.loads(send(server, accept, "explanations", files=baseline).content)
+
+
 def test_an_explanation_of_the_baseline_has_one_region(tiny_stylizer: Stylizer) -> None:
     config, seed = from_params({**TINY, "mode": "clipstyler"})
     explanation = tiny_stylizer.steps(photo(), "fire", config=config, seed=seed).explanation()

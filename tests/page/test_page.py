@@ -1,0 +1,410 @@
+"""The page in a real browser, with a real server behind it."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import servers
+import visitor as visits
+from PIL import Image
+from visitor import FEW_STEPS, MANY_STEPS, Site, Visitor, encoded, png, visiting
+
+from genartisan.cli.main import main
+from genartisan.page.picture_settings import read_settings
+from genartisan.serving import serve
+from genartisan.serving.serve import Server
+
+pytestmark = pytest.mark.server
+GRAVE = ("critical", "serious")
+SOON = 20.0  # seconds: many times a step, far below a run of 400
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with visits.browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with visits.site(tmp_path_factory.mktemp("site"), server.url, server.keys) as opened:
+        yield opened
+
+
+@pytest.fixture
+def visitor(chromium: Any, site: Site) -> Iterator[Visitor]:
+    with visiting(chromium, site.url) as one:
+        yield one
+
+
+def is_free(server: Server) -> bool:
+    return not [path for path in (Path(server.temporary) / "jobs").iterdir() if path.suffix != ".cancel"]
+
+
+def test_a_photo_becomes_a_picture_whose_settings_come_back(visitor: Visitor) -> None:
+    visitor.begins(png())
+    visitor.presses("#gallery label:has-text('Great Wave')")
+    prompt = visitor.page.locator("#prompt textarea")
+    visits.sync_api.expect(prompt).to_have_value(re.compile("The Great Wave"), timeout=visits.WAIT)
+    visitor.page.fill("#seed :is(input, textarea)", "7")
+    shown = []
+    visitor.page.on("response", lambda answer: shown.append(answer.url) if "preview.jpg" in answer.url else None)
+    picture = visitor.stylises()
+    assert len(set(shown)) >= 3  # the draft and previews
+    image = Image.open(io.BytesIO(picture))
+    assert (image.format, image.size) == ("PNG", (64, 48))
+    settings = read_settings(picture)
+    assert settings.prompt == "The Great Wave off Kanagawa by Katsushika Hokusai"
+    assert (settings.params["seed"], settings.params["size"], settings.params["preset"]) == (7, 64, "fast")
+
+    visitor.presses("#vary")
+    visitor.sees("Sent")
+    visitor.sees("Done in")
+    assert visitor.page.locator("#history button.thumbnail-item").count() == 2
+    assert visitor.page.input_value("#seed :is(input, textarea)") != "7"
+    visitor.page.fill("#prompt textarea", "Fire")
+    chosen = {"name": "wave.png", "mimeType": "image/png", "buffer": picture}
+    visitor.page.locator("#more input[type=file]").set_input_files(chosen)
+    visits.sync_api.expect(prompt).to_have_value(re.compile("The Great Wave"), timeout=visits.WAIT)
+    assert visitor.page.input_value("#seed :is(input, textarea)") == "7"
+    assert visitor.stylises() == picture
+
+    visitor.presses("#view label:has-text('Before')")
+    visitor.presses("#stronger")
+    visitor.sees("Sent")
+    visitor.sees("Done in")
+    assert read_settings(visitor.downloads()).params["regions"]["portrait"]["strength"] == 0.65
+
+
+def test_four_seeds_stand_side_by_side(visitor: Visitor) -> None:
+    visitor.begins(png())
+    visitor.page.fill("#prompt textarea", "Fire")
+    visitor.stylises()
+    visitor.presses("#four")
+    visitor.sees("Four seeds")
+    seeds = visitor.page.locator("#seeds button.thumbnail-item")
+    assert seeds.count() == 4
+    seeds.nth(2).click()
+    visitor.sees("seed 2: its settings")
+    assert read_settings(visitor.downloads()).params["seed"] == 2
+
+
+def test_cancel_frees_the_worker(visitor: Visitor, server: Server) -> None:
+    visitor.begins(png(), size=128)
+    visitor.page.fill("#prompt textarea", "Fire")
+    visitor.presses(MANY_STEPS)
+    visitor.presses("#run")
+    visitor.sees(re.compile(r"Step [1-9]\d* of 400, .* left"), "#progress")
+    began = time.monotonic()
+    visitor.presses("#cancel")
+    servers.eventually(lambda: is_free(server), "the worker is free", SOON)
+    visitor.sees("Cancelled")
+    assert time.monotonic() - began < SOON
+    visitor.presses(FEW_STEPS)
+    assert visitor.stylises()
+
+
+def test_a_closed_tab_ends_its_run_and_leaves_no_file(chromium: Any, site: Site, server: Server) -> None:
+    with visiting(chromium, site.url) as visitor:
+        visitor.begins(png(seed=5), size=128)
+        visitor.page.fill("#prompt textarea", "Fire")
+        visitor.presses(MANY_STEPS)
+        visitor.presses("#run")
+        visitor.sees("Step", "#progress")
+        assert site.files() != []
+        assert png(seed=5) not in [path.read_bytes() for path in site.files()]  # the upload itself is gone already
+    servers.eventually(lambda: is_free(server), "the run ends", 60)
+    servers.eventually(lambda: site.files() == [], "the files are removed", 60)
+
+
+def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> None:
+    visitor.begins(png(320, 240), size=64)
+    visitor.page.fill("#prompt textarea", "Fire")
+    visitor.presses("label:has-text('Draft: one pass')")
+    found = visitor.stylises()
+    visitor.presses("button[role=tab]:has-text('People and background')")
+    canvas = visitor.page.locator("#editor canvas").first
+    canvas.wait_for(timeout=visits.WAIT)
+    text = visitor.page.locator("#regions-text")
+    before = text.inner_text()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    visitor.page.wait_for_timeout(1000)  # the editor says nowhere that its canvas is ready
+    visitor.page.mouse.move(x - 60, y)
+    visitor.page.mouse.down()
+    for step in range(-60, 61, 10):
+        visitor.page.mouse.move(x + step, y + step / 3)
+    visitor.page.mouse.up()
+    visitor.presses("#apply")
+    visitor.sees("Corrected by you", "#regions-text")
+    painted = visitor.stylises()
+    assert read_settings(painted).mask
+    assert not np.array_equal(*(np.asarray(Image.open(io.BytesIO(each))) for each in (found, painted)))
+
+    visitor.presses("button[role=tab]:has-text('People and background')")
+    visitor.presses("#undo")
+    visits.sync_api.expect(text).to_have_text(before, timeout=visits.WAIT)
+    visitor.opens("#keys-panel")
+    for button in ("#box-people", "#grow"):
+        before = text.inner_text()
+        visitor.page.focus(button)
+        visitor.page.keyboard.press("Enter")
+        visits.sync_api.expect(text).not_to_have_text(before, timeout=visits.WAIT)
+    visitor.presses("#reset")
+    visits.sync_api.expect(text).not_to_contain_text("Corrected", timeout=visits.WAIT)
+
+
+def test_the_style_of_a_picture(visitor: Visitor) -> None:
+    visitor.begins(png())
+    visitor.opens("#style-panel")
+    chosen = {"name": "style.png", "mimeType": "image/png", "buffer": png(64, 64, seed=9)}
+    visitor.page.locator("#style-image input[type=file]").set_input_files(chosen)
+    visitor.page.locator("#style-image img[src*=sitting-]").wait_for(timeout=visits.WAIT)  # ours, once it is decoded
+    settings = read_settings(visitor.stylises())
+    assert (settings.prompt, settings.style_image) == (None, True)
+
+
+def test_errors_stand_beside_their_field(visitor: Visitor) -> None:
+    visitor.presses("#run")
+    visitor.sees("Drop a photo first", "#photo-error [role=alert]")
+    visitor.gives_photo(b"no picture", "photo.png")
+    visitor.sees("not an image", "#photo-error [role=alert]")
+    visitor.begins(png())
+    visitor.presses("#run")
+    visitor.sees("Describe a style", "#prompt-error [role=alert]")
+    visitor.page.fill("#prompt textarea", "person: Fire; dog: Gold")
+    visitor.presses("#run")
+    visitor.sees("background", "#prompt-error [role=alert]")  # from the server
+    prompt = visitor.page.locator("#prompt textarea")
+    visits.sync_api.expect(prompt).to_have_attribute("aria-describedby", "prompt-error", timeout=visits.WAIT)
+    visitor.page.fill("#prompt textarea", "Fire")
+    for size in ("63", "4097", "", "12.5", "big"):
+        visitor.page.fill("#size :is(input, textarea)", size)
+        visitor.presses("#run")
+        visitor.sees(f"The long side is '{size}'", "#size-error [role=alert]")
+    chosen = {"name": "other.png", "mimeType": "image/png", "buffer": png()}
+    visitor.page.locator("#more input[type=file]").set_input_files(chosen)
+    visitor.sees("no settings", "#settings-error [role=alert]")
+
+
+def test_the_keyboard_suffices(visitor: Visitor) -> None:
+    visitor.page.focus("#sample")
+    visitor.page.keyboard.press("Enter")
+    visitor.sees(re.compile("People cover|No people"))
+    visitor.page.focus("#gallery input >> nth=0")
+    visitor.page.keyboard.press("Space")
+    visitor.page.keyboard.press("ArrowRight")
+    prompt = visitor.page.locator("#prompt textarea")
+    visits.sync_api.expect(prompt).to_have_value(re.compile("The Great Wave"), timeout=visits.WAIT)
+    visitor.page.focus("#more > button")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.focus("#size :is(input, textarea)")
+    visitor.page.keyboard.press("Control+A")
+    visitor.page.keyboard.type("64")
+    visitor.page.focus("#run")
+    visitor.page.keyboard.press("Enter")
+    visitor.sees("Done in")
+
+
+def test_on_a_phone_nothing_sticks_out(chromium: Any, site: Site) -> None:
+    phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+    with visiting(chromium, site.url, **phone, color_scheme="dark") as visitor:
+        visitor.begins(png())
+        visitor.page.fill("#prompt textarea", "Fire")
+        visitor.stylises()
+        assert visitor.page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        visitor.presses("button[role=tab]:has-text('People and background')")
+        visitor.opens("#keys-panel")
+        assert visitor.page.evaluate("document.scrollingElement.scrollWidth") <= 390
+
+
+def odd_files() -> dict[str, bytes]:
+    """Files that visitors drop, by name."""
+    image = Image.open(io.BytesIO(png(64, 48)))
+    whole, photo = png(64, 48), encoded(image, "JPEG")
+    exif = Image.Exif()
+    exif[274] = 6
+    bomb = whole[:16] + (100_000).to_bytes(4, "big") * 2 + whole[24:]
+    return {
+        "empty.png": b"", "text.png": b"hello", "page.png": b"<html><script>alert(1)</script>", "nul.png": bytes(1000),
+        "drawing.png": b"<svg xmlns='http://www.w3.org/2000/svg'/>", "cut.png": whole[: len(whole) // 2],
+        "cut.jpg": photo[: len(photo) // 2], "header.png": whole[:30],
+        "bomb.png": bomb, "zip.png": b"PK\3\4" + bytes(50),
+        "pdf.png": b"%PDF-1.7\n" + bytes(50), "film.png": bytes(4) + b"ftypisom" + bytes(50),
+        "dot.png": png(1, 1), "thin.png": png(16, 400), "small.png": png(15, 15), "junk.png": whole + bytes(500),
+        "flipped.png": whole[:60] + b"\xff" + whole[61:], "ascii.png": b"P3\n2 2\n255\n" + b"0 " * 12,
+        "binary.ppm": encoded(image, "PPM"), "grey.png": encoded(image.convert("L")),
+        "one.png": encoded(image.convert("1")),
+        "palette.png": encoded(image.convert("P")), "alpha.png": encoded(image.convert("RGBA")),
+        "clear.png": encoded(Image.new("RGBA", (64, 48))), "deep.png": encoded(Image.new("I;16", (64, 48), 30000)),
+        "cmyk.jpg": encoded(image.convert("CMYK"), "JPEG"), "turned.jpg": encoded(image, "JPEG", exif=exif),
+        "profile.jpg": encoded(image, "JPEG", icc_profile=b"nonsense"),
+        "film.gif": encoded(image, "GIF", save_all=True),
+        "web.webp": encoded(image, "WEBP"), "scan.tif": encoded(image, "TIFF"), "old.bmp": encoded(image, "BMP"),
+        "<b>ü'\".png": whole, "name.txt": whole, "no suffix": whole, "x" * 200 + ".png": whole,
+    }  # fmt: skip
+
+
+ANSWERED = """before => {
+  const picture = document.querySelector("#photo img"), said = document.querySelector("#status").innerText;
+  const isTaken = picture && picture.src !== before
+    && picture.src.includes("sitting-") && /People cover|No people/.test(said);
+  return isTaken || document.querySelector("#photo-error [role=alert], .toast-body");
+}"""
+PROMPTS = (
+    "\u202egnp",
+    "x" * 1001,
+    "<img src=x onerror=alert(1)>",
+    "person: ; background: ",
+    "0.5 + 0.5",
+    "🔥",
+    "; : +",
+)
+
+
+@pytest.mark.slow
+def test_forty_kinds_of_input_are_answered_on_the_page(visitor: Visitor) -> None:
+    assert len(odd_files()) + len(PROMPTS) > 40
+    said = visitor.page.locator("#status, #photo-error, .toast-body")
+    visitor.presses("#sample")
+    visitor.sees(re.compile("People cover|No people"))
+    for name, content in odd_files().items():
+        before = visitor.page.get_attribute("#photo img", "src")
+        visitor.gives_photo(content, name)
+        visitor.page.wait_for_function(ANSWERED, arg=before, timeout=visits.WAIT)
+        assert "went wrong" not in " ".join(said.all_inner_texts()), name
+        for toast in visitor.page.locator(".toast-close").all():
+            toast.click()
+        visitor.presses("#sample")
+        visitor.sees(re.compile("People cover|No people"))
+    visitor.opens("#more")
+    visitor.page.fill("#size :is(input, textarea)", "64")
+    for prompt in PROMPTS:
+        visitor.page.fill("#prompt textarea", prompt)
+        visitor.presses("#run")
+        visitor.sees(re.compile("Done in|Not started"))
+        assert "went wrong" not in " ".join(said.all_inner_texts()), prompt
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_in_mid_run_and_comes_back(chromium: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    with servers.prepared(tiny_folder, tmp_path) as arguments:
+        server = serve.start(**arguments)
+        try:
+            with visits.site(tmp_path, server.url, server.keys) as site, visiting(chromium, site.url) as visitor:
+                visitor.begins(png(), size=128)
+                visitor.page.fill("#prompt textarea", "Fire")
+                visitor.presses(MANY_STEPS)
+                visitor.presses("#run")
+                visitor.sees("Step", "#progress")
+                serve.stop(arguments["state"])
+                visitor.sees("Everything you entered is still here", "#server [role=alert]")
+                visitor.presses("#retry")
+                visitor.sees("Everything you entered is still here", "#server [role=alert]")
+                server = serve.start(**arguments)
+                visitor.presses("#retry")
+                visitor.sees("The server is back")
+                assert visitor.page.input_value("#prompt textarea") == "Fire"
+                visitor.presses(FEW_STEPS)
+                assert visitor.stylises()
+        finally:
+            serve.stop(arguments["state"])
+
+
+def test_others_must_sign_in(chromium: Any, server: Server, tmp_path: Path) -> None:
+    secret = {"GENARTISAN_PAGE_PASSWORD": "correct horse"}
+    with visits.site(tmp_path, server.url, server.keys, "--login", "ann", **secret) as site:
+        assert httpx.get(f"{site.url}config", trust_env=False).status_code == 401
+        with visiting(chromium, site.url) as visitor:
+            visitor.page.get_by_label("username").fill("ann")
+            visitor.page.get_by_label("password").fill("correct horse")
+            visitor.page.keyboard.press("Enter")
+            visitor.page.locator("#run").wait_for(timeout=visits.WAIT)
+
+
+def test_the_page_is_not_shown_to_others_without_a_login(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ui", "--host", "0.0.0.0", "--no-browser"]) == 2
+    assert "--login" in capsys.readouterr().err
+    assert main(["ui", "--login", "ann", "--no-browser"]) == 2
+    assert "GENARTISAN_PAGE_PASSWORD" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, from npm; MPL-2.0, for tests only."""
+    folder = tmp_path_factory.mktemp("axe")
+    if (npm := shutil.which("npm")) is None:
+        pytest.skip("no npm")
+    packed = subprocess.run([npm, "pack", "axe-core@4.14.1"], cwd=folder, capture_output=True, timeout=120, check=False)
+    if packed.returncode:
+        pytest.skip("axe-core is not available")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+def check_access(visitor: Visitor, axe: str, state: str) -> None:
+    """No finding that is critical or serious."""
+    visitor.page.evaluate(axe)
+    found = visitor.page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    grave = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in GRAVE]
+    assert grave == [], state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_grave_in_any_state(chromium: Any, site: Site, axe: str, scheme: str) -> None:
+    with visiting(chromium, site.url, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce") as visitor:
+        check_access(visitor, axe, "open")
+        visitor.presses("#run")
+        visitor.sees("Drop a photo first", "#photo-error [role=alert]")
+        check_access(visitor, axe, "error")
+        visitor.begins(png(320, 240), size=128)
+        visitor.opens("#style-panel")
+        check_access(visitor, axe, "photo")
+        visitor.page.fill("#prompt textarea", "Fire")
+        visitor.presses(MANY_STEPS)
+        visitor.presses("#run")
+        visitor.sees("Step", "#progress")
+        check_access(visitor, axe, "running")
+        visitor.presses("#cancel")
+        visitor.sees("Cancelled")
+        visitor.presses("label:has-text('Draft: one pass')")
+        visitor.stylises()
+        check_access(visitor, axe, "done")
+        visitor.presses("button[role=tab]:has-text('People and background')")
+        visitor.page.locator("#editor canvas").first.wait_for(timeout=visits.WAIT)
+        visitor.opens("#keys-panel")
+        visitor.presses("#box-people")
+        visitor.sees("Corrected by you", "#regions-text")
+        check_access(visitor, axe, "regions")
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_grave_without_a_server_or_at_the_login(chromium: Any, axe: str, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text('{"inference": {"key": "none"}}')
+    nowhere = f"http://127.0.0.1:{servers.free_ports().inference}"
+    secret = {"GENARTISAN_PAGE_PASSWORD": "correct horse"}
+    with (
+        visits.site(tmp_path, nowhere, str(tmp_path / "keys"), "--login", "ann", **secret) as site,
+        visiting(chromium, site.url, bypass_csp=True) as visitor,
+    ):
+        visitor.page.get_by_label("username").wait_for(timeout=visits.WAIT)
+        check_access(visitor, axe, "login")
+        visitor.page.get_by_label("username").fill("ann")
+        visitor.page.get_by_label("password").fill("correct horse")
+        visitor.page.keyboard.press("Enter")
+        visitor.sees("cannot be reached", "#server [role=alert]")
+        check_access(visitor, axe, "away")

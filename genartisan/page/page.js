@@ -2,6 +2,7 @@
 (() => {
   const live = { status: "polite" };
   const uploads = { photo: "Photo", "style-image": "Style picture" };
+  const radios = ["gallery", "preset", "view"];
   const fieldOf = { prompt: "prompt", seed: "seed", size: "size" };
 
   function name(element, text) {
@@ -21,6 +22,10 @@
     for (const [id, what] of Object.entries(uploads)) {
       const button = document.querySelector(`#${id} button.upload-container`);
       if (button) name(button, `${what}: ${button.innerText.replace(/\s+/g, " ").trim()}`);
+    }
+    // Gradio names each radio button apart, which makes groups of one: arrow keys would not move.
+    for (const group of radios) {
+      for (const button of document.querySelectorAll(`#${group} input[type=radio]`)) set(button, "name", group);
     }
     name(document.querySelector("#live .image-container > button, #live button:has(img)"), "The picture, full screen");
     for (const thumbnail of document.querySelectorAll("button.thumbnail-item")) {

@@ -214,10 +214,12 @@ def test_a_deadline_returns_the_picture_so_far_with_a_warning(tiny_stylizer: Sty
 
 
 def test_the_deadline_counts_from_the_request_and_the_report_counts_everything(tiny_stylizer: Stylizer) -> None:
-    config = quick(steps=5000, patches=256, timeout_s=0.5)
+    config = quick(steps=1000, patches=128, timeout_s=0.5)
     began = time.perf_counter()
     report = tiny_stylizer(tiny.picture(), "fire", config=config).report
-    assert report["seconds"]["total"] == pytest.approx(time.perf_counter() - began, abs=0.3)
+    elapsed = time.perf_counter() - began
+    assert report["steps"] < 1000
+    assert 0.8 * elapsed < report["seconds"]["total"] <= elapsed
     parts = [value for name, value in report["seconds"].items() if name != "total"]
     assert sum(parts) == pytest.approx(report["seconds"]["total"], abs=0.01)
 

@@ -123,7 +123,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["photo"].input(**wires.upload(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
-    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode="always_last")
+    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode="multiple")
     parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode="always_last")
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
     parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode="always_last")

@@ -16,7 +16,7 @@ VIEW = 768  # pixels: long side of the copy that the page shows and paints on
 
 
 def uploaded(path: str | Path, folder: Path, field: str) -> bytes:
-    """The content of a file that has just been uploaded, and is removed.
+    """The content of a file that has just been uploaded.
 
     Args:
         path: as the browser gives it, so possibly of any file.
@@ -29,11 +29,9 @@ def uploaded(path: str | Path, folder: Path, field: str) -> bytes:
     if path.parent.parent != folder.resolve():
         raise InputError(f"The {field} is no upload; drop it again.", field)
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"The upload of the {field} was lost ({error.strerror}); drop it again.", field) from error
-    path.unlink(missing_ok=True)
-    return content
 
 
 def decoded(content: bytes, field: str) -> Image.Image:

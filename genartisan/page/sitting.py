@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import threading
@@ -80,10 +81,25 @@ class Sitting:
     results: list[Made] = field(default_factory=list)
     chosen: int = -1
     _files: int = 0
+    _uploads: set[Path] = field(default_factory=set)
 
     def uploaded(self, path: str, field: str) -> bytes:
-        """The content of an upload; see `genartisan.page.photos.uploaded`."""
-        return uploaded(path, self.folder.parent, field)
+        """The content of an upload; see `genartisan.page.photos.uploaded`.
+
+        The browser shows the file until it gets our copy, so it is removed with the next upload, or with the sitting.
+        """
+        content = uploaded(path, self.folder.parent, field)
+        self.remove_uploads(but=Path(path))
+        self._uploads.add(Path(path))
+        return content
+
+    def remove_uploads(self, but: Path | None = None) -> None:
+        """Removes what was uploaded, except one file."""
+        for path in [each for each in self._uploads if each != but]:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the same content under another name is beside it
+                path.parent.rmdir()
+            self._uploads.remove(path)
 
     def save(self, name: str, content: bytes) -> Path:
         """A new file of this sitting; ``name`` is what a download is called."""
@@ -206,5 +222,6 @@ class Sittings:
         with self._lock:
             sitting = self._sittings.pop(session, None)
         if sitting is not None:
+            sitting.remove_uploads()
             shutil.rmtree(sitting.folder, ignore_errors=True)
         return sitting

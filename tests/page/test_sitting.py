@@ -10,30 +10,26 @@ from genartisan.errors import InputError
 from genartisan.page.sitting import Sittings
 
 
-def test_only_uploads_are_read_and_they_are_removed(tmp_path: Path) -> None:
+def test_only_uploads_are_read_and_the_next_removes_them(tmp_path: Path) -> None:
     uploads = tmp_path / "uploads"
     sittings = Sittings(uploads)
     mine, other = sittings.of("mine"), sittings.of("other")
-    upload = uploads / "0123" / "photo.png"
-    upload.parent.mkdir()
-    upload.write_bytes(b"photo")
-    assert mine.uploaded(str(upload), "photo") == b"photo"
-    assert not upload.exists()
+    first, second = uploads / "0123" / "photo.png", uploads / "4567" / "photo.png"
+    for upload in (first, second):
+        upload.parent.mkdir()
+        upload.write_bytes(b"photo")
+        assert mine.uploaded(str(upload), "photo") == b"photo"
+    assert [first.exists(), second.exists()] == [False, True]
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
-    (uploads / "0123" / "link").symlink_to(secret)
-    paths = [
-        secret,
-        uploads / "0123" / ".." / ".." / "secret",
-        uploads / "0123" / "link",
-        other.save("a.png", b""),
-        upload,
-    ]
-    for path in paths:
+    link = second.with_name("link")
+    link.symlink_to(secret)
+    for path in (secret, second / ".." / ".." / ".." / "secret", link, other.save("a.png", b""), first):
         with pytest.raises(InputError) as caught:
             mine.uploaded(str(path), "photo")
         assert caught.value.field == "photo"
-    assert secret.exists()
+    sittings.end("mine")
+    assert [second.exists(), secret.exists()] == [False, True]
 
 
 def test_the_end_of_a_sitting_removes_its_files_alone(tmp_path: Path) -> None:

@@ -288,8 +288,9 @@ def test_forty_kinds_of_input_are_answered_on_the_page(visitor: Visitor) -> None
             toast.click()
         visitor.presses("#sample")
         visitor.sees(re.compile("People cover|No people"))
-    visitor.opens("#more")
-    visitor.page.fill("#size :is(input, textarea)", "64")
+    visitor.page.reload()
+    visitor.page.wait_for_selector("#run", timeout=visits.WAIT)
+    visitor.begins(png())
     for prompt in PROMPTS:
         visitor.page.fill("#prompt textarea", prompt)
         visitor.presses("#run")

@@ -36,9 +36,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from genartisan.cli.demo import PHOTO
 from genartisan.config import StyleConfig
 from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.files import SAMPLE
 from genartisan.method.batching import step_together
 from genartisan.method.engine import PHASES
 from genartisan.method.graphs import MIN_CAPTURE_STEPS
@@ -107,7 +107,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         patch_size=arguments.patch_size,
     )  # fmt: skip
     photo = work / "photo.png"
-    Image.open(HERE.parent / PHOTO).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
+    Image.open(SAMPLE).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
     stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # without the cache of prompts
     stylizers = {name: stylizer_of(name) for name in arguments.precisions}
     ours = {f"genartisan {name}": stylizer for name, stylizer in stylizers.items()}

@@ -28,7 +28,7 @@ import yaml
 from PIL import Image
 from ts.context import Context, RequestProcessor
 
-from genartisan.cli.demo import PHOTO
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import encode
 from genartisan.serving.archive import archive
 
@@ -39,7 +39,7 @@ M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 
 def main() -> int:
     arguments = parse()
-    with tempfile.TemporaryDirectory() as folder, Image.open(PHOTO) as photo:
+    with tempfile.TemporaryDirectory() as folder, Image.open(SAMPLE) as photo:
         tempfile.tempdir = folder  # the handler keeps its lock files there
         enlarged = encode(photo.convert("RGB").resize((2048, 2048)), "image/jpeg")
         handler = loaded(archive(arguments.bundle, Path(folder) / "store"), Path(folder) / "model", arguments.device)

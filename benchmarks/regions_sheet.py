@@ -12,11 +12,12 @@ from typing import Any
 from genartisan.config import preset
 from genartisan.io.atomic import write_whole
 from genartisan.io.contact_sheet import as_jpeg, contact_sheet
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import read_photo, resized, to_image
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import EMBEDDED, Bundle
+from genartisan.networks.bundle import Bundle
 
-PHOTO, SIZE, SEED = EMBEDDED / "astronaut.jpg", 512, 0
+SIZE, SEED = 512, 0
 WAVE = "The Great Wave off Kanagawa by Katsushika Hokusai"
 SIDE, MOST = 300, 400_000  # pixels of a picture on the sheet; bytes of the sheet
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("sheet", type=Path, help="the JPEG to write")
     arguments = parser.parse_args()
     stylizer = Stylizer(Bundle.load("embedded"), device="cpu")
-    photo = resized(read_photo(PHOTO), SIZE)
+    photo = resized(read_photo(SAMPLE), SIZE)
     firsts = [("photo", to_image(photo.pixels)), ("the regions", stylizer.regions(photo).overlay(photo))]
     two = "person: pencil sketch; background: stained glass"
     rows: list[list[tuple[str, str, dict[str, Any]]]] = [
@@ -46,7 +47,7 @@ def main() -> None:
     sheet = [
         [first]
         + [
-            (caption, stylizer(PHOTO, prompt, config=preset("draft", changes), seed=SEED).image)
+            (caption, stylizer(SAMPLE, prompt, config=preset("draft", changes), seed=SEED).image)
             for caption, prompt, changes in row
         ]
         for first, row in zip(firsts, rows, strict=True)

@@ -21,9 +21,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from genartisan.cli.demo import PHOTO
 from genartisan.config import from_params
 from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import encode, read_photo, resized, to_image
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
@@ -37,7 +37,7 @@ PROMPT = "Watercolor painting"
 
 def main() -> None:
     arguments = parse()
-    photo = encode(to_image(resized(read_photo(PHOTO), arguments.size).pixels), "image/jpeg")
+    photo = encode(to_image(resized(read_photo(SAMPLE), arguments.size).pixels), "image/jpeg")
     stylizer = Stylizer(Bundle.load(arguments.bundle))
     with tempfile.TemporaryDirectory() as folder:
         serve.archive(arguments.bundle, Path(folder) / "store")

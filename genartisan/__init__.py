@@ -1,4 +1,4 @@
-"""Text-driven, people-preserving picture stylisation: Generative Artisan (arXiv 2207.11598), in full and beyond."""
+"""Text-driven, people-preserving picture stylisation after Generative Artisan (arXiv 2207.11598)."""
 
 from __future__ import annotations
 

@@ -13,14 +13,13 @@ from genartisan.cli.console import print_summary, resilient_streams
 from genartisan.errors import GenartisanError
 from genartisan.io.atomic import write_whole
 from genartisan.io.contact_sheet import contact_sheet
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import encode, read_photo, to_image
 from genartisan.method.stylizer import Stylizer
-from genartisan.networks.bundle import EMBEDDED, Bundle
+from genartisan.networks.bundle import Bundle
 from genartisan.serving import client, serve
 from genartisan.serving.archive import archive
 from genartisan.serving.archive_check import digest_of
-
-PHOTO = EMBEDDED / "astronaut.jpg"  # NASA, public domain
 
 
 class Picture(NamedTuple):
@@ -83,7 +82,7 @@ def request_all(missing: list[Picture], folder: Path) -> None:
     try:
         for picture in tqdm(missing, unit="picture", file=sys.stderr):
             params = {**picture.params, "seed": SEED}
-            reply = client.request(PHOTO, picture.prompt, params=params, url=server.url, key_file=server.keys)
+            reply = client.request(SAMPLE, picture.prompt, params=params, url=server.url, key_file=server.keys)
             write_whole(folder / f"{picture.name}.png", reply.content)
     finally:
         serve.stop(STATE, say=print_summary)
@@ -91,7 +90,7 @@ def request_all(missing: list[Picture], folder: Path) -> None:
 
 def draw(folder: Path) -> Path:
     """Draws the contact sheet: photo and region map in the first column, then the pictures in two rows."""
-    photo = read_photo(PHOTO)
+    photo = read_photo(SAMPLE)
     regions = Stylizer(Bundle.load("embedded"), device="cpu").regions(photo)
     rows = [[("photo", to_image(photo.pixels))], [("tinted: people, styled less", regions.overlay(photo))]]
     for number, picture in enumerate(PICTURES):

@@ -9,8 +9,8 @@ from PIL import Image
 
 from genartisan.config import preset
 from genartisan.io.atomic import write_whole
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import encode
-from genartisan.method.style_numbers import SAMPLE
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.page.gallery import FOLDER, STYLES

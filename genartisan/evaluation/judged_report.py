@@ -150,14 +150,15 @@ def style_table(results: dict[str, Any]) -> list[Block]:
     if not names:
         return []
     pictures = {name: [picture for picture in results["pictures"] if picture["row"] == name] for name in names}
-    heads = (f"{name}: first / among three, of {of}" for name in names), (f"{name}: taken for" for name in names)
-    columns = ("Prompt", *(head for pair in zip(*heads, strict=True) for head in pair))
+    columns = ["Prompt"]
+    for name in names:
+        columns += [f"{name}: first / among three, of {of}", f"{name}: taken for"]
     styles = dict.fromkeys(picture["style"] for name in names for picture in pictures[name])
     lines = tuple(
         (results["prompts"][style], *(cell for name in names for cell in style_cells(pictures[name], style)))
         for style in styles
     )
-    return [Heading("Style by style"), Table(columns, lines)]
+    return [Heading("Style by style"), Table(tuple(columns), lines)]
 
 
 def style_cells(pictures: Sequence[dict[str, Any]], style: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Hashes and links of large files."""
+"""Hashes and links of large files, and the sample photo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 from genartisan.io.atomic import replacing
+
+SAMPLE = Path(__file__).parents[1] / "embedded" / "astronaut.jpg"  # NASA, public domain
 
 
 def sha256(path: Path) -> str:

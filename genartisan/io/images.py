@@ -17,9 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from genartisan.errors import InputError
-from genartisan.io.colour import in_srgb
-from genartisan.io.decode import MAX_PIXELS, PictureSource, damaged, loaded, opened
-from genartisan.io.normalize import narrowed, upright
+from genartisan.io.decode import MAX_PIXELS, PictureSource, loaded, opened
+from genartisan.io.normalize import narrowed, normalized, upright
 from genartisan.io.rgb_space import SRGB_PROFILE
 
 OUTPUTS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
@@ -67,13 +66,7 @@ def read_photo(source: PictureSource, field: str = "photo", max_pixels: int = MA
     """
     image = opened(source, field, max_pixels)
     _check_shape(image.size, field)
-    image = upright(loaded(image, field), field)
-    try:
-        image, warnings = in_srgb(narrowed(image))
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow may find a PNG's text where it expects a transparent colour
-        raise damaged(field, error) from error
+    image, warnings = normalized(loaded(image, field), field)
     channels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     channels = channels.float().div_(255)  # (3 or 4, H, W)
     pixels, alpha = channels[:3], channels[3:]

@@ -1,11 +1,27 @@
-"""Decoded pictures upright and in 8 bits; quick to import."""
+"""Decoded pictures upright, in 8 bits and in sRGB; without PyTorch."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from genartisan.io.colour import in_srgb
 from genartisan.io.decode import damaged
+
+
+def normalized(image: Image.Image, field: str) -> tuple[Image.Image, list[str]]:
+    """A decoded picture upright and in sRGB, RGB or RGBA; and what could not be done about its colours.
+
+    Raises:
+        InputError: its metadata are damaged.
+    """
+    image = upright(image, field)
+    try:
+        return in_srgb(narrowed(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow may find a PNG's text where it expects a transparent colour
+        raise damaged(field, error) from error
 
 
 def upright(image: Image.Image, field: str) -> Image.Image:

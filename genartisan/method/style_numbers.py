@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from genartisan.config import StyleConfig
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import Photo, read_photo, resized
 from genartisan.method.engine import Run
 from genartisan.method.patches import plan
 from genartisan.method.text import blend, nothing
-from genartisan.networks.bundle import EMBEDDED, Bundle
+from genartisan.networks.bundle import Bundle
 from genartisan.networks.style_head import StyleHead
 
-SAMPLE = EMBEDDED / "astronaut.jpg"  # NASA, public domain; the same for all searches, so that a prompt has one result
 SEARCH = StyleConfig(
     mode="clipstyler", size=256, steps=30, start="draft", learning_rate=0.0, numbers_rate=0.03, halve_every=20,
     patches=12, patch_size=96, contrast=1.0,
@@ -69,7 +69,7 @@ def searched_numbers(
     Args:
         between: called after each step; what it raises ends the search.
     """
-    photo = resized(read_photo(SAMPLE), SEARCH.size)
+    photo = resized(read_photo(SAMPLE), SEARCH.size)  # the same for all searches, so that a prompt has one result
     start = numbers_of_picture(bundle, photo)
     run = Run(
         bundle=bundle, photo=photo, regions=None, direction=direction, plan=plan(SEARCH, photo.size, None, 0),

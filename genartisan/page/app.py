@@ -42,11 +42,6 @@ def build(client: Client, sittings: Sittings) -> gr.Blocks:
     return blocks
 
 
-def placed(parts: Parts, updates: Updates) -> dict[Any, Any]:
-    """Updates by component; never empty, which Gradio would take for a value."""
-    return {parts[name]: update for name, update in (updates or {"status": gr.skip()}).items()}
-
-
 class _Wires:
     """Connects handlers, which know names, to components."""
 
@@ -86,6 +81,14 @@ class _Wires:
 
         return {**self._event(call, CONTROLS), "concurrency_limit": AT_ONCE}
 
+    def choice(self, handler: Callable[[Sitting, int], Updates]) -> dict[str, Any]:
+        """The arguments of an event that chooses a picture of a gallery, by its position."""
+
+        def call(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
+            return self._placed(handler(self._sitting(request), event.index))
+
+        return {**self._event(call, ()), "inputs": None, "queue": False}
+
     def _once(self, handler: Handler) -> Callable[..., dict[Any, Any]]:
         def call(values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
             try:
@@ -109,7 +112,8 @@ class _Wires:
         return {self._names[component]: value for component, value in values.items()}
 
     def _placed(self, updates: Updates) -> dict[Any, Any]:
-        return placed(self._parts, updates)
+        """Updates by component; never empty, which Gradio would take for a value."""
+        return {self._parts[name]: update for name, update in (updates or {"status": gr.skip()}).items()}
 
     def _sitting(self, request: gr.Request) -> Sitting:
         return self._sittings.of(request.session_hash or "")
@@ -128,7 +132,8 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
     parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode="always_last")
     _wire_runs(parts, handlers, wires)
-    _wire_history(parts, handlers, sittings)
+    parts["history"].select(**wires.choice(handlers.result_chosen))
+    parts["seeds"].select(**wires.choice(handlers.seed_chosen))
     _wire_regions(parts, handlers, wires)
 
     def left(request: gr.Request) -> None:
@@ -154,23 +159,6 @@ def _wire_runs(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
         parts[name].click(**wires.quick(getattr(handlers, name))).then(**begin).then(**go)
     parts["four"].click(**wires.quick(handlers.four)).then(**begin).then(**go_four)
     parts["cancel"].click(**wires.quick(handlers.cancelled))
-
-
-def _wire_history(parts: Parts, handlers: Handlers, sittings: Sittings) -> None:
-    def chosen(request: gr.Request, event: gr.SelectData, newest_first: bool) -> dict[Any, Any]:
-        position = event.index if newest_first else runs.SEEDS - 1 - event.index
-        return placed(parts, handlers.result_chosen(sittings.of(request.session_hash or ""), position))
-
-    def of_history(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
-        return chosen(request, event, newest_first=True)
-
-    def of_seeds(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
-        return chosen(request, event, newest_first=False)
-
-    for name, function in (("history", of_history), ("seeds", of_seeds)):
-        parts[name].select(
-            function, None, list(parts.values()), queue=False, show_progress="hidden", api_visibility="private"
-        )
 
 
 def _wire_regions(parts: Parts, handlers: Handlers, wires: _Wires) -> None:

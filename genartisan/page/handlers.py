@@ -6,24 +6,24 @@ import base64
 import json
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from genartisan.client import Client
 from genartisan.errors import GenartisanError, InputError, ServeError, UnknownRequestError
+from genartisan.io.files import SAMPLE
 from genartisan.page import masks, wording
 from genartisan.page.gallery import PROMPTS, STYLES, label_of
 from genartisan.page.layout import READY
 from genartisan.page.masks import Labels
 from genartisan.page.picture_settings import PictureSettings, read_settings
+from genartisan.page.runs import SEEDS
 from genartisan.page.sitting import Sitting
 from genartisan.page.views import Updates, hidden, idle, no_errors, refusal, regions, server_trouble, shown_result
 from genartisan.page.wishes import Values, controls_of
 from genartisan.serving.request_headers import new_request_id
 
-SAMPLE = Path(__file__).parents[1] / "embedded" / "astronaut.jpg"  # NASA, public domain
 STRENGTH_STEP = 0.15  # of "more style" and "less style"
 MAX_DRAWN_SEED = 10**6  # of "vary": short enough to note down
 
@@ -193,6 +193,10 @@ class Handlers:
         updates = {**idle(sitting), **shown_result(sitting), **controls_of(made.settings)}
         del updates["history"]  # it has not changed
         return {**updates, "status": wording.paragraph(f"{made.title}: its settings are in the form.")}
+
+    def seed_chosen(self, sitting: Sitting, position: int) -> Updates:
+        """One of the pictures side by side, which are the newest; ``position`` counts from the oldest of them."""
+        return self.result_chosen(sitting, SEEDS - 1 - position)
 
     def view_chosen(self, sitting: Sitting, values: Values) -> Updates:
         """The photo, the picture, or both."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import shutil
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genartisan.errors import InputError, ServeError
-from genartisan.io.decode import MAX_BYTES
+from genartisan.serving.defaults import is_loopback
 
 HOST, PORT = "127.0.0.1", 7860
 PASSWORD_VARIABLE = "GENARTISAN_PAGE_PASSWORD"
@@ -30,11 +29,7 @@ def check_host(host: str, has_login: bool) -> None:
     Raises:
         InputError: ``host`` is not loopback, and there is none.
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback and not has_login:
+    if not is_loopback(host) and not has_login:
         raise InputError(f"host is {host}, which others can reach; add --login USER.", "host")
 
 
@@ -79,6 +74,7 @@ def opened(
         except ModuleNotFoundError as error:
             raise ServeError(f"the page needs {error.name}: pip install 'genartisan[ui]'.", "ui") from error
         from genartisan.client import Client
+        from genartisan.io.decode import MAX_BYTES
         from genartisan.page.sitting import Sittings
 
         with Client(**client_options, retries=0) as client:

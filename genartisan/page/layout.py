@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from genartisan.config import MAX_OUTPUT, PRESETS, preset
+from genartisan.config import MAX_OUTPUT, preset
 from genartisan.page.gallery import STYLES
 from genartisan.page.masks import BRUSHES
+from genartisan.page.wishes import MIN_SIZE, OPTIMISED
 
 Parts = dict[str, Any]  # components by name
 
@@ -82,13 +83,17 @@ def _controls(parts: Parts) -> None:
     _error(parts, "strength")
     with gr.Accordion("Quality, size, seed", open=False, elem_id="more"):
         parts["preset"] = gr.Radio(
-            [(PRESET_LABELS[name], name) for name in ("draft", "fast", "paper") if name in PRESETS], value="fast",
+            [(label, name) for name, label in PRESET_LABELS.items()], value="fast",
             label="Quality", elem_id="preset",
         )  # fmt: skip
         _error(parts, "preset")
         with gr.Row():
             parts["size"] = gr.Textbox(
-                "512", label="Long side in pixels", info=f"64 to {MAX_OUTPUT}", min_width=140, elem_id="size"
+                str(OPTIMISED),
+                label="Long side in pixels",
+                info=f"{MIN_SIZE} to {MAX_OUTPUT}",
+                min_width=140,
+                elem_id="size",
             )
             parts["seed"] = gr.Textbox(
                 "0", label="Seed", info="The same seed gives the same picture", min_width=140, elem_id="seed"

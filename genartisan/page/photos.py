@@ -8,9 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from genartisan.errors import InputError
-from genartisan.io.colour import in_srgb
-from genartisan.io.decode import damaged, loaded, opened
-from genartisan.io.normalize import narrowed, upright
+from genartisan.io.decode import loaded, opened
+from genartisan.io.normalize import normalized
 
 VIEW = 768  # pixels: long side of the copy that the page shows and paints on
 
@@ -40,13 +39,7 @@ def decoded(content: bytes, field: str) -> Image.Image:
     Raises:
         InputError: as `genartisan.io.decode.opened` and `genartisan.io.decode.loaded`.
     """
-    image = upright(loaded(opened(content, field), field), field)
-    try:
-        return in_srgb(narrowed(image))[0]
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise damaged(field, error) from error
+    return normalized(loaded(opened(content, field), field), field)[0]
 
 
 def fitted(size: tuple[int, int], long_side: int) -> tuple[int, int]:

@@ -77,11 +77,11 @@ def server_trouble(error: GenartisanError, url: str) -> Updates:
 
 def regions(sitting: Sitting) -> Updates:
     """The regions of the photo, to see and to correct."""
-    if sitting.photo is None or sitting.labels is None:
+    photo, labels = sitting.photo, sitting.labels  # another photo may be dropped meanwhile
+    if photo is None or labels is None or labels.shape != photo.view.size[::-1]:
         return {**hidden("regions"), "regions_text": wording.paragraph(ABOUT_REGIONS)}
-    view = masks.overlay(sitting.photo.view, sitting.labels)
-    path = sitting.save_view("regions.jpg", view)
-    share = masks.share_of_people(sitting.labels)
+    path = sitting.save_view("regions.jpg", masks.overlay(photo.view, labels))
+    share = masks.share_of_people(labels)
     state = " Corrected by you." if sitting.is_corrected else ""
     text = f"People cover {share:.0%} of the photo.{state}" if share else f"No people were found.{state}"
     is_running = sitting.request_id is not None
@@ -90,15 +90,14 @@ def regions(sitting: Sitting) -> Updates:
         "regions": gr.update(visible=True),
         "regions_text": wording.paragraph(text),
         "editor": {"background": str(path), "layers": [], "composite": None},
-        "area": gr.update(choices=_area_choices(sitting), value=None),
+        "area": gr.update(choices=_area_choices(labels), value=None),
         "undo": gr.update(interactive=bool(sitting.undo)),
         "reset": gr.update(interactive=sitting.is_corrected),
     }
 
 
-def _area_choices(sitting: Sitting) -> list[tuple[str, int]]:
-    assert sitting.labels is not None
+def _area_choices(labels: masks.Labels) -> list[tuple[str, int]]:
     return [
         (f"{'Background' if area.label == masks.BACKGROUND else 'People'}, {area.place}, {area.share:.1%}", number)
-        for number, area in enumerate(masks.areas(sitting.labels))
+        for number, area in enumerate(masks.areas(labels))
     ]

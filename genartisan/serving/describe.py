@@ -100,6 +100,6 @@ def workers(server: Server, model: str = MODEL) -> list[dict[str, Any]]:
     return list(described[0]["workers"]) if described else []
 
 
-def is_ready(server: Server) -> bool:
-    """Whether a worker of the default version is READY."""
-    return any(worker["status"] == "READY" for worker in workers(server))
+def is_ready(server: Server, model: str = MODEL) -> bool:
+    """Whether a worker of a model's default version is READY."""
+    return any(worker["status"] == "READY" for worker in workers(server, model))

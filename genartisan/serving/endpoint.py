@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wai
 from genartisan.errors import BusyError, GenartisanError, LateError
 from genartisan.serving.access import Access
 from genartisan.serving.calls import Call, ControlCall, Pictures, Source, form_fields
-from genartisan.serving.defaults import TIMEOUT, URL
+from genartisan.serving.defaults import TIMEOUT, URL, is_loopback
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.replies import transport_errors
 from genartisan.serving.request_headers import check_request_id
@@ -73,7 +72,7 @@ class Endpoint(ABC, Generic[R, E, P]):
         self._retrying = retry_rule(retries, timeout)
         self._in_progress: set[str] = set()  # ids
         with transport_errors(url, timeout):
-            local = _is_loopback(httpx.URL(url).host)
+            local = is_loopback(httpx.URL(url).host)
         self._options: dict[str, Any] = {
             "timeout": httpx.Timeout(timeout, connect=CONNECT),
             "trust_env": not local,  # HTTP_PROXY and the like do not apply to this machine
@@ -221,10 +220,3 @@ def retry_rule(retries: int, timeout: float) -> dict[str, Any]:
         return BACKOFF(state) if wanted is None else wanted
 
     return {"retry": retry_if_exception(again), "stop": stop_after_attempt(1 + retries), "wait": pause, "reraise": True}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -22,7 +22,7 @@ from genartisan.serving.archive import archive
 from genartisan.serving.archive_check import check
 from genartisan.serving.client import request
 from genartisan.serving.defaults import CONTROL, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
-from genartisan.serving.describe import POLL, access_of, workers
+from genartisan.serving.describe import POLL, access_of, is_ready, workers
 from genartisan.serving.launch import Java, check_ports, java_home, launch, read_settings, write_config
 from genartisan.serving.management import restore_versions
 from genartisan.serving.probe import Probe
@@ -192,15 +192,14 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
     while True:
         if process.has_ended():
             raise EndedError(failure(logs, f"TorchServe died while it started, with {process.exit_reason()}"), "server")
-        described = workers(server)
-        if all(any(worker["status"] == "READY" for worker in each) for each in (described, workers(server, CONTROL))):
+        if is_ready(server) and is_ready(server, CONTROL):
             break
         reason = failure(logs, "")
         if reason:
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
             raise ServeError(f"the worker was not ready in time; see {logs}.", "timeout")
-        if described and not announced:
+        if not announced and workers(server):
             say("loading the bundle")
             announced = True
         time.sleep(POLL)

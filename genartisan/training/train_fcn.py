@@ -1,7 +1,7 @@
 """Trains the person segmentation on drawn scenes: ``python -m genartisan.training.train_fcn --out DIR --seed 0``.
 
-Takes an hour to an hour and a half on one CPU core, after four minutes of drawing the scenes on all cores. The scenes
-are cached in DIR/scenes.
+Takes more than an hour on one CPU core, after four minutes of drawing the scenes on all cores. The scenes are cached in
+DIR/scenes.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ class Handlers:
             photo = sitting.take_photo(read())
         except InputError as error:
             return {**no_errors(), **refusal(error, self.client.url), **regions(sitting), "photo": None}
+        sitting.is_looking = True
         return {
             **no_errors(),
             **regions(sitting),
@@ -93,6 +94,8 @@ class Handlers:
         if sitting.photo is not photo:  # another one was dropped meanwhile
             return {}
         sitting.set_found(classes)
+        if not sitting.is_looking:  # the status is about what was started meanwhile
+            return regions(sitting)
         share = sitting.share_of_people
         found = f"People cover {share:.0%} of the photo" if share else "No people were found in the photo"
         advice = "correct it under “People and background”, or choose a style and press Stylise."

@@ -54,6 +54,6 @@
     waiting = true;
     requestAnimationFrame(() => { waiting = false; mend(); });
   });
-  observer.observe(document, { childList: true, subtree: true });
+  observer.observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["name"] });
   mend();
 })();

@@ -24,7 +24,7 @@ SEEDS = 4  # side by side
 
 def prepare(sitting: Sitting, values: Values) -> Updates:
     """Before the run: its id is drawn, so that it can be cancelled from now on, and the page shows that it is busy."""
-    sitting.request_id, sitting.is_cancelled = new_request_id(), False
+    sitting.request_id, sitting.is_cancelled, sitting.is_looking = new_request_id(), False, False
     return {
         "run": gr.update(interactive=False),
         "cancel": gr.update(visible=True, interactive=True),

@@ -42,11 +42,12 @@ serve: $(VENV)/.serve  ## build the embedded archive and start the server
 stop: $(VENV)/.serve  ## stop the server
 	genartisan stop
 
-loadtest: $(VENV)/.loadtest  ## 30 s of load on the demo server: p50, p95, pictures a minute
+loadtest: $(VENV)/.loadtest  ## a minute of mixed load on the demo server: build/loadtest/report.html
 	genartisan archive
 	genartisan serve
-	locust --headless --only-summary -f loadtest/locustfile.py --users 2 --spawn-rate 2 --run-time 30s \
-	    --host http://127.0.0.1:8080; status=$$?; genartisan stop; exit $$status
+	locust --headless --only-summary -f loadtest/locustfile.py --host http://127.0.0.1:8080 --users 2 --run-time 60s \
+	    --mix picture=4,stream=2,grpc=2,explain,cancel,bad --presets draft=3,fast --report build/loadtest; \
+	    status=$$?; genartisan stop; exit $$status
 
 bench: $(VENV)/.serve  ## seconds a step and memory of full-size networks with random weights
 	python benchmarks/full_size.py

@@ -1,158 +1,280 @@
-"""Load test of a running server, over HTTP and gRPC; users verify the pictures they get.
+"""Load test of an endpoint: what does it hold, and what breaks first?
 
-    locust --headless --only-summary -f loadtest/locustfile.py --users 2 --run-time 30s --host http://127.0.0.1:8080
+    locust --headless --only-summary -f loadtest/locustfile.py --host http://127.0.0.1:8080 --users 2 --run-time 60s
 
-`make loadtest` starts a server and runs this. A picture that does not decode, has the wrong size or is the unchanged
-photo counts as a failure; locust then exits with 1.
+README.md beside this file explains models of load, gates and reports.
 """
 
 from __future__ import annotations
 
-import io
+import argparse
 import json
+import logging
+import os
 import random
+import secrets
+import sys
 import time
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import grpc
+import flask
+import gevent
+import httpx
+from gates import Gates, failures_of
 from grpc.experimental import gevent as grpc_gevent
-from locust import HttpUser, User, constant, events, task
-from PIL import Image, ImageChops, ImageStat
+from jobs import KINDS, Endpoint
+from levels import level_at, parse_levels
+from locust import LoadTestShape, events
+from locust.runners import MasterRunner, WorkerRunner
+from record import Moment, Record
+from report import summary_of, write
+from scrape import scraped
+from users import Caller, Test
+from workload import Request, Workload
 
-from genartisan.serving.access import Access
-from genartisan.serving.defaults import MODEL
-from genartisan.serving.inference_grpc import METHOD, OPTIONS, decode_response, encode_request
+from genartisan.config import PRESETS
+from genartisan.serving.defaults import Ports, is_loopback
 
+__all__ = ["Caller"]
+
+logging.getLogger("httpx").setLevel(logging.WARNING)
 grpc_gevent.init_gevent()  # or a gRPC call blocks all users
 
-PROMPTS = ("Watercolor painting", "Pencil sketch", "Fire", "Neon light")
-PARAMS = {"preset": "draft", "size": 128, "steps": 5, "patches": 4, "patch_size": 64}
-SIZE = (128, 96)  # of the pictures
+MOMENT = 1.0  # seconds between two looks at load and metrics
+SIZE = 256  # pixels of the pictures' long side, where --params say nothing
+PASSWORD_VARIABLE = "GENARTISAN_LOADTEST_PASSWORD"
+REFERENCES = 4  # requests whose answers are made before the load
 
 
-def draw_photo() -> Image.Image:
-    """A bright disc before a gradient, 320 x 240."""
-    photo = Image.linear_gradient("L").resize((320, 240)).convert("RGB")
-    disc = Image.radial_gradient("L").resize((120, 120)).point(lambda value: 255 if value < 128 else 0)
-    photo.paste((230, 180, 60), (100, 60), disc)
-    return photo
+def weights(text: str, known: Collection[str]) -> dict[str, float]:
+    """``name=weight,name=weight``; a name alone has weight 1."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    parsed = {name.strip(): float(value or 1) for name, _, value in pairs}
+    if unknown := [name for name in parsed if name not in known]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}")
+    if not parsed or min(parsed.values()) < 0 or sum(parsed.values()) == 0:
+        raise ValueError("weights are at least 0, and one is more")
+    return parsed
 
 
-def encoded(photo: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def limits(text: str) -> dict[str, float]:
+    """``job=seconds,job=seconds``."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    return {name.strip(): float(value) for name, _, value in pairs}
 
 
-PHOTO = draw_photo()
-FIELDS = {"photo": encoded(PHOTO)}
+def settings(text: str) -> dict[str, Any]:
+    """A JSON object."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object is needed")
+    return value
 
 
-def request_fields() -> dict[str, bytes]:
-    """A request with a random seed, so that no cache answers it."""
-    params = {**PARAMS, "seed": random.randrange(2**31)}
-    return {**FIELDS, "prompt": random.choice(PROMPTS).encode(), "params": json.dumps(params).encode()}
+READ: dict[str, Callable[[str], Any]] = {
+    "mix": partial(weights, known=KINDS),
+    "presets": partial(weights, known=PRESETS),
+    "params": settings,
+    "levels": parse_levels,
+    "p95": limits,
+}
 
 
-def fault(content: bytes) -> str | None:
-    """What is wrong with a picture; None if it decodes, has the right size and differs from the photo."""
-    try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
-    except Exception as error:  # decoders raise many kinds
-        return f"no picture: {error}"
-    if (picture.format, picture.size) != ("PNG", SIZE):
-        return f"a {picture.format} of {picture.size}, not a PNG of {SIZE}"
-    changed = ImageStat.Stat(ImageChops.difference(picture.convert("RGB"), PHOTO.resize(SIZE))).mean
-    return None if max(changed) > 1 else "the unchanged photo"
+def checked(name: str) -> Callable[[str], str]:
+    """A check of an option that stays text, which is all that a master sends to its workers."""
 
-
-class OverHttp(HttpUser):
-    """Requests one picture after another over HTTP."""
-
-    wait_time = constant(0)
-
-    def on_start(self) -> None:
-        self.access = access(self.environment, self.host or "")
-
-    @task
-    def picture(self) -> None:
-        files = {name: (name, content, "application/octet-stream") for name, content in request_fields().items()}
-        with (
-            self.access.headers() as key,
-            self.client.post(
-                f"/predictions/{MODEL}", files=files, headers=key, name="HTTP", catch_response=True
-            ) as answer,
-        ):
-            if answer.status_code != 200:
-                answer.failure(f"{answer.status_code}: {answer.text[:200]}")
-            elif wrong := fault(answer.content):
-                answer.failure(wrong)
-
-
-class OverGrpc(User):
-    """Requests one picture after another over gRPC, which locust does not time by itself."""
-
-    wait_time = constant(0)
-
-    def on_start(self) -> None:
-        self.access = access(self.environment, self.environment.parsed_options.grpc)
-        self.channel = grpc.insecure_channel(self.environment.parsed_options.grpc, options=OPTIONS)
-        self.predict = self.channel.unary_unary(METHOD)
-
-    def on_stop(self) -> None:
-        self.channel.close()
-
-    @task
-    def picture(self) -> None:
-        message, began, content = encode_request(MODEL, request_fields()), time.perf_counter(), b""
-        error: Exception | None = None
+    def check(text: str) -> str:
         try:
-            with self.access.headers() as key:
-                content = decode_response(self.predict(message, metadata=tuple(key.items())))
-            if wrong := fault(content):
-                error = ValueError(wrong)
-        except grpc.RpcError as refusal:
-            error = RuntimeError(f"{refusal.code().name}: {(refusal.details() or '')[:200]}")
-        milliseconds = (time.perf_counter() - began) * 1000
-        self.environment.events.request.fire(
-            request_type="POST",
-            name="gRPC",
-            response_time=milliseconds,
-            response_length=len(content),
-            exception=error,
-            context={},
-        )
+            READ[name](text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+        return text
+
+    return check
 
 
-def access(environment: Any, address: str) -> Access:
-    """The key of the server at ``address``, looked up as by `genartisan request`."""
-    return Access.to(address, key_file=environment.parsed_options.key_file)
+def read(options: Any, name: str) -> Any:
+    """The value of such an option."""
+    return READ[name](getattr(options, name))
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    parser.add_argument(
+    parser.set_defaults(web_host="127.0.0.1")
+    ours = parser.add_argument_group("genartisan")
+    ours.add_argument(
+        "--grpc", metavar="HOST:PORT", default=f"127.0.0.1:{Ports.grpc_inference}", help="the gRPC endpoint"
+    )
+    ours.add_argument(
         "--key-file", metavar="FILE", help="TorchServe's key_file.json; default: of a server started here"
     )
-    parser.add_argument("--grpc", default="127.0.0.1:7070", metavar="HOST:PORT", help="the gRPC endpoint")
+    ours.add_argument("--i-own-this", action="store_true", help="needed for a host other than this machine")
+    ours.add_argument("--patience", type=float, default=600, metavar="SECONDS", help="the longest wait for an answer")
+    for name, default, known in (("mix", "picture", KINDS), ("presets", "draft", PRESETS)):
+        text = f"weights of {', '.join(known)}"
+        ours.add_argument(f"--{name}", type=checked(name), default=default, metavar="NAME=WEIGHT,…", help=text)
+    ours.add_argument(
+        "--params", type=checked("params"), default="{}", metavar="JSON", help="settings of every request"
+    )
+    ours.add_argument("--seed", type=int, default=0, help="of photos, sentences, presets, seeds and arrivals")
+    ours.add_argument(
+        "--check-share", type=float, default=0.1, metavar="SHARE",
+        help="share of requests whose bytes must equal those of a run before the load; 0 on a GPU",
+    )  # fmt: skip
+    ours.add_argument("--rate", type=float, metavar="PER_SECOND", help="open model: arrivals, whatever is answered")
+    ours.add_argument("--constant", action="store_true", help="open model: at equal distances instead of Poisson's")
+    ours.add_argument("--max-in-flight", type=int, default=200, help="open model: beyond it, arrivals are dropped")
+    ours.add_argument(
+        "--levels", type=checked("levels"), default="", metavar="LEVELxSECONDS,…",
+        help="the load over time, in users, or with --rate in arrivals a second: 1x30,2x30,4x30*2",
+    )  # fmt: skip
+    ours.add_argument("--max-failures", type=float, default=0, metavar="SHARE", help="gate: share of jobs that failed")
+    ours.add_argument(
+        "--p95", type=checked("p95"), default="", metavar="JOB=SECONDS,…", help='gate: as in "picture draft=2.5"'
+    )
+    ours.add_argument("--min-throughput", type=float, default=0, metavar="PER_MINUTE", help="gate: pictures a minute")
+    ours.add_argument("--metrics", metavar="URL", help="of Prometheus metrics; default: port 8082 of a local host")
+    ours.add_argument("--report", metavar="DIR", help="write report.html, report.png and report.json")
+
+
+def require_login(app: flask.Flask) -> None:
+    """Asks for a password on every page of Locust's web interface, which can start a load."""
+    password = os.environ.get(PASSWORD_VARIABLE) or secrets.token_urlsafe(12)
+    if PASSWORD_VARIABLE not in os.environ:
+        print(f"password of the web interface, for any user name: {password}", file=sys.stderr)
+
+    @app.before_request
+    def signed_in() -> flask.Response | None:
+        given = flask.request.authorization
+        if given is not None and secrets.compare_digest((given.password or "").encode(), password.encode()):
+            return None
+        return flask.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="load test"'})
+
+
+class Levels(LoadTestShape):
+    """Locust's view of ``--levels``: as many users as a level says, or in an open model the users who share it."""
+
+    abstract = True
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users, and how many are started a second."""
+        assert self.runner is not None
+        options: Any = self.runner.environment.parsed_options
+        level = level_at(read(options, "levels"), time.perf_counter() - self.start_time)
+        if level is None:
+            return None
+        users = options.num_users or 1 if options.rate is not None else round(level.value)
+        return users, max(1.0, float(users))
+
+
+@events.init.add_listener
+def prepare(environment: Any, runner: Any, **_: Any) -> None:
+    """Checks the target, and sets up what users share."""
+    options = environment.parsed_options
+    host = httpx.URL(environment.host or "").host
+    if not host:
+        sys.exit("--host is missing: the endpoint, such as http://127.0.0.1:8080")
+    if not is_loopback(host) and not options.i_own_this:
+        sys.exit(f"--host is {host}: a load test may stop a service; add --i-own-this if it is yours to stop")
+    environment.record = Record()
+    if environment.web_ui:
+        require_login(environment.web_ui.app)
+    if options.levels and not isinstance(runner, WorkerRunner):
+        environment.shape_class = Levels()  # type: ignore[no-untyped-call]
+        environment.shape_class.runner = runner
+
+
+@events.test_start.add_listener
+def begin(environment: Any, **_: Any) -> None:
+    """Makes the references, and begins to look at the server."""
+    options, runner = environment.parsed_options, environment.runner
+    endpoint = {
+        "url": environment.host, "grpc": options.grpc, "timeout": options.patience, "key_file": options.key_file,
+    }  # fmt: skip
+    workload = Workload(read(options, "presets"), {"size": SIZE, **read(options, "params")}, share=options.check_share)
+    index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
+    if not isinstance(runner, MasterRunner) and options.check_share:
+        workload = Workload(
+            workload.presets, workload.params, references(endpoint, workload, options.seed), options.check_share
+        )
+    environment.test = Test(
+        endpoint=endpoint, workload=workload, mix=read(options, "mix"), levels=read(options, "levels"),
+        rate=options.rate, is_poisson=not options.constant, most_in_flight=options.max_in_flight,
+        users=options.num_users or 1, seed=f"{options.seed} {index}", record=environment.record,
+    )  # fmt: skip
+    if not isinstance(runner, WorkerRunner):
+        gevent.spawn(watch, environment)
+
+
+def references(endpoint: dict[str, Any], workload: Workload, seed: int) -> tuple[Request, ...]:
+    """Requests and their answers, made one after the other."""
+    rng, client = random.Random(f"{seed} references"), Endpoint(**endpoint)
+    try:
+        requests = [workload.draw(rng) for _ in range(REFERENCES)]
+        return tuple(
+            request.as_reference(client.http.stylize(request.photo, request.prompt, params=request.params).content)
+            for request in requests
+        )
+    finally:
+        client.close()
+
+
+def watch(environment: Any) -> None:
+    """Notes the load and the server's metrics until the test ends."""
+    test, options = environment.test, environment.parsed_options
+    url = options.metrics
+    if url is None and is_loopback(httpx.URL(environment.host).host):
+        url = f"http://127.0.0.1:{Ports.metrics}/metrics"
+    while environment.runner.state not in ("stopping", "stopped", "cleanup"):
+        level = test.arrivals() if options.rate is not None else environment.runner.user_count
+        if level is not None:
+            server = scraped(url) if url else {}
+            environment.record.moments.append(Moment(test.now(), level, test.in_flight, server))
+        gevent.sleep(MOMENT)
+
+
+@events.report_to_master.add_listener
+def to_master(client_id: str, data: dict[str, Any]) -> None:
+    data["samples"] = RECORDS[0].drain() if RECORDS else []
+
+
+@events.worker_report.add_listener
+def from_worker(client_id: str, data: dict[str, Any]) -> None:
+    RECORDS[0].add(data.pop("samples", ()))
+
+
+RECORDS: list[Record] = []  # the process's only one; these two events do not say of which environment they are
+
+
+@events.init.add_listener
+def note_record(environment: Any, **_: Any) -> None:
+    RECORDS[:] = [environment.record]
 
 
 @events.quitting.add_listener
-def summarise(environment: Any, **_: Any) -> None:
-    """Prints p50, p95 and pictures a minute, by protocol and in total."""
-    settings = ", ".join(f"{name} {value}" for name, value in PARAMS.items())
-    users = environment.parsed_options.num_users
-    print(f"\n{users} users, photo {PHOTO.width}x{PHOTO.height}, {settings}")
-    stats = environment.stats
-    seconds = (stats.total.last_request_timestamp or 0) - stats.total.start_time  # until the last answer
-    for entry in (*stats.entries.values(), stats.total):
-        pictures = entry.num_requests - entry.num_failures
-        p50, p95 = (entry.get_response_time_percentile(share) / 1000 for share in (0.5, 0.95))
-        rate = 60 * pictures / seconds if seconds > 0 else 0.0
-        name = "both" if entry is stats.total else entry.name
-        print(
-            f"{name:>5}: p50 {p50:.2f} s, p95 {p95:.2f} s, {rate:.1f} pictures a minute, {entry.num_failures} failures"
-        )
-    if not stats.total.num_requests:
+def finish(environment: Any, **_: Any) -> None:
+    """Prints the summary, writes the report, and decides on the exit status."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options = environment.parsed_options
+    environment.process_exit_code = 0  # refused jobs are no failures, which Locust cannot know
+    described = {
+        "host": environment.host, "users": options.num_users or 1, "rate": options.rate, "mix": options.mix,
+        "presets": options.presets, "params": environment.test.workload.params, "seed": options.seed,
+        "levels": options.levels,
+        "model": "closed" if options.rate is None else "equidistant" if options.constant else "Poisson",
+    }  # fmt: skip
+    summary = summary_of(environment.record, described, bool(options.levels))
+    print(summary.as_text())
+    if options.report:
+        write(summary, environment.record, Path(options.report))
+        print(f"report: {Path(options.report) / 'report.html'}")
+    missed = failures_of(summary, Gates(options.max_failures, read(options, "p95"), options.min_throughput))
+    for line in missed:
+        print(f"GATE MISSED: {line}", file=sys.stderr)
+    if missed:
         environment.process_exit_code = 1

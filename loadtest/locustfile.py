@@ -113,9 +113,16 @@ def add_options(parser: Any) -> None:
     )
     ours.add_argument("--i-own-this", action="store_true", help="needed for a host other than this machine")
     ours.add_argument("--patience", type=float, default=600, metavar="SECONDS", help="the longest wait for an answer")
-    for name, default, known in (("mix", "picture", KINDS), ("presets", "draft", PRESETS)):
-        text = f"weights of {', '.join(known)}"
-        ours.add_argument(f"--{name}", type=checked(name), default=default, metavar="NAME=WEIGHT,…", help=text)
+    ours.add_argument(
+        "--mix", type=checked("mix"), default="picture", metavar="KIND=WEIGHT,…", help=f"of {', '.join(KINDS)}"
+    )
+    ours.add_argument(
+        "--presets",
+        type=checked("presets"),
+        default="draft",
+        metavar="PRESET=WEIGHT,…",
+        help=f"of {', '.join(PRESETS)}",
+    )
     ours.add_argument(
         "--params", type=checked("params"), default="{}", metavar="JSON", help="settings of every request"
     )

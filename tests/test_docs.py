@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import servers
 import tiny
 from pages import PAGES, ROOT, blocks, commands, headings, lines, links, shell, spans
 from PIL import Image
@@ -29,9 +30,10 @@ from genartisan.serving.limits import Limits
 from genartisan.serving.serve import Server
 from genartisan.serving.telemetry import COUNTERS, LABELS
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 PROGRAMS = {
     "genartisan", "python", "pip", "make", "source", "git", "cd", "curl", "jq", "docker", "umask", "openssl", "date",
+    "locust",
 }  # fmt: skip
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SERVING = ROOT / "docs" / "serving.md"
@@ -67,9 +69,18 @@ def all_flags() -> frozenset[str]:
 
 
 @cache
+def load_flags() -> frozenset[str]:
+    """The flags of the load test: Locust's and ours."""
+    command = [sys.executable, "-m", "locust", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=servers.PATIENCE, check=True)
+    ours = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / "loadtest" / "locustfile.py").read_text())
+    return frozenset(FLAG.findall(" ".join([done.stdout, *ours])))
+
+
+@cache
 def source_words() -> frozenset[str]:
     """Every word of the code and of the server's configuration."""
-    patterns = ("genartisan/**/*.py", "handlers/*", "docker/*", "config.properties", "Makefile")
+    patterns = ("genartisan/**/*.py", "loadtest/*.py", "handlers/*", "docker/*", "config.properties", "Makefile")
     files = [file for pattern in patterns for file in ROOT.glob(pattern) if file.is_file()]
     return frozenset(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8") for file in files)))
 
@@ -84,6 +95,8 @@ def check(words: list[str]) -> None:
             from_params(params_of(options))
         if arguments[0] == "evaluate":
             check_evaluation_flags(options)
+    elif program == "locust":
+        assert [word for word in arguments if FLAG.fullmatch(word) and word not in load_flags()] == []
     elif program == "make":
         assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.M)
     elif program == "pip":
@@ -130,7 +143,8 @@ def test_commands_and_flags_in_sentences_exist(page: Path) -> None:
                 known = FLAG.findall(usage(*named)) if named else all_flags()
                 assert [word for word in words if FLAG.fullmatch(word) and word not in known] == [], span
         elif span.startswith("--"):
-            assert set(FLAG.findall(span)) <= {*all_flags(), "--ncs"}, span
+            known = load_flags() if page.parent.name == "loadtest" else {*all_flags(), "--ncs"}
+            assert set(FLAG.findall(span)) <= known, span
         elif span.startswith("make "):
             check(shlex.split(span))
         elif script := re.match(r"(?:python )?((?:benchmarks|tests|genartisan|handlers|docker|loadtest)/\S+)", span):

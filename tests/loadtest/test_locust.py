@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ PARAMS = json.dumps({name: TINY[name] for name in ("size", "patches", "patch_siz
 
 def target(server: Server) -> list[str]:
     """The flags for a server."""
-    grpc = f"127.0.0.1:{server.ports.grpc_inference}"
-    flags = ["--host", server.url, "--grpc", grpc, "--key-file", server.keys, "--params", PARAMS]
+    flags = ["--host", server.url, "--grpc", server.grpc, "--key-file", server.keys, "--params", PARAMS]
     return [*flags, "--metrics", f"{server.metrics}/metrics"]
 
 
@@ -93,7 +93,7 @@ def test_arrivals_do_not_wait_for_answers(server: Server, tmp_path: Path) -> Non
     assert counts["ok"] > 0
     assert counts["dropped"] > 0
     due = sorted(intended for _, _, intended, _, _ in read(tmp_path)["samples"])
-    assert all(abs(after - before - 1 / 8) < 1e-6 for before, after in zip(due, due[1:], strict=False))
+    assert all(abs(after - before - 1 / 8) < 1e-6 for before, after in pairwise(due))
 
 
 @pytest.mark.slow

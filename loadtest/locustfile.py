@@ -40,6 +40,7 @@ from genartisan.serving.defaults import Ports, is_loopback
 
 __all__ = ["Caller"]
 
+logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 grpc_gevent.init_gevent()  # or a gRPC call blocks all users
 
@@ -170,24 +171,41 @@ class Levels(LoadTestShape):
     def tick(self) -> tuple[int, float] | None:
         """Users, and how many are started a second."""
         assert self.runner is not None
-        options: Any = self.runner.environment.parsed_options
-        level = level_at(read(options, "levels"), time.perf_counter() - self.start_time)
+        environment: Any = self.runner.environment
+        options, test = environment.parsed_options, getattr(environment, "test", None)
+        level = level_at(read(options, "levels"), test.now() if test else 0)  # references come before
         if level is None:
             return None
         users = options.num_users or 1 if options.rate is not None else round(level.value)
         return users, max(1.0, float(users))
 
 
+def refused(environment: Any) -> str | None:
+    """Why the target is none; None if it is one."""
+    host = httpx.URL(environment.host or "").host
+    if not host:
+        return "--host is missing: the endpoint, such as http://127.0.0.1:8080"
+    if not is_loopback(host) and not environment.parsed_options.i_own_this:
+        return f"--host is {host}: a load test may stop a service; add --i-own-this if it is yours to stop"
+    return None
+
+
 @events.init.add_listener
 def prepare(environment: Any, runner: Any, **_: Any) -> None:
     """Checks the target, and sets up what users share."""
     options = environment.parsed_options
-    host = httpx.URL(environment.host or "").host
-    if not host:
-        sys.exit("--host is missing: the endpoint, such as http://127.0.0.1:8080")
-    if not is_loopback(host) and not options.i_own_this:
-        sys.exit(f"--host is {host}: a load test may stop a service; add --i-own-this if it is yours to stop")
+    if refusal := refused(environment):
+        sys.exit(refusal)
     environment.record = Record()
+
+    def to_master(client_id: str, data: dict[str, Any]) -> None:
+        data["record"] = environment.record.drain()
+
+    def from_worker(client_id: str, data: dict[str, Any]) -> None:
+        environment.record.add(data["record"])
+
+    environment.events.report_to_master.add_listener(to_master)
+    environment.events.worker_report.add_listener(from_worker)
     if environment.web_ui:
         require_login(environment.web_ui.app)
     if options.levels and not isinstance(runner, WorkerRunner):
@@ -199,6 +217,10 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
 def begin(environment: Any, **_: Any) -> None:
     """Makes the references, and begins to look at the server."""
     options, runner = environment.parsed_options, environment.runner
+    if refusal := refused(environment):  # the web interface may have changed it
+        logger.error(refusal)
+        runner.quit()
+        return
     endpoint = {
         "url": environment.host, "grpc": options.grpc, "timeout": options.patience, "key_file": options.key_file,
     }  # fmt: skip
@@ -208,6 +230,7 @@ def begin(environment: Any, **_: Any) -> None:
         workload = Workload(
             workload.presets, workload.params, references(endpoint, workload, options.seed), options.check_share
         )
+    environment.record.began = time.time()
     environment.test = Test(
         endpoint=endpoint, workload=workload, mix=read(options, "mix"), levels=read(options, "levels"),
         rate=options.rate, is_poisson=not options.constant, most_in_flight=options.max_in_flight,
@@ -242,24 +265,6 @@ def watch(environment: Any) -> None:
             server = scraped(url) if url else {}
             environment.record.moments.append(Moment(test.now(), level, test.in_flight, server))
         gevent.sleep(MOMENT)
-
-
-@events.report_to_master.add_listener
-def to_master(client_id: str, data: dict[str, Any]) -> None:
-    data["samples"] = RECORDS[0].drain() if RECORDS else []
-
-
-@events.worker_report.add_listener
-def from_worker(client_id: str, data: dict[str, Any]) -> None:
-    RECORDS[0].add(data.pop("samples", ()))
-
-
-RECORDS: list[Record] = []  # the process's only one; these two events do not say of which environment they are
-
-
-@events.init.add_listener
-def note_record(environment: Any, **_: Any) -> None:
-    RECORDS[:] = [environment.record]
 
 
 @events.quitting.add_listener

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -52,16 +52,23 @@ class Moment:
 
 @dataclass
 class Record:
-    """All samples and moments of a test."""
+    """All samples and moments of a test.
+
+    Attributes:
+        began: when the test began, in seconds since 1970: processes begin at different times.
+    """
 
     samples: list[Sample] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
+    began: float = field(default_factory=time.time)
 
-    def drain(self) -> list[dict[str, Any]]:
+    def drain(self) -> dict[str, Any]:
         """The samples so far, ready for JSON; they are forgotten."""
         samples, self.samples = self.samples, []
-        return [asdict(sample) for sample in samples]
+        return {"began": self.began, "samples": [asdict(sample) for sample in samples]}
 
-    def add(self, samples: Iterable[dict[str, Any]]) -> None:
-        """Adds what `drain` gave elsewhere."""
-        self.samples += [Sample(**sample) for sample in samples]
+    def add(self, drained: dict[str, Any]) -> None:
+        """Adds what `drain` gave in another process."""
+        later = drained["began"] - self.began
+        samples = [Sample(**sample) for sample in drained["samples"]]
+        self.samples += [replace(sample, intended=sample.intended + later) for sample in samples]

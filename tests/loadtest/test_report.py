@@ -94,3 +94,10 @@ def test_the_files_are_self_contained_and_can_be_compared(tmp_path: Path) -> Non
     text = compared(before, after)
     assert "same load" in text
     assert "+36%" in text  # 150 pictures instead of 110 in the same time
+
+
+def test_samples_of_another_process_are_moved_to_this_one_s_time() -> None:
+    master, worker = Record(began=100.0), Record([sample(1.0)], began=107.5)
+    master.add(json.loads(json.dumps(worker.drain())))
+    assert [each.intended for each in master.samples] == [8.5]
+    assert worker.samples == []

@@ -101,9 +101,10 @@ class Stylizer:
     ) -> Result:
         """The photo in the style of ``prompt``. The same seed, device and precision give the same picture.
 
-        On a CPU bit for bit, in any thread, as long as processor, PyTorch and its number of threads (`report` has them
-        as ``hardware``) are the same, too: another order of adding up rounds otherwise, and the steps amplify that. On
-        a GPU up to rounding, because the gradients of its warps add up in any order.
+        On a CPU the pictures are equal bit for bit, in any thread, provided that the processor, PyTorch and its number
+        of threads are the same (``hardware`` in the report): sums in another order round differently, and the steps
+        amplify the difference. On a GPU they are equal up to rounding, because the gradients of the warps are summed
+        in no fixed order.
 
         Args:
             photo: a path, encoded bytes or a PIL image.

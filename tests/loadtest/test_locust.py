@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,8 +19,11 @@ from servers import ROOT, TINY
 
 from genartisan.serving.serve import Server
 
-pytest.importorskip("locust")
-pytestmark = pytest.mark.server
+pytestmark = [
+    pytest.mark.server,
+    # Importing it here would let gevent patch this process.
+    pytest.mark.skipif(importlib.util.find_spec("locust") is None, reason="no Locust"),
+]
 
 COMMAND = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
 PARAMS = json.dumps({name: TINY[name] for name in ("size", "patches", "patch_size")})

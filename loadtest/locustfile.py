@@ -260,7 +260,8 @@ def watch(environment: Any) -> None:
     if url is None and is_loopback(httpx.URL(environment.host).host):
         url = f"http://127.0.0.1:{Ports.metrics}/metrics"
     while environment.runner.state not in ("stopping", "stopped", "cleanup"):
-        level = test.arrivals() if options.rate is not None else environment.runner.user_count
+        is_told = options.levels or options.rate is not None
+        level = test.level() if is_told else environment.runner.user_count
         if level is not None:
             server = scraped(url) if url else {}
             environment.record.moments.append(Moment(test.now(), level, test.in_flight, server))

@@ -60,8 +60,8 @@ class Test:
         """Seconds since the test began."""
         return time.monotonic() - self.began
 
-    def arrivals(self) -> float | None:
-        """Arrivals a second at present, of all users; None once the last level is over."""
+    def level(self) -> float | None:
+        """Users or arrivals a second at present; None once the last level is over, or if it is Locust that knows."""
         if not self.levels:
             return self.rate
         level = level_at(self.levels, self.now())
@@ -120,7 +120,7 @@ class Caller(User):
     def receive(self, test: Test) -> None:
         """Lets jobs arrive until the levels are over; Locust ends it before."""
         due = test.now()
-        while (rate := test.arrivals()) is not None:
+        while (rate := test.level()) is not None:
             share = rate / test.users
             if share == 0:
                 gevent.sleep(IDLE)

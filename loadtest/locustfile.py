@@ -197,6 +197,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     if refusal := refused(environment):
         sys.exit(refusal)
     environment.record = Record()
+    gevent.get_hub().loop.update_now()  # or --run-time counts from before the imports
 
     def to_master(client_id: str, data: dict[str, Any]) -> None:
         data["record"] = environment.record.drain()

@@ -51,6 +51,7 @@ def outcomes(report: Path) -> Counter[str]:
     return Counter(outcome for *_, outcome in read(report)["samples"])
 
 
+@pytest.mark.slow
 def test_a_target_elsewhere_must_be_ones_own_and_bad_flags_are_named() -> None:
     def refusal(*flags: str) -> str:
         done = subprocess.run([*COMMAND, "--headless", *flags], capture_output=True, text=True, timeout=60, check=False)

@@ -93,6 +93,7 @@ def test_the_picture_is_seen_as_it_forms(visitor: Visitor) -> None:
     assert len(set(shown)) >= 3  # the draft and previews
 
 
+@pytest.mark.slow
 def test_four_seeds_stand_side_by_side(visitor: Visitor) -> None:
     visitor.begins(png())
     visitor.page.fill("#prompt textarea", "Fire")
@@ -121,6 +122,7 @@ def test_cancel_frees_the_worker(visitor: Visitor, server: Server) -> None:
     assert visitor.stylises()
 
 
+@pytest.mark.slow
 def test_a_closed_tab_ends_its_run_and_leaves_no_file(chromium: Any, site: Site, server: Server) -> None:
     with visiting(chromium, site.url) as visitor:
         visitor.begins(png(seed=5), size=128)
@@ -133,6 +135,7 @@ def test_a_closed_tab_ends_its_run_and_leaves_no_file(chromium: Any, site: Site,
     servers.eventually(lambda: site.files() == [], "the files are removed", 60)
 
 
+@pytest.mark.slow
 def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> None:
     visitor.begins(png(320, 240), size=64)
     visitor.page.fill("#prompt textarea", "Fire")
@@ -223,6 +226,7 @@ def test_the_keyboard_suffices(visitor: Visitor) -> None:
     visitor.sees("Done in")
 
 
+@pytest.mark.slow
 def test_on_a_phone_nothing_sticks_out(chromium: Any, site: Site) -> None:
     phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
     with visiting(chromium, site.url, **phone, color_scheme="dark") as visitor:
@@ -329,6 +333,7 @@ def test_a_server_that_stops_in_mid_run_and_comes_back(chromium: Any, tiny_folde
             serve.stop(arguments["state"])
 
 
+@pytest.mark.slow
 def test_others_must_sign_in(chromium: Any, server: Server, tmp_path: Path) -> None:
     secret = {"GENARTISAN_PAGE_PASSWORD": "correct horse"}
     with visits.site(tmp_path, server.url, server.keys, "--login", "ann", **secret) as site:

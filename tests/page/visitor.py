@@ -153,7 +153,7 @@ def visiting(chromium: Any, url: str, **options: Any) -> Iterator[Visitor]:
     visitor.page.wait_for_selector("#run, input[type=password]", timeout=WAIT)
     yield visitor
     assert "Traceback" not in visitor.page.content()
-    assert visitor.complaints == []
+    assert visitor.complaints == [], visitor.complaints
     context.close()
 
 

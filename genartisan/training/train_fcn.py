@@ -1,6 +1,6 @@
 """Trains the person segmentation on drawn scenes: ``python -m genartisan.training.train_fcn --out DIR --seed 0``.
 
-Takes more than an hour on one CPU core, after four minutes of drawing the scenes on all cores. The scenes are cached in
+Takes an hour and a half on one CPU core, after twenty minutes of drawing the scenes. The scenes are cached in
 DIR/scenes.
 """
 

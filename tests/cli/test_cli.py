@@ -273,6 +273,7 @@ def test_outputs_are_checked_before_the_work(
     assert "report" in refused(capsys, "stylize", photo, "fire", "-o", out, "--report", str(tmp_path / "old.json"))
 
 
+@pytest.mark.slow
 def test_a_picture_s_name_need_not_be_utf_8(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
     out = tmp_path / "\udcff.png"
     code = "import sys\nfrom genartisan.cli.main import main\nsys.exit(main(sys.argv[1:]))"

@@ -120,6 +120,7 @@ def test_a_bundle_under_construction_has_no_manifest(folder: Path) -> None:
     assert not (folder / "bundle.json").exists()
 
 
+@pytest.mark.slow
 def test_the_embedded_bundle_needs_no_open_clip() -> None:
     """Importing it would keep a worker that starts anew waiting for more than a second."""
     code = "import sys, genartisan as g; g.Bundle.load('embedded'); sys.exit('open_clip' in sys.modules)"

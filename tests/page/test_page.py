@@ -80,6 +80,7 @@ def test_a_photo_becomes_a_picture_whose_settings_come_back(visitor: Visitor) ->
     assert read_settings(visitor.downloads()).params["regions"]["portrait"]["strength"] == 0.65
 
 
+@pytest.mark.slow
 def test_the_picture_is_seen_as_it_forms(visitor: Visitor) -> None:
     visitor.begins(png(512, 384), size=512)  # steps long enough to be seen on a busy machine, too
     visitor.page.fill("#prompt textarea", "Fire")
@@ -169,6 +170,7 @@ def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> Non
     visits.sync_api.expect(text).not_to_contain_text("Corrected", timeout=visits.WAIT)
 
 
+@pytest.mark.slow
 def test_the_style_of_a_picture(visitor: Visitor) -> None:
     visitor.begins(png())
     visitor.opens("#style-panel")

@@ -45,7 +45,6 @@ def genartisan(installed: Path, folder: Path, *arguments: str, missing: str = ""
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.slow
 @pytest.mark.server
 def test_a_wheel_serves_in_an_empty_folder(installed: Path, tiny_folder: Path, tmp_path: Path) -> None:
     ports = vars(servers.free_ports()).items()
@@ -66,7 +65,6 @@ def test_a_wheel_serves_in_an_empty_folder(installed: Path, tiny_folder: Path, t
         assert not [name for name in file.namelist() if "torchserve" in name]  # the handler only once
 
 
-@pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),

@@ -84,7 +84,6 @@ class Load:
             thread.join()
 
 
-@pytest.mark.slow
 def test_no_request_fails_while_workers_come_and_go_and_a_version_is_rolled_out(models: Models) -> None:
     server = models.server
     expected = post(server, LOAD).content

@@ -94,6 +94,7 @@ def test_the_picture_has_the_type_accepted_beside_the_stream(server: serve.Serve
     assert base64.b64decode(result["photo"]) == post(server, FIELDS, {"Accept": "image/webp"}).content
 
 
+@pytest.mark.slow
 def test_events_come_while_work_is_done(server: serve.Server) -> None:
     """Each event has the server's clock; if all came at the end, the client's would disagree."""
     url, fields = f"{server.url}/predictions/genartisan", with_params(steps=300, preview_every=0)

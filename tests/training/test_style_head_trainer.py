@@ -101,6 +101,7 @@ def test_a_second_head_takes_the_place_of_the_first(
     assert before.layers[0].weight.shape != after.layers[0].weight.shape
 
 
+@pytest.mark.slow
 def test_what_is_learned_has_less_loss(
     headless: str, photos: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_fresh_head_tells_the_mean_style_of_the_photos(
     torch.testing.assert_close(fresh_head(tiny_bundle, of_crops).deviation, of_crops.std(dim=0))
 
 
+@pytest.mark.slow
 def test_a_resumed_training_makes_the_same_bundle(
     headless: str, photos: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

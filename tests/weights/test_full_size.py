@@ -124,7 +124,6 @@ def test_vgg_is_torchvisions_with_the_maps_that_clipstyler_sees(fetched: Fetched
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_the_whole_method_steps_at_512_pixels(bundle: Bundle) -> None:
     stylizer = Stylizer(bundle, device="cpu", precision="fp32")
     config = StyleConfig(size=512, steps=1, patches=4)

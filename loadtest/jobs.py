@@ -27,7 +27,7 @@ BAD: tuple[tuple[dict[str, Any], str], ...] = (  # changes of a good request, an
     ({"photo": b""}, "photo"),
     ({"photo": b"no picture"}, "photo"),
     ({"params": {"steps": -1}}, "steps"),
-    ({"params": {"regions": {"portrait": {"weight": 7}}}}, "regions.portrait.weight"),
+    ({"params": {"regions": {"portrait": {"weight": -1}}}}, "regions.portrait.weight"),
     ({"params": {"size": 10**6}}, "size"),
     ({"params": {"stepps": 3}}, "stepps"),
 )

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gates:
-    """Attributes:
-    failures: largest share of jobs that failed; those refused because the server is busy do not count.
-    p95: most seconds by job, such as ``picture draft``.
-    throughput: fewest pictures a minute.
+    """What must be reached.
+
+    Attributes:
+        failures: largest share of jobs that failed; those refused because the server is busy do not count.
+        p95: most seconds by job, such as ``picture draft``.
+        throughput: fewest pictures a minute.
     """
 
     failures: float

@@ -14,8 +14,8 @@ import os
 import random
 import secrets
 import sys
-import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,10 @@ from record import Moment, Record
 from report import summary_of, write
 from scrape import scraped
 from users import Caller, Test
-from workload import Request, Workload
+from workload import Request, Workload, WrongAnswerError
 
 from genartisan.config import PRESETS
+from genartisan.errors import GenartisanError
 from genartisan.serving.defaults import Ports, is_loopback
 
 __all__ = ["Caller"]
@@ -50,21 +51,20 @@ PASSWORD_VARIABLE = "GENARTISAN_LOADTEST_PASSWORD"
 REFERENCES = 4  # requests whose answers are made before the load
 
 
+def numbers(text: str, alone: str = "") -> dict[str, float]:
+    """``name=number,name=number``; a name alone has the number ``alone``."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    return {name.strip(): float(value or alone) for name, _, value in pairs}
+
+
 def weights(text: str, known: Collection[str]) -> dict[str, float]:
     """``name=weight,name=weight``; a name alone has weight 1."""
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    parsed = {name.strip(): float(value or 1) for name, _, value in pairs}
+    parsed = numbers(text, alone="1")
     if unknown := [name for name in parsed if name not in known]:
         raise ValueError(f"{unknown[0]!r} is none of {', '.join(known)}")
     if not parsed or min(parsed.values()) < 0 or sum(parsed.values()) == 0:
         raise ValueError("weights are at least 0, and one is more")
     return parsed
-
-
-def limits(text: str) -> dict[str, float]:
-    """``job=seconds,job=seconds``."""
-    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
-    return {name.strip(): float(value) for name, _, value in pairs}
 
 
 def settings(text: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "presets": partial(weights, known=PRESETS),
     "params": settings,
     "levels": parse_levels,
-    "p95": limits,
+    "p95": numbers,
 }
 
 
@@ -172,7 +172,7 @@ class Levels(LoadTestShape):
         """Users, and how many are started a second."""
         assert self.runner is not None
         environment: Any = self.runner.environment
-        options, test = environment.parsed_options, getattr(environment, "test", None)
+        options, test = environment.parsed_options, environment.test
         level = level_at(read(options, "levels"), test.now() if test else 0)  # references come before
         if level is None:
             return None
@@ -196,7 +196,7 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     options = environment.parsed_options
     if refusal := refused(environment):
         sys.exit(refusal)
-    environment.record = Record()
+    environment.record, environment.test = Record(), None
     gevent.get_hub().loop.update_now()  # or --run-time counts from before the imports
 
     def to_master(client_id: str, data: dict[str, Any]) -> None:
@@ -214,24 +214,32 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
         environment.shape_class.runner = runner
 
 
+def abort(environment: Any, reason: str) -> None:
+    """Says why there is no test, and ends it once it has started, since Locust starts it whatever a listener does."""
+    logger.error(reason)
+    gevent.spawn_later(MOMENT, environment.runner.quit)
+
+
 @events.test_start.add_listener
 def begin(environment: Any, **_: Any) -> None:
     """Makes the references, and begins to look at the server."""
+    environment.test = None
     options, runner = environment.parsed_options, environment.runner
     if refusal := refused(environment):  # the web interface may have changed it
-        logger.error(refusal)
-        runner.quit()
+        abort(environment, refusal)
         return
     endpoint = {
         "url": environment.host, "grpc": options.grpc, "timeout": options.patience, "key_file": options.key_file,
     }  # fmt: skip
-    workload = Workload(read(options, "presets"), {"size": SIZE, **read(options, "params")}, share=options.check_share)
+    workload = Workload(read(options, "presets"), params_of(options), share=options.check_share)
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0
     if not isinstance(runner, MasterRunner) and options.check_share:
-        workload = Workload(
-            workload.presets, workload.params, references(endpoint, workload, options.seed), options.check_share
-        )
-    environment.record.began = time.time()
+        try:
+            workload = replace(workload, references=references(endpoint, workload, options.seed))
+        except (GenartisanError, WrongAnswerError) as error:
+            abort(environment, f"no load: a request before it failed: {error}")
+            return
+    environment.record.restart()
     environment.test = Test(
         endpoint=endpoint, workload=workload, mix=read(options, "mix"), levels=read(options, "levels"),
         rate=options.rate, is_poisson=not options.constant, most_in_flight=options.max_in_flight,
@@ -239,6 +247,11 @@ def begin(environment: Any, **_: Any) -> None:
     )  # fmt: skip
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(watch, environment)
+
+
+def params_of(options: Any) -> dict[str, Any]:
+    """The settings of every request."""
+    return {"size": SIZE, **read(options, "params")}
 
 
 def references(endpoint: dict[str, Any], workload: Workload, seed: int) -> tuple[Request, ...]:
@@ -278,7 +291,7 @@ def finish(environment: Any, **_: Any) -> None:
     environment.process_exit_code = 0  # refused jobs are no failures, which Locust cannot know
     described = {
         "host": environment.host, "users": options.num_users or 1, "rate": options.rate, "mix": options.mix,
-        "presets": options.presets, "params": environment.test.workload.params, "seed": options.seed,
+        "presets": options.presets, "params": params_of(options), "seed": options.seed,
         "levels": options.levels,
         "model": "closed" if options.rate is None else "equidistant" if options.constant else "Poisson",
     }  # fmt: skip

@@ -62,6 +62,12 @@ class Record:
     moments: list[Moment] = field(default_factory=list)
     began: float = field(default_factory=time.time)
 
+    def restart(self) -> None:
+        """Forgets everything: a test begins."""
+        self.samples.clear()
+        self.moments.clear()
+        self.began = time.time()
+
     def drain(self) -> dict[str, Any]:
         """The samples so far, ready for JSON; they are forgotten."""
         samples, self.samples = self.samples, []

@@ -19,6 +19,7 @@ from gevent.pool import Pool
 from jobs import KINDS, Endpoint, outcome_of, reason_of
 from levels import Level, level_at
 from locust import User, task
+from locust.exception import StopUser
 from record import Record, Sample
 from workload import Workload
 
@@ -98,20 +99,25 @@ class Caller(User):
     environment: Any
 
     def on_start(self) -> None:
-        test: Test = self.environment.test
-        self.number = next(test.numbers)
-        self.rng = random.Random(f"{test.seed} {self.number}")
+        test: Test | None = self.environment.test
+        if test is None:  # aborted before it began
+            return
+        self.rng = random.Random(f"{test.seed} {next(test.numbers)}")
         self.endpoint = Endpoint(**test.endpoint)
         self.pool = Pool()
 
     def on_stop(self) -> None:
+        if self.environment.test is None:
+            return
         self.pool.join(timeout=STOP_WITHIN)
         self.pool.kill()
         self.endpoint.close()
 
     @task
     def work(self) -> None:
-        test: Test = self.environment.test
+        test: Test | None = self.environment.test
+        if test is None:
+            raise StopUser
         if test.rate is None:
             test.perform(self.endpoint, self.rng, test.now(), self.environment)
         else:

@@ -61,6 +61,7 @@ def test_a_target_elsewhere_must_be_ones_own_and_bad_flags_are_named() -> None:
 
     assert "--i-own-this" in refusal("--host", "http://example.org", "--run-time", "1s")
     assert "none of picture" in refusal("--host", "http://127.0.0.1:1", "--mix", "pictures")
+    assert "no server answers" in refusal("--host", "http://127.0.0.1:1", "--run-time", "50s")
     assert "LEVELxSECONDS" in refusal("--host", "http://127.0.0.1:1", "--levels", "1-5")
     assert "JSON" in refusal("--host", "http://127.0.0.1:1", "--params", "[1]")
 

@@ -127,6 +127,10 @@ class BusyError(ServeError):
         self.retry_after = retry_after
 
 
+class NoModelError(ServeError):
+    """The server, or a proxy in front of it, knows no such endpoint (HTTP 404)."""
+
+
 class LateError(ServeError):
     """The server did not answer within the client's timeout."""
 

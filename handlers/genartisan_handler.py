@@ -39,7 +39,7 @@ from genartisan.networks.device import set_threads
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events, telemetry
 from genartisan.serving.answers import answer
-from genartisan.serving.defaults import JSON
+from genartisan.serving.defaults import DRAFT, JSON
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.handler_context import (
     adapt_service,
@@ -53,7 +53,7 @@ from genartisan.serving.handler_context import (
     refuse,
 )
 from genartisan.serving.jobs import Jobs
-from genartisan.serving.limits import Limits, check_not_expired, out_of_memory_error
+from genartisan.serving.limits import Limits, check_draft, check_not_expired, out_of_memory_error
 from genartisan.serving.model_description import describe_model
 from genartisan.serving.request import StyleRequest, read_grpc, read_http
 from genartisan.serving.request_headers import REQUEST_START, check_encoding, seconds_waited
@@ -77,6 +77,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         archive = Path(context.system_properties["model_dir"])
         bundle, self.bundle_hash = Bundle.load(archive / "bundle"), sha256(archive / "bundle" / MANIFEST)
         device = self._device(context)
+        if context.model_name != DRAFT and not device.startswith("cuda"):
+            os.nice(int(self.settings.get("nice", 0)))  # threads started later inherit it
         set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config.get("maxWorkers", 1)))
         self.stylizer = Stylizer(
             bundle,
@@ -147,6 +149,8 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         self.waited = seconds_waited((fields if is_grpc(self.context) else headers).get(REQUEST_START))
         request = read_grpc(fields) if is_grpc(self.context) else read_http(fields, headers)
         self.record.requested(request, self.stylizer.styles, bool(self.settings.get("log_prompts")))
+        if self.context.model_name == DRAFT and not self._is_explain():
+            check_draft(request.config)
         config = self.limits.admit(request)
         if self.waited is not None:
             self.record.seconds["queue"] = self.waited

@@ -44,9 +44,9 @@ class Answer:
 
 
 @contextmanager
-def running(bundle: Path, folder: Path) -> Iterator[serve.Server]:
+def running(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterator[serve.Server]:
     """A server with ``bundle`` on free ports; all its files are in ``folder``."""
-    with prepared(bundle, folder) as arguments:
+    with prepared(bundle, folder, with_drafts=with_drafts) as arguments:
         server = serve.start(**arguments)
     members = family(server)
     try:
@@ -58,8 +58,8 @@ def running(bundle: Path, folder: Path) -> Iterator[serve.Server]:
 
 
 @contextmanager
-def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
-    """The arguments for `serve.start`.
+def prepared(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterator[dict[str, Any]]:
+    """The arguments for `serve.start`; by default without workers for drafts, which take a while to start.
 
     Meanwhile PYTHONPATH starts with a genartisan that fails to import, so that the server must use that of its archive.
     """
@@ -67,7 +67,10 @@ def prepared(bundle: Path, folder: Path) -> Iterator[dict[str, Any]]:
     decoy.mkdir(parents=True)
     (decoy / "__init__.py").write_text("raise ImportError('not the genartisan of the archive')\n")
     config = folder / "config.properties"
-    config.write_text((ROOT / "config.properties").read_text() + f"max_request_size={MAX_REQUEST}\n")
+    lines = (ROOT / "config.properties").read_text()
+    if not with_drafts:
+        lines = lines.replace("genartisan-draft=genartisan.mar,", "")
+    config.write_text(lines + f"max_request_size={MAX_REQUEST}\n")
     settings = folder / "model-config.yaml"  # without the result cache, so that every picture is computed
     text = (ROOT / "handlers" / "model-config.yaml").read_text()
     settings.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
@@ -133,10 +136,11 @@ def send(
     headers: Mapping[str, str] | None = None,
     path: str = "predictions",
     version: str = "",
+    model: str = "genartisan",
     **body: Any,
 ) -> Answer:
     """Posts any body."""
-    url = f"{server.url}/{path}/genartisan/{version}".rstrip("/")
+    url = f"{server.url}/{path}/{model}/{version}".rstrip("/")
     answer = http("POST", url, headers={**key(server), **(headers or {})}, **body)
     return Answer(answer.status_code, answer.content, answer.headers.get("content-type", ""))
 

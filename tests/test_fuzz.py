@@ -154,8 +154,9 @@ def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None
     run(120, st.tuples(damaged(), st.sampled_from(("photo", "mask")), st.booleans()), check)
 
 
+@pytest.mark.slow
 @pytest.mark.server
-@pytest.mark.parametrize("path", ["predictions", pytest.param("explanations", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("path", ["predictions", "explanations"])
 def test_the_endpoint_matches_its_description(same_worker: Server, path: str) -> None:
     """Schemathesis draws requests from the description; costly settings are lowered, and half get a photo."""
     operation = schemathesis.openapi.from_dict(openapi())[f"/{path}/genartisan"]["POST"]

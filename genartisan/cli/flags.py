@@ -78,6 +78,7 @@ def add_model_actions(parser: argparse.ArgumentParser) -> None:
     sub = action("scale", "set the number of workers of a version")
     sub.add_argument("workers", type=int)
     sub.add_argument("--version", dest="model_version", metavar="V", help="default: the default version")
+    sub.add_argument("--drafts", action="store_true", help="of the workers for drafts and explanations")
     sub = action("default", "make a version answer requests that name none")
     sub.add_argument("model_version", metavar="VERSION")
     sub = action("remove", "stop serving a version once its requests are answered; keeps the archive")

@@ -15,7 +15,7 @@ from genartisan.cli.console import print_progress, print_summary
 from genartisan.cli.flags import files_read, masks_of, params_of, photo_of, style_images_of
 from genartisan.cli.outputs import MEDIA_TYPES, STDOUT, check_distinct, check_outputs, media_type_of, write
 from genartisan.errors import InputError, ServeError
-from genartisan.serving.defaults import Ports
+from genartisan.serving.defaults import DRAFT, MODEL, Ports
 
 if TYPE_CHECKING:
     from genartisan.serving.management import Models
@@ -81,19 +81,20 @@ def serve_(options: argparse.Namespace) -> None:
 def status(options: argparse.Namespace) -> int:
     """Report whether the server is ready: exit status 0 if it is, 1 if it runs but is not, 3 if none runs.
 
-    Ready means that a worker of the default version accepts requests.
+    Ready means that a worker of the default version accepts requests, and one for drafts, if they have their own.
     """
     from genartisan.serving import serve
-    from genartisan.serving.management import Models
+    from genartisan.serving.versions import versions_of
 
     server = serve.current(options.state)
     versions: list[Version] = []
     if server is not None:
         try:
-            versions = Models(server).versions()
+            versions = [version for model in server.models for version in versions_of(server, model)]
         except ServeError as error:
             print_progress(f"genartisan: {error.message}")
-    ready = any(version.default and version.ready for version in versions)
+    defaults = {version.model: version.ready for version in versions if version.default}
+    ready = server is not None and all(defaults.get(model) for model in server.models)
     word = "ready" if ready else "stopped" if server is None else "not_ready"
     where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
     if options.json:
@@ -115,16 +116,20 @@ def stop(options: argparse.Namespace) -> None:
 
 def models(options: argparse.Namespace) -> None:
     """List, register, scale or remove versions, or set the default one; no request is lost."""
+    from genartisan.serving.versions import versions_of
+
     manager = running_models(options)
     if options.action == "register":
         manager.register(options.archive, options.workers)
     elif options.action == "scale":
-        manager.scale(options.workers, options.model_version)
+        of_drafts = running_models(options, model=DRAFT) if options.drafts else manager
+        of_drafts.scale(options.workers, options.model_version)
     elif options.action == "default":
         manager.set_default(options.model_version)
     elif options.action == "remove":
         manager.remove(options.model_version)
-    versions, show = manager.versions(), print if options.action == "list" else print_summary
+    versions = [version for model in manager.server.models for version in versions_of(manager.server, model)]
+    show = print if options.action == "list" else print_summary
     if options.json:
         show(json.dumps([asdict(version) for version in versions], indent=2))
     else:
@@ -132,12 +137,14 @@ def models(options: argparse.Namespace) -> None:
 
 
 def print_table(versions: list[Version], show: Callable[[str], None] = print) -> None:
-    """Prints one line per version."""
-    row = "{:<12} {:<8} {:<8} {:<8} {}".format
-    show(row("version", "default", "ready", "waiting", "archive"))
+    """Prints one line per version of a model."""
+    row = "{:<17} {:<12} {:<8} {:<8} {:<8} {}".format
+    show(row("model", "version", "default", "ready", "waiting", "archive"))
     for version in versions:
         ready = f"{version.ready}/{len(version.workers)}"
-        show(row(version.name, "yes" if version.default else "", ready, version.waiting, version.archive))
+        show(
+            row(version.model, version.name, "yes" if version.default else "", ready, version.waiting, version.archive)
+        )
 
 
 def keys(options: argparse.Namespace) -> None:
@@ -152,7 +159,8 @@ def keys(options: argparse.Namespace) -> None:
         print(manager.access.key(options.kind) if options.action == "show" else manager.access.file)
 
 
-def running_models(options: argparse.Namespace) -> Models:
+def running_models(options: argparse.Namespace, model: str = MODEL) -> Models:
+    """The versions of the running server."""
     from genartisan.serving import serve
     from genartisan.serving.management import Models
 
@@ -161,7 +169,7 @@ def running_models(options: argparse.Namespace) -> Models:
         raise ServeError(
             f"no server is running in state {str(options.state)!r}; start one with `genartisan serve`.", "state"
         )
-    return Models(server, timeout=options.timeout, say=print_progress)
+    return Models(server, model=model, timeout=options.timeout, say=print_progress)
 
 
 def request(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genartisan.config import PRESETS
 from genartisan.errors import InputError
 from genartisan.serving.defaults import CONTROL, JSON, MODEL
 from genartisan.serving.request_headers import REQUEST_ID, REQUEST_START, request_start
@@ -26,18 +27,20 @@ class Call:
         fields: the fields of the form.
         accept: the header ``Accept``.
         request_id: chosen by the caller; None to draw one for each attempt.
+        is_draft: whether workers for drafts take it: a draft or an explanation.
     """
 
     path: str
     fields: dict[str, bytes]
     accept: str
     request_id: str | None = None
+    is_draft: bool = False
 
-    def http(self, url: str, key: Mapping[str, str], request_id: str) -> dict[str, Any]:
+    def http(self, url: str, key: Mapping[str, str], request_id: str, model: str = MODEL) -> dict[str, Any]:
         """One attempt over HTTP, as the arguments of httpx's ``build_request``."""
         return {
             "method": "POST",
-            "url": f"{url.rstrip('/')}/{self.path}/{MODEL}",
+            "url": f"{url.rstrip('/')}/{self.path}/{model}",
             "files": {name: (name, content, "application/octet-stream") for name, content in self.fields.items()},
             "headers": {"Accept": self.accept, **key, REQUEST_START: request_start(), REQUEST_ID: request_id},
         }
@@ -100,6 +103,12 @@ def form_fields(
     if params is not None:
         fields["params"] = json.dumps(params).encode()
     return fields
+
+
+def is_draft(params: Mapping[str, Any] | None) -> bool:
+    """Whether the settings, which may be invalid, ask for a draft."""
+    params = params or {}
+    return {**PRESETS.get(str(params.get("preset")), {}), **params}.get("steps") == 0
 
 
 def _content(source: Source, field: str) -> bytes:

@@ -55,8 +55,13 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
         rpc = _grpc()
 
         def attempt() -> Reply:
-            with self._cancelling(call.request_id) as request_id, self._rpc_access.headers() as key:
-                return Reply(rpc.predict(self.grpc, call.grpc(key, request_id), self.timeout, key), call.accept)
+            with (
+                self._cancelling(call.request_id) as request_id,
+                self._routed(call) as model,
+                self._rpc_access.headers() as key,
+            ):
+                fields = call.grpc(key, request_id)
+                return Reply(rpc.predict(self.grpc, fields, self.timeout, key, model), call.accept)
 
         return Retrying(**self._retrying)(attempt)
 
@@ -146,9 +151,9 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
 
         async def attempt() -> Reply:
             async with self._cancelling(call.request_id) as request_id:
-                with self._rpc_access.headers() as key:
+                with self._routed(call) as model, self._rpc_access.headers() as key:
                     fields = call.grpc(key, request_id)
-                    return Reply(await rpc.predict_async(self.grpc, fields, self.timeout, key), call.accept)
+                    return Reply(await rpc.predict_async(self.grpc, fields, self.timeout, key, model), call.accept)
 
         return await AsyncRetrying(**self._retrying)(attempt)
 

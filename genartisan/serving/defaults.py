@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL = "genartisan"  # names the archive and the endpoint
+DRAFT = "genartisan-draft"  # the same archive once more, for drafts and explanations: they do not wait behind runs
 CONTROL = "genartisan-control"  # the model that cancels requests, and tells how far they are
 JSON = "application/json"
 HOST = "127.0.0.1"

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import httpx
-from tenacity import RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception, wait_random_exponential
 
-from genartisan.errors import BusyError, GenartisanError, LateError
+from genartisan.errors import BusyError, GenartisanError, LateError, NoModelError
 from genartisan.serving.access import Access
-from genartisan.serving.calls import Call, ControlCall, Pictures, Source, form_fields
-from genartisan.serving.defaults import TIMEOUT, URL, is_loopback
+from genartisan.serving.calls import Call, ControlCall, Pictures, Source, form_fields, is_draft
+from genartisan.serving.defaults import DRAFT, MODEL, TIMEOUT, URL, is_loopback
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.replies import transport_errors
 from genartisan.serving.request_headers import check_request_id
@@ -71,6 +71,7 @@ class Endpoint(ABC, Generic[R, E, P]):
         self._rpc_access = self._access if grpc is None else Access.to(grpc, token, key_file)
         self._retrying = retry_rule(retries, timeout)
         self._in_progress: set[str] = set()  # ids
+        self._has_drafts = True  # until the server says that it has no workers for drafts
         with transport_errors(url, timeout):
             local = is_loopback(httpx.URL(url).host)
         self._options: dict[str, Any] = {
@@ -103,7 +104,8 @@ class Endpoint(ABC, Generic[R, E, P]):
             request_id: for `cancel` and `status`, from another thread or program: up to 128 printable ASCII characters
                 that nobody else can guess, and a new one for each request. By default the client draws one.
         """
-        call = _call("predictions", form_fields(photo, prompt, mask, style_image, params), accept, request_id)
+        fields = form_fields(photo, prompt, mask, style_image, params)
+        call = _call("predictions", fields, accept, request_id, is_draft(params))
         return self._reply(call) if self.grpc is None else self._predict(call)
 
     def explain(
@@ -119,7 +121,7 @@ class Endpoint(ABC, Generic[R, E, P]):
     ) -> R:
         """What each region would get, or a picture of the regions; the arguments are those of `stylize`."""
         fields = form_fields(photo, prompt, mask, style_image, params)
-        return self._reply(_call("explanations", fields, accept, request_id))
+        return self._reply(_call("explanations", fields, accept, request_id, True))
 
     def stream(
         self,
@@ -141,7 +143,7 @@ class Endpoint(ABC, Generic[R, E, P]):
             accept: the media type of the finished picture.
         """
         fields = form_fields(photo, prompt, mask, style_image, params)
-        return self._events(_call("predictions", fields, f"{EVENTS}, {accept};q=0.5", request_id))
+        return self._events(_call("predictions", fields, f"{EVENTS}, {accept};q=0.5", request_id, is_draft(params)))
 
     def cancel(self, request_id: str) -> P:
         """Cancels a request of this key: a worker that has it ends it after its present step.
@@ -180,8 +182,24 @@ class Endpoint(ABC, Generic[R, E, P]):
     @contextmanager
     def _attempt(self, call: Call, request_id: str) -> Iterator[httpx.Request]:
         """One attempt, with the key as it is now; its errors are ours."""
-        with transport_errors(self.url, self.timeout), self._access.headers() as key:
-            yield self._http.build_request(**call.http(self.url, key, request_id))
+        with (
+            self._routed(call) as model,
+            transport_errors(self.url, self.timeout),
+            self._access.headers() as key,
+        ):
+            yield self._http.build_request(**call.http(self.url, key, request_id, model))
+
+    @contextmanager
+    def _routed(self, call: Call) -> Iterator[str]:
+        """The model for one attempt: drafts have workers of their own, unless the server has none."""
+        model = DRAFT if call.is_draft and self._has_drafts else MODEL
+        try:
+            yield model
+        except NoModelError as error:
+            if model == MODEL:
+                raise
+            self._has_drafts = False
+            raise NoDraftsError(error.message) from error
 
     def _is_left(self, request_id: str, error: BaseException, is_repeated: bool) -> bool:
         """Whether ``error`` ended a request whose answer the server still prepares. It is no longer in progress.
@@ -195,8 +213,12 @@ class Endpoint(ABC, Generic[R, E, P]):
         return not isinstance(error, Exception) or (isinstance(error, LateError) and not is_repeated)
 
 
-def _call(path: str, fields: dict[str, bytes], accept: str, request_id: str | None) -> Call:
-    return Call(path, fields, accept, None if request_id is None else check_request_id(request_id))
+class NoDraftsError(Exception):
+    """The server has no workers for drafts; the same call to its other workers is due."""
+
+
+def _call(path: str, fields: dict[str, bytes], accept: str, request_id: str | None, is_draft: bool) -> Call:
+    return Call(path, fields, accept, None if request_id is None else check_request_id(request_id), is_draft)
 
 
 @contextmanager
@@ -212,11 +234,23 @@ def retry_rule(retries: int, timeout: float) -> dict[str, Any]:
     """The arguments of tenacity's ``Retrying`` and ``AsyncRetrying``; see `Endpoint`."""
 
     def again(error: BaseException) -> bool:
-        return isinstance(error, LateError) or (isinstance(error, BusyError) and (error.retry_after or 0) <= timeout)
+        if isinstance(error, BusyError):
+            return (error.retry_after or 0) <= timeout
+        return isinstance(error, LateError | NoDraftsError)
+
+    def exhausted(state: RetryCallState) -> bool:
+        return state.attempt_number > retries and not isinstance(error_of(state), NoDraftsError)
 
     def pause(state: RetryCallState) -> float:
-        error = None if state.outcome is None else state.outcome.exception()
+        error = error_of(state)
+        if isinstance(error, NoDraftsError):
+            return 0.0
         wanted = error.retry_after if isinstance(error, BusyError) else None
         return BACKOFF(state) if wanted is None else wanted
 
-    return {"retry": retry_if_exception(again), "stop": stop_after_attempt(1 + retries), "wait": pause, "reraise": True}
+    return {"retry": retry_if_exception(again), "stop": exhausted, "wait": pause, "reraise": True}
+
+
+def error_of(state: RetryCallState) -> BaseException | None:
+    """The error of the latest attempt."""
+    return None if state.outcome is None else state.outcome.exception()

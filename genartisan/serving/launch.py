@@ -21,7 +21,7 @@ from pathlib import Path
 
 from genartisan.errors import ServeError
 from genartisan.serving.archive import project_file
-from genartisan.serving.defaults import CONTROL, HOST, MODEL, Ports
+from genartisan.serving.defaults import CONTROL, DRAFT, HOST, MODEL, Ports
 from genartisan.serving.processes import MARK
 from genartisan.serving.server_log import relay
 from genartisan.serving.state import LOGS
@@ -82,6 +82,11 @@ def read_settings(config: str | Path | None) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
+def loads_drafts(settings: dict[str, str]) -> bool:
+    """Whether the settings' ``load_models`` has workers for drafts."""
+    return DRAFT in (entry.partition("=")[0].strip() for entry in settings.get("load_models", "").split(","))
+
+
 def write_config(
     settings: dict[str, str], folder: Path, store: Path, archive: str, request_bytes: int, ports: Ports, host: str
 ) -> None:
@@ -93,6 +98,7 @@ def write_config(
     """
     for name in ("metrics.yaml", "log4j2.xml"):
         shutil.copyfile(project_file(f"handlers/{name}"), folder / name)
+    loaded = {MODEL: archive, **({DRAFT: archive} if loads_drafts(settings) else {}), CONTROL: f"{CONTROL}.mar"}
     settings = {"max_request_size": str(request_bytes), **settings} | {
         "inference_address": f"http://{host}:{ports.inference}",
         "management_address": f"http://{HOST}:{ports.management}",
@@ -102,7 +108,7 @@ def write_config(
         "grpc_management_address": HOST,
         "grpc_management_port": str(ports.grpc_management),
         "model_store": str(store),
-        "load_models": f"{MODEL}={archive},{CONTROL}={CONTROL}.mar",
+        "load_models": ",".join(f"{model}={name}" for model, name in loaded.items()),
         "metrics_config": str(folder / "metrics.yaml"),
     }
     text = "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())

@@ -11,6 +11,7 @@ from genartisan.errors import ExpiredError, InputError, TooLargeError
 from genartisan.io.decode import MAX_BYTES, MAX_PIXELS, size_of
 from genartisan.method.schedule import Schedule
 from genartisan.method.style_images import ALL, style_image_field
+from genartisan.serving.defaults import DRAFT, MODEL
 from genartisan.serving.request import StyleRequest
 from genartisan.serving.request_headers import REQUEST_START
 from genartisan.validation import MAX_PROMPT, mask_field
@@ -150,6 +151,20 @@ class Limits(BaseModel):
                 f"Lower steps to {max(1, steps)}, or size or patches.",
                 "steps",
             )
+
+
+def check_draft(config: StyleConfig) -> None:
+    """Refuses a run where there are only drafts.
+
+    Raises:
+        InputError: ``steps`` is not 0.
+    """
+    if config.steps > 0:
+        raise InputError(
+            f"steps is {config.steps}; /predictions/{DRAFT} makes drafts only, with steps 0, as preset draft has. Send "
+            f"it to /predictions/{MODEL}.",
+            "steps",
+        )
 
 
 def check_not_expired(waited: float, config: StyleConfig) -> None:

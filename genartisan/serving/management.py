@@ -18,12 +18,12 @@ import httpx
 from genartisan.errors import AccessError, ServeError
 from genartisan.serving.access import Access, Kind
 from genartisan.serving.archive_check import check
-from genartisan.serving.defaults import MODEL, READY_WITHIN
-from genartisan.serving.describe import POLL, access_of, describe
+from genartisan.serving.defaults import DRAFT, MODEL, READY_WITHIN
+from genartisan.serving.describe import POLL, access_of
 from genartisan.serving.replies import refusal, transport_errors
 from genartisan.serving.restore import FRESH, Planned, remember
 from genartisan.serving.state import Server
-from genartisan.serving.versions import Version, Worker
+from genartisan.serving.versions import Version, versions_of
 
 PATIENCE = 3600.0  # seconds to wait for a busy worker
 RACE = "ConcurrentModificationException"  # TorchServe 0.12 iterates over its workers while one of them restarts
@@ -35,7 +35,11 @@ logger = logging.getLogger(__name__)
 class Models:
     """The model versions of a server that `genartisan.serving.serve` started.
 
+    A version that is registered, removed or made the default here is so for drafts, too, where they have workers of
+    their own; their number is set with ``model=DRAFT``.
+
     Args:
+        model: whose versions these are.
         timeout: seconds for a new worker to become ready, and for a removed one to finish its last request.
         say: receives progress, a line at a time.
         persistent: whether changes are recorded for the next start.
@@ -47,28 +51,27 @@ class Models:
         self,
         server: Server,
         *,
+        model: str = MODEL,
         timeout: float | None = None,
         say: Callable[[str], None] = logger.info,
         persistent: bool = True,
     ) -> None:
-        self.server, self.say, self._persistent = server, say, persistent
+        if model not in server.models:
+            raise ServeError(
+                f"drafts have no workers of their own on this server: its config.properties does not load {model}.",
+                "model",
+            )
+        self.server, self.model, self.say, self._persistent = server, model, say, persistent
         self.access: Access = access_of(server)
         self._http = httpx.Client(trust_env=False)
         self.ready_within, self.patience = timeout or READY_WITHIN, timeout or PATIENCE
+        self._drafts: Models | None = None
+        if model == MODEL and server.has_drafts:
+            self._drafts = Models(server, model=DRAFT, timeout=timeout, say=say, persistent=False)
 
     def versions(self) -> list[Version]:
         """All versions, sorted by name."""
-        described, default = describe(self.server, "all"), {entry["modelVersion"] for entry in describe(self.server)}
-        return [
-            Version(
-                name=entry["modelVersion"],
-                archive=entry["modelUrl"],
-                default=entry["modelVersion"] in default,
-                workers=tuple(Worker(int(w["pid"]), w["status"]) for w in entry["workers"]),
-                waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
-            )
-            for entry in sorted(described, key=lambda entry: str(entry["modelVersion"]))
-        ]
+        return versions_of(self.server, self.model)
 
     def version(self, name: str | None = None) -> Version:
         """The named version, or the default one."""
@@ -79,11 +82,12 @@ class Models:
         known = ", ".join(version.name for version in versions) or "none"
         raise ServeError(f"version {name!r} is not registered; known: {known}.", "version")
 
-    def register(self, archive: str, workers: int = 1) -> Version:
+    def register(self, archive: str, workers: int = 1, draft_workers: int = 1) -> Version:
         """Adds a version; returns when it is ready. An archive that is damaged or does not load is not registered.
 
         Args:
             archive: file name in the store.
+            draft_workers: of the same version for drafts, where they have workers of their own.
         """
         _at_least_one(workers)
         if "/" in archive or not archive.endswith(".mar"):
@@ -92,17 +96,19 @@ class Models:
         before = {version.name for version in self.versions()}
         try:
             # A synchronous call would block one of the threads with which TorchServe serves predictions.
-            self._ask("POST", "models", url=archive, model_name=MODEL, synchronous="false")
+            self._ask("POST", "models", url=archive, model_name=self.model, synchronous="false")
             new = [version.name for version in self.versions() if version.name not in before]
             if len(new) != 1:
                 raise ServeError(
                     f"{len(new)} versions appeared while {archive} was registered; register one at a time.", "archive"
                 )
             self._scale_up(new[0], workers)
+            if self._drafts is not None:
+                self._drafts.register(archive, draft_workers)
         except BaseException:
             for version in self.versions():
                 if version.name not in before:
-                    self._ask("DELETE", f"models/{MODEL}/{version.name}")
+                    self._ask("DELETE", f"models/{self.model}/{version.name}")
             raise
         return self._record(new[0])
 
@@ -121,7 +127,9 @@ class Models:
         """Makes a version the default. Requests already queued stay with their version."""
         if self.version(name).ready == 0:
             raise ServeError(f"version {name!r} has no ready worker; scale it up first.", "version")
-        self._ask("PUT", f"models/{MODEL}/{name}/set-default")
+        if self._drafts is not None:
+            self._drafts.set_default(name)
+        self._ask("PUT", f"models/{self.model}/{name}/set-default")
         return self._record(name)
 
     def remove(self, name: str) -> None:
@@ -132,13 +140,15 @@ class Models:
                 f"version {name!r} is the default; make another one the default first, or stop the server.",
                 "version",
             )
+        if self._drafts is not None:
+            self._drafts.remove(name)
         if len(version.workers) > 1:
             self.scale(1, name)
         for _ in attempts(self.patience):
             with self._held_last(name):
                 current = self.version(name)
                 if current.waiting == 0 or current.ready == 0:  # without a worker the queue never empties
-                    self._ask("DELETE", f"models/{MODEL}/{name}")
+                    self._ask("DELETE", f"models/{self.model}/{name}")
                     self._record()
                     return
         raise ServeError(
@@ -153,7 +163,7 @@ class Models:
     def _record(self, name: str | None = None) -> Version:
         """Records all versions for the next start. Returns the named version, or the default one."""
         if self._persistent:
-            remember(self.server.state, self.server.store, self.versions())
+            remember(self.server)
         return self.version(name)
 
     def _scale_up(self, name: str, workers: int) -> None:
@@ -178,7 +188,7 @@ class Models:
         )
 
     def _set_workers(self, name: str, workers: int) -> None:
-        self._ask("PUT", f"models/{MODEL}/{name}", min_worker=workers, max_worker=workers)
+        self._ask("PUT", f"models/{self.model}/{name}", min_worker=workers, max_worker=workers)
 
     @contextmanager
     def _held_last(self, name: str) -> Iterator[None]:
@@ -204,7 +214,7 @@ class Models:
 
     def _hold(self, name: str, pid: int) -> httpx.Response | None:
         """Requests a hold. Returns the response, open during the hold; None if another worker took it."""
-        url = f"{self.server.url}/predictions/{MODEL}/{name}"
+        url = f"{self.server.url}/predictions/{self.model}/{name}"
         with transport_errors(url, self.patience), self.access.headers() as key:
             request = self._http.build_request("POST", url, json={"hold": pid}, headers=key, timeout=self.patience)
             answer = self._http.send(request, stream=True)
@@ -246,9 +256,11 @@ def restore_versions(planned: list[Planned], server: Server, timeout: float, say
     models = Models(server, timeout=timeout, say=say, persistent=False)  # a crash now must not lose the rest
     try:
         for version in planned[1:]:
-            models.register(version.archive, version.workers or 1)
+            models.register(version.archive, version.workers or 1, version.draft_workers or 1)
         if planned[0].workers is not None:
             models.scale(planned[0].workers)
+        if server.has_drafts and planned[0].draft_workers is not None:
+            Models(server, model=DRAFT, timeout=timeout, say=say, persistent=False).scale(planned[0].draft_workers)
     except ServeError as error:
         raise ServeError(
             f"the versions in service before cannot be restored: {error.message} Or {FRESH}.", error.field

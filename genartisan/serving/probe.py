@@ -54,7 +54,7 @@ class Probe:
             server = noted(self._state)
         except (ServeError, OSError):  # it belongs to another user
             return False
-        return server is not None and is_ready(server)
+        return server is not None and all(is_ready(server, model) for model in server.models)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         probe = self

@@ -20,6 +20,7 @@ from genartisan.errors import (
     GenartisanError,
     InputError,
     LateError,
+    NoModelError,
     ServeError,
     TooLargeError,
     UnknownRequestError,
@@ -106,7 +107,8 @@ def refusal(answer: httpx.Response, url: str) -> GenartisanError:
         return TooLargeError(f"{reason}; send a smaller photo.", "photo")
     if answer.status_code in (429, 503):
         return busy(url, _message(answer), "url", retry_after(answer.headers.get("retry-after", "")))
-    return ServeError(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
+    kind = NoModelError if answer.status_code == 404 else ServeError
+    return kind(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
 
 
 def from_rpc(code: str, details: str, address: str, timeout: float) -> GenartisanError:
@@ -126,7 +128,8 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
         return late(address, timeout)
     if code in ("CANCELLED", "RESOURCE_EXHAUSTED") and "Worker died" not in reason:
         return TooLargeError(f"the request exceeds the server's limit ({reason}); send a smaller photo.", "photo")
-    return ServeError(f"the server at {address} answered {code}: {reason}", "grpc")
+    kind = NoModelError if reason.startswith("Model not found") else ServeError  # TorchServe says INTERNAL
+    return kind(f"the server at {address} answered {code}: {reason}", "grpc")
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from genartisan.errors import ServeError
 from genartisan.io.atomic import write_whole
-from genartisan.serving.defaults import MODEL
-from genartisan.serving.state import MODELS
-from genartisan.serving.versions import Version
+from genartisan.serving.defaults import DRAFT, MODEL
+from genartisan.serving.state import MODELS, Server
+from genartisan.serving.versions import versions_of
 
 FRESH = "start with genartisan.mar alone: `genartisan serve --fresh`"
 
@@ -25,21 +25,25 @@ class Planned:
 
     Attributes:
         archive: file name in the store.
-        workers: number of workers; None for that of its settings.
+        workers, draft_workers: number of workers; None for that of its settings.
     """
 
     archive: str
     workers: int | None = None
+    draft_workers: int | None = None
 
 
 ALONE = Planned(f"{MODEL}.mar")
 
 
-def remember(state: Path, store: Path, versions: list[Version]) -> None:
+def remember(server: Server) -> None:
     """Records the versions in service, the default first."""
-    in_order = sorted(versions, key=lambda version: not version.default)
-    planned = [asdict(Planned(version.archive, max(1, len(version.workers)))) for version in in_order]
-    write_whole(state / MODELS, json.dumps({"store": str(store), "versions": planned}, indent=1))
+    in_order = sorted(versions_of(server), key=lambda version: not version.default)
+    drafts = {version.name: max(1, len(version.workers)) for version in versions_of(server, DRAFT)}
+    planned = [
+        asdict(Planned(version.archive, max(1, len(version.workers)), drafts.get(version.name))) for version in in_order
+    ]
+    write_whole(server.state / MODELS, json.dumps({"store": str(server.store), "versions": planned}, indent=1))
 
 
 def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
@@ -54,7 +58,14 @@ def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
     try:
         recorded = json.loads(note.read_text(encoding="utf-8"))
         origin = str(recorded["store"])
-        planned = [Planned(Path(str(entry["archive"])).name, int(entry["workers"])) for entry in recorded["versions"]]
+        planned = [
+            Planned(
+                Path(str(entry["archive"])).name,
+                int(entry["workers"]),
+                None if (drafts := entry.get("draft_workers")) is None else int(drafts),
+            )
+            for entry in recorded["versions"]
+        ]
         if not planned:
             raise ValueError("it names no version")
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -23,7 +23,15 @@ from genartisan.serving.archive_check import check
 from genartisan.serving.client import request
 from genartisan.serving.defaults import CONTROL, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.serving.describe import POLL, access_of, is_ready, workers
-from genartisan.serving.launch import Java, check_ports, java_home, launch, read_settings, write_config
+from genartisan.serving.launch import (
+    Java,
+    check_ports,
+    java_home,
+    launch,
+    loads_drafts,
+    read_settings,
+    write_config,
+)
 from genartisan.serving.management import restore_versions
 from genartisan.serving.probe import Probe
 from genartisan.serving.processes import current, end
@@ -105,7 +113,7 @@ def _start(
         process = launch(folder, java, store, state, settings.get("vmargs", "").split(), relayed=foreground)
         server = Server(
             state=state, pid=process.pid, created=psutil.Process(process.pid).create_time(), host=host, ports=ports,
-            store=store, signature_key=key_file,
+            store=store, has_drafts=loads_drafts(settings), signature_key=key_file,
         )  # fmt: skip
         server.note()
         _await_ready(server, process, time.monotonic() + timeout, say)
@@ -192,7 +200,7 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
     while True:
         if process.has_ended():
             raise EndedError(failure(logs, f"TorchServe died while it started, with {process.exit_reason()}"), "server")
-        if is_ready(server) and is_ready(server, CONTROL):
+        if all(is_ready(server, model) for model in (*server.models, CONTROL)):
             break
         reason = failure(logs, "")
         if reason:

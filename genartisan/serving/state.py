@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from genartisan.errors import ServeError
 from genartisan.io.atomic import write_whole
-from genartisan.serving.defaults import EVERYWHERE, HOST, Ports
+from genartisan.serving.defaults import DRAFT, EVERYWHERE, HOST, MODEL, Ports
 
 NOTE = "server.json"  # the `Server` that was started here
 KEY_FILE = "key_file.json"  # TorchServe's name for its keys
@@ -35,6 +35,7 @@ class Server(BaseModel):
         pid, created: of the Java process; the start time tells it from a later process with the same PID.
         host: address of the two inference ports; the others are on loopback.
         store: folder with the archives.
+        has_drafts: whether drafts and explanations have workers of their own.
         signature_key: key file; every archive must carry its signature. None for no check.
     """
 
@@ -46,7 +47,13 @@ class Server(BaseModel):
     host: str
     ports: Ports
     store: Path
+    has_drafts: bool = False
     signature_key: Path | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that serve the archives."""
+        return (MODEL, DRAFT) if self.has_drafts else (MODEL,)
 
     @property
     def url(self) -> str:

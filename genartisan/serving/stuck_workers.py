@@ -37,7 +37,7 @@ class StuckWorkers:
     def check(self) -> None:
         """Checks all workers, and kills the stuck ones."""
         try:
-            described = describe(self._server, "all")
+            described = [version for model in self._server.models for version in describe(self._server, "all", model)]
         except ServeError:  # the server is busy, or about to end
             return
         with_queue = {

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from genartisan.serving.defaults import MODEL
+from genartisan.serving.describe import describe
+from genartisan.serving.state import Server
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -15,9 +19,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version of the model.
+    """A registered version of a model.
 
     Attributes:
+        model: its name, and that of its endpoint.
         name: version name in the archive.
         archive: file name in the store.
         default: whether it answers requests that name no version.
@@ -25,6 +30,7 @@ class Version:
         waiting: queued requests.
     """
 
+    model: str
     name: str
     archive: str
     default: bool
@@ -35,3 +41,25 @@ class Version:
     def ready(self) -> int:
         """The number of READY workers."""
         return sum(worker.status == "READY" for worker in self.workers)
+
+
+def versions_of(server: Server, model: str = MODEL) -> list[Version]:
+    """All versions of a model, sorted by name; none if the server does not have it.
+
+    Raises:
+        ServeError: the server does not answer.
+        AccessError: the server rejects our key.
+    """
+    described = describe(server, "all", model)
+    default = {entry["modelVersion"] for entry in describe(server, model=model)}
+    return [
+        Version(
+            model=model,
+            name=entry["modelVersion"],
+            archive=entry["modelUrl"],
+            default=entry["modelVersion"] in default,
+            workers=tuple(Worker(int(w["pid"]), w["status"]) for w in entry["workers"]),
+            waiting=int(entry.get("jobQueueStatus", {}).get("pendingRequests", 0)),
+        )
+        for entry in sorted(described, key=lambda entry: str(entry["modelVersion"]))
+    ]

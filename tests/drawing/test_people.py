@@ -31,6 +31,7 @@ def test_a_pasted_picture_shows_people_where_its_mask_says(monkeypatch: pytest.M
     assert max(covered) > 2 * min(covered)
 
 
+@pytest.mark.slow
 def test_a_batch_follows_from_its_generator() -> None:
     scenes = [np.dstack((scene.image, scene.person)) for scene in (draw_scene(seed, (64, 64)) for seed in range(4))]
     images, person = collage.training_batch(scenes, np.random.default_rng(3), 6, 48)

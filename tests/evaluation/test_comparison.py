@@ -92,6 +92,7 @@ def results(settings: Settings) -> dict[str, Any]:
         return evaluate(settings)
 
 
+@pytest.mark.slow
 def test_every_pair_is_made_in_both_modes_and_measured(settings: Settings, results: dict[str, Any]) -> None:
     rows = [row for row in results["pictures"] if row["group"] == "comparison"]
     assert len(rows) == 4 * len(SOME) * 2
@@ -108,6 +109,7 @@ def test_every_pair_is_made_in_both_modes_and_measured(settings: Settings, resul
     assert len({row["file"] for row in results["pictures"]}) == len(results["pictures"]) == results["made"]
 
 
+@pytest.mark.slow
 def test_without_people_the_modes_are_one(results: dict[str, Any]) -> None:
     losses = results["findings"]["losses"]
     counts = {(count["lower"], count["equal"], count["higher"]) for count in losses["no people"].values()}
@@ -115,6 +117,7 @@ def test_without_people_the_modes_are_one(results: dict[str, Any]) -> None:
     assert all(count["of"] == 3 * len(SOME) for count in losses["with people"].values())
 
 
+@pytest.mark.slow
 def test_files_agree_with_the_results(settings: Settings, results: dict[str, Any]) -> None:
     output = settings.output
     assert json.loads(output.with_suffix(".json").read_text(encoding="utf-8")) == json.loads(json.dumps(results))
@@ -141,6 +144,7 @@ def test_no_cell_is_a_formula(value: object, written: object) -> None:
     assert report.csv_cell(value) == written
 
 
+@pytest.mark.slow
 def test_the_html_needs_no_other_file(settings: Settings, results: dict[str, Any]) -> None:
     text = settings.output.with_suffix(".html").read_text(encoding="utf-8")
     assert text.count('src="data:image/') == text.count("<img ") == 11
@@ -149,6 +153,7 @@ def test_the_html_needs_no_other_file(settings: Settings, results: dict[str, Any
     assert results["command"] in text
 
 
+@pytest.mark.slow
 def test_what_users_typed_is_no_markup(settings: Settings, results: dict[str, Any]) -> None:
     odd = json.loads(json.dumps(results).replace(json.dumps("fire"), json.dumps(ODD)))
     blocks = blocks_of(odd, {})
@@ -159,6 +164,7 @@ def test_what_users_typed_is_no_markup(settings: Settings, results: dict[str, An
     assert "&lt;b&gt;fire" in page
 
 
+@pytest.mark.slow
 def test_a_second_run_keeps_pictures_and_numbers(
     settings: Settings, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +331,7 @@ def test_pairs_to_take_apart_have_people_and_differ(tmp_path: Path) -> None:
 # Photos, jobs, flags
 
 
+@pytest.mark.slow
 def test_scenes_are_of_their_kind_and_unseen_by_fcn(tmp_path: Path) -> None:
     scenes = drawn_scenes(2, 48, 0, tmp_path)
     assert [scene.kind for scene in scenes] == ["selfie"] * 2 + ["tour photo"] * 2

@@ -157,6 +157,7 @@ def test_all_that_is_written_of_all_photos_and_styles_is_small() -> None:
     assert len(figures.as_jpeg(sheet, figures.SHEET_BYTES)) <= 900_000
 
 
+@pytest.mark.slow
 def test_finished_pictures_are_reused(settings: Settings) -> None:
     assert evaluate(settings)["made"] == 7
     picture = jobs_of("fast", settings)[0].picture(settings.work)

@@ -79,6 +79,7 @@ def test_a_run_from_the_draft_is_not_captured(tiny_stylizer: Stylizer, capturing
     assert captures.count == 0
 
 
+@pytest.mark.slow
 def test_a_graph_serves_every_run_of_its_shape(
     tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
 ) -> None:
@@ -120,6 +121,7 @@ def test_a_run_keeps_its_picture_when_another_has_moved_in(tiny_stylizer: Styliz
     assert alone.result().image.tobytes() == midway
 
 
+@pytest.mark.slow
 def test_so_many_graphs_are_kept_the_latest_used(
     capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_short_run_is_not_captured(capturing: Stylizer, captures: Captures, mo
     assert captures.count == 0
 
 
+@pytest.mark.slow
 def test_a_capture_that_fails_leaves_the_run_as_it_was(
     tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
 ) -> None:
@@ -165,6 +168,7 @@ def test_a_capture_for_which_memory_fails_is_tried_again_without_the_others(
     assert captures.count == 3
 
 
+@pytest.mark.slow
 def test_a_run_for_which_memory_fails_is_tried_again_without_captured_steps(
     tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

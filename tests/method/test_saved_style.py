@@ -386,6 +386,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_the_work(
     assert "style folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_archive_has_the_styles_that_are_named(
     tmp_path: Path, tiny_folder: Path, styles: StyleFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_any_aspect_ratio_is_kept(tiny_stylizer: Stylizer, size: tuple[int, int]
     assert result.report["size"] == list(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["random", "draft"])
 def test_a_larger_picture_is_drawn_from_the_larger_photo(
     tiny_stylizer: Stylizer, start: str, monkeypatch: pytest.MonkeyPatch
@@ -499,6 +500,7 @@ def test_a_device_that_is_not_here_is_refused(name: str) -> None:
     assert caught.value.field == "device"
 
 
+@pytest.mark.slow
 def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_precision("auto", torch.device("cpu")) == "fp32"
     for gain, chosen in ((0.5, "fp32"), (4.0, "bf16")):

@@ -94,6 +94,7 @@ def test_the_gradient_is_finite_on_a_flat_picture(clip: CompactClip, colour: flo
     assert gradient.isfinite().all()
 
 
+@pytest.mark.slow
 def test_texts_in_new_phrases_and_word_orders_find_their_style(clip: CompactClip) -> None:
     assert all(share >= 0.95 for share in read_texts(clip, count=300, seed=5).values())
     known = torch.stack([embed_style(clip, name) for name in CLASSES])  # (K, D)
@@ -134,6 +135,7 @@ def test_only_the_source_text_itself_has_no_direction(clip: CompactClip) -> None
         assert bool(clip.remarks(other)) == (other != "fire"), other
 
 
+@pytest.mark.slow
 def test_fresh_drawings_over_held_out_photos_are_retrieved(clip: CompactClip) -> None:
     photos = {name: photo for name, photo in load_photos().items() if name in HELD_OUT}
     rng = np.random.default_rng(77)

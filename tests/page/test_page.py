@@ -52,6 +52,7 @@ def is_free(server: Server) -> bool:
     return not [path for path in (Path(server.temporary) / "jobs").iterdir() if path.suffix != ".cancel"]
 
 
+@pytest.mark.slow
 def test_a_photo_becomes_a_picture_whose_settings_come_back(visitor: Visitor) -> None:
     visitor.begins(png())
     visitor.presses("#gallery label:has-text('Great Wave')")
@@ -104,6 +105,7 @@ def test_four_seeds_stand_side_by_side(visitor: Visitor) -> None:
     assert read_settings(visitor.downloads()).params["seed"] == 2
 
 
+@pytest.mark.slow
 def test_cancel_frees_the_worker(visitor: Visitor, server: Server) -> None:
     visitor.begins(png(), size=128)
     visitor.page.fill("#prompt textarea", "Fire")
@@ -181,6 +183,7 @@ def test_the_style_of_a_picture(visitor: Visitor) -> None:
     assert (settings.prompt, settings.style_image) == (None, True)
 
 
+@pytest.mark.slow
 def test_errors_stand_beside_their_field(visitor: Visitor) -> None:
     visitor.presses("#run")
     visitor.sees("Drop a photo first", "#photo-error [role=alert]")
@@ -204,6 +207,7 @@ def test_errors_stand_beside_their_field(visitor: Visitor) -> None:
     visitor.sees("no settings", "#settings-error [role=alert]")
 
 
+@pytest.mark.slow
 def test_the_keyboard_suffices(visitor: Visitor) -> None:
     visitor.page.focus("#sample")
     visitor.page.keyboard.press("Enter")

@@ -227,6 +227,7 @@ def test_clients_that_leave_cancel(server: serve.Server) -> None:
         asyncio.run(leave())
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("flags", [[], ["--stream"], ["--grpc"]])
 def test_ctrl_c_cancels(flags: list[str], server: serve.Server, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(photo())
@@ -244,6 +245,7 @@ def test_ctrl_c_cancels(flags: list[str], server: serve.Server, tmp_path: Path) 
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_says_that_another_cancelled(
     server: serve.Server, tmp_path: Path, threads: ThreadPoolExecutor
 ) -> None:

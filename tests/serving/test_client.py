@@ -30,6 +30,7 @@ from genartisan.serving.replies import Reply, from_rpc
 
 PICTURE = httpx.Response(200, content=b"picture", headers={"content-type": "image/jpeg"})
 TOO_OFTEN = httpx.Response(429, html="<html>429 Too Many Requests</html>")  # a proxy's
+NO_MODEL = httpx.Response(404, json={"code": 404, "message": "Model not found: genartisan-draft"})
 BUSY = httpx.Response(503, json={"message": "no worker is available."})
 REFUSED = httpx.Response(400, json={"error": {"code": "bad_input", "message": "steps is 0.", "field": "steps"}})
 EVENTS = [{"event": "accepted", "steps": 1}, {"event": "progress", "step": 1}, {"event": "result", "photo": "AA=="}]
@@ -71,17 +72,17 @@ class Server:
         return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
 
 
-def ask(kind: str, server: Server, method: str, key_file: Path | None = None, **keywords: Any) -> Any:
+def ask(kind: str, server: Server, method: str, key_file: Path | None = None, retries: int = 4, **keywords: Any) -> Any:
     """One call of either client; for a stream, all its events."""
     keywords = {"photo": b"photo", "prompt": "fire", **keywords}
     transport = httpx.MockTransport(server)
     if kind == "sync":
-        with Client(timeout=9, key_file=key_file, transport=transport) as client:
+        with Client(timeout=9, key_file=key_file, transport=transport, retries=retries) as client:
             answer = getattr(client, method)(**keywords)
             return list(answer) if method == "stream" else answer
 
     async def called() -> Any:
-        async with AsyncClient(timeout=9, key_file=key_file, transport=transport) as client:
+        async with AsyncClient(timeout=9, key_file=key_file, transport=transport, retries=retries) as client:
             answer = getattr(client, method)(**keywords)
             return [event async for event in answer] if method == "stream" else await answer
 
@@ -120,8 +121,39 @@ def test_requests_and_replies(kind: str) -> None:
     server = Server([PICTURE])
     ask(kind, server, "explain")
     assert (server.requests[0].url.path, server.requests[0].headers["accept"]) == (
-        "/explanations/genartisan", "application/json",
+        "/explanations/genartisan-draft", "application/json",
     )  # fmt: skip
+
+
+@both
+@pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
+def test_drafts_go_to_their_own_workers_or_to_the_others_if_there_are_none(
+    kind: str, method: str, pauses: list[float]
+) -> None:
+    kind_of = "explanations" if method == "explain" else "predictions"
+    for params, model in (({"preset": "draft"}, "genartisan-draft"), ({"steps": 0}, "genartisan-draft")):
+        server = Server([STREAM])
+        assert ask(kind, server, method, params=params)
+        assert server.requests[0].url.path == f"/{kind_of}/{model}"
+    for missing in (NO_MODEL, httpx.Response(404, html="<html>404 Not Found</html>")):
+        server = Server([missing, STREAM])
+        assert ask(kind, server, method, params={"preset": "draft"}, retries=0)
+        assert [request.url.path for request in server.requests] == [
+            f"/{kind_of}/genartisan-draft", f"/{kind_of}/genartisan",
+        ]  # fmt: skip
+    assert set(pauses) == {0.0}
+    with pytest.raises(ServeError, match="Model not found"):
+        ask(kind, Server([NO_MODEL] * 9), method, params={"preset": "draft"})
+
+
+def test_a_server_without_workers_for_drafts_is_remembered() -> None:
+    server = Server([NO_MODEL, PICTURE, PICTURE])
+    with Client(transport=httpx.MockTransport(server)) as client:
+        for _ in range(2):
+            client.stylize(b"photo", "fire", params={"preset": "draft"})
+    assert [request.url.path.rsplit("/")[-1] for request in server.requests] == [
+        "genartisan-draft", "genartisan", "genartisan",
+    ]  # fmt: skip
 
 
 @both

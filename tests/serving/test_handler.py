@@ -222,6 +222,7 @@ def run_out_of_memory_above(
     monkeypatch.setattr(vgg, "forward", limited)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accept", "error"),
     [("image/png", torch.OutOfMemoryError("CUDA out of memory")), ("application/x-ndjson", MemoryError())],
@@ -246,6 +247,7 @@ def test_out_of_memory_is_answered_with_a_size_that_was_tried(
     assert "lower patches" in hopeless["message"]
 
 
+@pytest.mark.slow
 def test_no_size_is_named_at_which_the_photo_would_be_too_thin(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run_out_of_memory_above(monkeypatch, handler, 170)
     banner = encode(tiny.picture(512, 56))  # at 128 pixels 14 high, at 160 pixels 18
@@ -391,6 +393,7 @@ def test_an_explanation_includes_style_pictures(handler: Any, photo: bytes) -> N
     assert json.loads(content)["explanation"]["style_images"] == ["all"]
 
 
+@pytest.mark.slow
 def test_out_of_memory_with_a_style_picture_names_a_size(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_stopped_process_is_killed_by_its_child() -> None:
         child.wait(10)
 
 
+@pytest.mark.slow
 def test_a_process_that_works_or_waits_is_left_alone_and_its_child_ends_with_it() -> None:
     work = """
     with watchdog.at_work():

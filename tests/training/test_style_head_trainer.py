@@ -91,6 +91,7 @@ def test_a_bundle_without_a_head_gets_one_and_searches_no_more(
     assert picture.size == (64, 48)
 
 
+@pytest.mark.slow
 def test_a_second_head_takes_the_place_of_the_first(
     tiny_folder: Path, photos: Path, texts: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +186,7 @@ def test_crops_have_the_size_and_lie_within() -> None:
             assert 0 <= float(part.min()) <= float(part.max()) <= 1
 
 
+@pytest.mark.slow
 def test_only_the_same_training_is_gone_on_with(headless: str, photos: Path, texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = settings(headless, photos, texts, out, steps=1)

@@ -169,6 +169,7 @@ def test_an_unreachable_server_is_named(web: FileServer, target: Path) -> None:
     assert names(target.parent) == []
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_no_file_in_place(web: FileServer, target: Path) -> None:
     done = threading.Event()
 
@@ -180,14 +181,11 @@ def test_an_interrupt_leaves_no_file_in_place(web: FileServer, target: Path) -> 
         done.wait()
 
     web.files["file.pth"] = Served(CONTENT, cuts=[300_000], at_cut=interrupt)
-    # A job in the background inherits an ignored SIGINT, and Python then leaves it ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             get(web, target)
     finally:
         done.set()
-        signal.signal(signal.SIGINT, before)
     assert names(target.parent) == ["file.pth.part", "file.pth.part.tag"]
     get(web, target)
     assert target.read_bytes() == CONTENT

@@ -131,6 +131,10 @@ class NoModelError(ServeError):
     """The server, or a proxy in front of it, knows no such endpoint (HTTP 404)."""
 
 
+class WorkerDiedError(ServeError):
+    """The worker that had the request died."""
+
+
 class LateError(ServeError):
     """The server did not answer within the client's timeout."""
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 from tenacity import RetryCallState, retry_if_exception, wait_random_exponential
 
-from genartisan.errors import BusyError, GenartisanError, LateError, NoModelError
+from genartisan.errors import BusyError, GenartisanError, LateError, NoModelError, WorkerDiedError
 from genartisan.serving.access import Access
 from genartisan.serving.calls import Call, ControlCall, Pictures, Source, form_fields, is_draft
 from genartisan.serving.defaults import DRAFT, MODEL, TIMEOUT, URL, is_loopback
@@ -49,7 +49,7 @@ class Endpoint(ABC, Generic[R, E, P]):
         timeout: seconds to wait for an answer; in a stream, for each event.
         retries: how often to send a request again if the server is busy or does not answer in time. The pauses grow
             exponentially, with jitter; a server's ``Retry-After`` takes precedence, unless it exceeds ``timeout``.
-            Requests have no side effects, so repeating one is safe.
+            A request whose worker died is sent once more. Requests have no side effects, so repeating one is safe.
         token, key_file: the server's inference key, or the file that holds it. By default from the environment
             (``GENARTISAN_TOKEN``, ``GENARTISAN_KEY_FILE``), or of the server that was started from this folder.
         transport: httpx's transport, such as one with a proxy or a Unix socket.
@@ -236,10 +236,12 @@ def retry_rule(retries: int, timeout: float) -> dict[str, Any]:
     def again(error: BaseException) -> bool:
         if isinstance(error, BusyError):
             return (error.retry_after or 0) <= timeout
-        return isinstance(error, LateError | NoDraftsError)
+        return isinstance(error, LateError | NoDraftsError | WorkerDiedError)
 
     def exhausted(state: RetryCallState) -> bool:
-        return state.attempt_number > retries and not isinstance(error_of(state), NoDraftsError)
+        error = error_of(state)
+        most = min(retries, 1) if isinstance(error, WorkerDiedError) else retries  # the request may be what kills it
+        return state.attempt_number > most and not isinstance(error, NoDraftsError)
 
     def pause(state: RetryCallState) -> float:
         error = error_of(state)

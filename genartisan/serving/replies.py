@@ -26,6 +26,7 @@ from genartisan.errors import (
     UnknownRequestError,
     UnsupportedEncodingError,
     UnsupportedImageError,
+    WorkerDiedError,
 )
 from genartisan.serving.access import FILE_VARIABLE, TOKEN_VARIABLE
 from genartisan.serving.defaults import URL
@@ -38,6 +39,9 @@ ERRORS: dict[str, type[GenartisanError]] = {
         ServeError, CancelledError, UnknownRequestError,
     )
 }  # fmt: skip
+
+
+DIED = "Worker died"  # in TorchServe's message
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,9 @@ def refusal(answer: httpx.Response, url: str) -> GenartisanError:
         return TooLargeError(f"{reason}; send a smaller photo.", "photo")
     if answer.status_code in (429, 503):
         return busy(url, _message(answer), "url", retry_after(answer.headers.get("retry-after", "")))
-    kind = NoModelError if answer.status_code == 404 else ServeError
-    return kind(f"the server at {url} answered {answer.status_code}: {_message(answer)}", "url")
+    message = _message(answer)
+    kind = NoModelError if answer.status_code == 404 else WorkerDiedError if DIED in message else ServeError
+    return kind(f"the server at {url} answered {answer.status_code}: {message}", "url")
 
 
 def from_rpc(code: str, details: str, address: str, timeout: float) -> GenartisanError:
@@ -126,9 +131,10 @@ def from_rpc(code: str, details: str, address: str, timeout: float) -> Genartisa
         return unreachable(address, reason, "grpc")
     if code == "DEADLINE_EXCEEDED":
         return late(address, timeout)
-    if code in ("CANCELLED", "RESOURCE_EXHAUSTED") and "Worker died" not in reason:
+    if code in ("CANCELLED", "RESOURCE_EXHAUSTED") and DIED not in reason:
         return TooLargeError(f"the request exceeds the server's limit ({reason}); send a smaller photo.", "photo")
-    kind = NoModelError if reason.startswith("Model not found") else ServeError  # TorchServe says INTERNAL
+    no_model = reason.startswith("Model not found")  # TorchServe's code for it is INTERNAL
+    kind = NoModelError if no_model else WorkerDiedError if DIED in reason else ServeError
     return kind(f"the server at {address} answered {code}: {reason}", "grpc")
 
 

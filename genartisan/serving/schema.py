@@ -18,7 +18,7 @@ from genartisan.errors import (
 from genartisan.io.decode import MAX_BYTES
 from genartisan.io.images import OUTPUTS
 from genartisan.serving.control_schema import REQUEST_ID_SCHEMA, control_operation, control_schema, progress_schema
-from genartisan.serving.defaults import CONTROL, JSON, MODEL, URL
+from genartisan.serving.defaults import CONTROL, DRAFT, JSON, MODEL, URL
 from genartisan.serving.error_schemas import error_schema, refusals, server_error_schema
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.media_types import MEDIA_TYPES
@@ -124,6 +124,14 @@ def openapi() -> Schema:
             },
             f"/explanations/{MODEL}": {
                 "post": operation("explain", "The regions, and what each would get", explanation_answer())
+            },
+            f"/predictions/{DRAFT}": {
+                "post": operation(
+                    "draft", "A draft, which waits for no run", picture_answer("photo", "report"), streams=True
+                )
+            },
+            f"/explanations/{DRAFT}": {
+                "post": operation("explainSoon", "An explanation, which waits for no run", explanation_answer())
             },
             f"/predictions/{CONTROL}": {"post": control_operation()},
         },

@@ -24,6 +24,7 @@ from genartisan.errors import (
     LateError,
     ServeError,
     TooLargeError,
+    WorkerDiedError,
 )
 from genartisan.serving.client import AsyncClient, Client
 from genartisan.serving.replies import Reply, from_rpc
@@ -171,6 +172,21 @@ def test_a_busy_or_silent_server_is_retried(kind: str, method: str, pauses: list
     assert (len(server.requests), len(pauses)) == (4, 3)
     assert all(0 <= pause <= 20 for pause in pauses)
     assert len({request.content.split(b"\r\n", 1)[1].count(b"photo") for request in server.requests}) == 1
+
+
+@both
+@pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
+def test_a_request_whose_worker_died_is_sent_once_more(kind: str, method: str) -> None:
+    died = httpx.Response(500, json={"code": 500, "type": "InternalServerException", "message": "Worker died."})
+    server = Server([died, STREAM])
+    assert ask(kind, server, method)
+    server = Server([died] * 9)
+    with pytest.raises(WorkerDiedError):
+        ask(kind, server, method)
+    assert len(server.requests) == 2
+    with pytest.raises(WorkerDiedError):
+        ask(kind, server := Server([died] * 9), method, retries=0)
+    assert len(server.requests) == 1
 
 
 @both
@@ -369,5 +385,5 @@ def test_a_malformed_key_is_refused_before_anything_is_sent(monkeypatch: pytest.
 
 def test_over_grpc_a_dead_worker_is_distinguished_from_a_request_that_is_too_large() -> None:
     died = from_rpc("RESOURCE_EXHAUSTED", "Worker died.", "127.0.0.1:7070", 9)
-    assert (type(died), died.field) == (ServeError, "grpc")
+    assert (type(died), died.field) == (WorkerDiedError, "grpc")
     assert isinstance(from_rpc("RESOURCE_EXHAUSTED", "message larger than max", "127.0.0.1:7070", 9), TooLargeError)

@@ -1,0 +1,130 @@
+"""How long drafts take on an idle server and during a run, and what they cost the run, for four ways to serve them.
+
+    python benchmarks/drafts.py
+
+One client asks for drafts of a photo without a pause, each with a new seed; the run is a stream that its deadline ends.
+No cache answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from genartisan.evaluation.provenance import command_of, provenance
+from genartisan.io.files import SAMPLE
+from genartisan.serving import serve
+from genartisan.serving.archive import project_file
+from genartisan.serving.client import Client
+from genartisan.serving.defaults import DRAFT
+
+HERE = Path(__file__).resolve().parent
+PROMPT = "The Starry Night by Vincent van Gogh"
+WAYS: dict[str, dict[str, Any]] = {
+    "workers of their own": {"nice": 10, "own": True, "workers": 1},
+    "workers of their own, equal priority": {"nice": 0, "own": True, "workers": 1},
+    "two workers of one thread, one kept free by a proxy": {"nice": 0, "own": False, "workers": 2},
+    "one worker": {"nice": 10, "own": False, "workers": 1},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drafts", type=int, default=40, help="on the idle server (default: 40)")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of the run (default: 40)")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "drafts_cpu.json")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = provenance(command_of("benchmarks/drafts.py"), torch.device("cpu"), 0)
+    for name, way in tqdm(WAYS.items(), unit="way"):
+        with serving(**way) as client:
+            result[name] = {**way, **measure(client, arguments.drafts, arguments.seconds)}
+    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({name: result[name] for name in WAYS}, indent=1))
+
+
+@contextmanager
+def serving(nice: int, own: bool, workers: int) -> Iterator[Client]:
+    """A client of a server with the embedded bundle."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings, config = Path(folder) / "model-config.yaml", Path(folder) / "config.properties"
+        text = project_file("handlers/model-config.yaml").read_text(encoding="utf-8")
+        for name, value in (
+            ("nice", nice),
+            ("result_cache_bytes", 0),
+            ("minWorkers", workers),
+            ("maxWorkers", workers),
+        ):
+            text, changed = re.subn(rf"\b{name}: \d+", f"{name}: {value}", text)
+            assert changed == 1, name
+        settings.write_text(text, encoding="utf-8")
+        text = project_file("config.properties").read_text(encoding="utf-8")
+        config.write_text(text if own else text.replace(f"{DRAFT}=genartisan.mar,", ""), encoding="utf-8")
+        serve.archive("embedded", Path(folder) / "store", settings=settings)
+        server = serve.start(Path(folder) / "store", state=Path(folder) / "state", config=config)
+        try:
+            with Client(server.url, key_file=server.keys, retries=0) as client:
+                yield client
+        finally:
+            serve.stop(Path(folder) / "state")
+
+
+def measure(client: Client, drafts: int, seconds: float) -> dict[str, Any]:
+    """Seconds of drafts, and steps a second of a run: each alone, and together."""
+    for seed in range(6):  # in each worker the first are slower
+        draft(client, seed)
+    idle = [draft(client, seed) for seed in range(drafts)]
+    alone = run(client, seconds)
+    steps: list[float] = []
+    running = threading.Thread(target=lambda: steps.append(run(client, seconds)))
+    running.start()
+    time.sleep(5)  # the run has begun
+    busy = []
+    while running.is_alive():
+        busy.append(draft(client, len(busy)))
+    running.join()
+    return {
+        "idle_seconds": percentiles(idle),
+        "busy_seconds": percentiles(busy),
+        "steps_per_second": {"alone": round(alone, 2), "with_drafts": round(steps[0], 2)},
+    }
+
+
+def draft(client: Client, seed: int) -> float:
+    """Seconds of a draft."""
+    began = time.monotonic()
+    client.stylize(SAMPLE, PROMPT, params={"preset": "draft", "seed": seed})
+    return time.monotonic() - began
+
+
+def run(client: Client, seconds: float) -> float:
+    """Steps a second of a run, after its third step."""
+    params = {"preset": "paper", "size": 256, "patches": 16, "timeout_s": seconds, "preview_every": 0}
+    steps = [
+        (event["seconds"], event["step"])
+        for event in client.stream(SAMPLE, "Fire", params=params)
+        if event["event"] == "progress" and event["step"] >= 3
+    ]
+    (began, first), (ended, last) = steps[0], steps[-1]
+    return float((last - first) / (ended - began))
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and number."""
+    p95 = sorted(seconds)[min(len(seconds) - 1, int(0.95 * len(seconds)))]
+    return {"p50": round(statistics.median(seconds), 2), "p95": round(p95, 2), "n": len(seconds)}
+
+
+if __name__ == "__main__":
+    main()

@@ -60,12 +60,8 @@ def serving(nice: int, own: bool, workers: int) -> Iterator[Client]:
     with tempfile.TemporaryDirectory() as folder:
         settings, config = Path(folder) / "model-config.yaml", Path(folder) / "config.properties"
         text = project_file("handlers/model-config.yaml").read_text(encoding="utf-8")
-        for name, value in (
-            ("nice", nice),
-            ("result_cache_bytes", 0),
-            ("minWorkers", workers),
-            ("maxWorkers", workers),
-        ):
+        changes = {"nice": nice, "result_cache_bytes": 0, "minWorkers": workers, "maxWorkers": workers}
+        for name, value in changes.items():
             text, changed = re.subn(rf"\b{name}: \d+", f"{name}: {value}", text)
             assert changed == 1, name
         settings.write_text(text, encoding="utf-8")
@@ -90,7 +86,7 @@ def measure(client: Client, drafts: int, seconds: float) -> dict[str, Any]:
     running = threading.Thread(target=lambda: steps.append(run(client, seconds)))
     running.start()
     time.sleep(5)  # the run has begun
-    busy = []
+    busy: list[float] = []
     while running.is_alive():
         busy.append(draft(client, len(busy)))
     running.join()

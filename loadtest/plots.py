@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobs import PICTURES
 from matplotlib.figure import Figure
+from processes import JAVA, WAITING, WORKERS
 
 if TYPE_CHECKING:
     from record import Record
@@ -76,19 +77,21 @@ def server(axis: Any, record: Record) -> None:
     """Jobs in flight, and what the server says."""
     at = [each.at for each in record.moments]
     axis.step(at, [each.in_flight for each in record.moments], where="post", label="in flight here")
-    for name in ("in progress", "worker starts"):
+    for name in ("in progress", WAITING, "worker starts"):
         if any(name in each.server for each in record.moments):
             values = [each.server.get(name, float("nan")) for each in record.moments]
             axis.step(at, values, where="post", label=f"{name} (server)")
     axis.set(title="In flight, and the server's metrics", xlabel="seconds since the test began")
     axis.set_ylim(bottom=0)
     axis.legend(loc="upper left")
-    if any("peak memory" in each.server for each in record.moments):
-        memory = axis.twinx()
-        values = [each.server.get("peak memory", float("nan")) / 1e9 for each in record.moments]
-        memory.plot(at, values, "k:", label="peak memory")
-        memory.set_ylabel("workers' peak memory, GB (dotted)")
-        memory.set_ylim(bottom=0)
+    memory = axis.twinx()
+    for name, line in (("peak memory", "k:"), (WORKERS, "k--"), (JAVA, "k-.")):
+        if any(name in each.server for each in record.moments):
+            values = [each.server.get(name, float("nan")) / 1e9 for each in record.moments]
+            memory.plot(at, values, line, linewidth=0.8, label=name)
+            memory.legend(loc="lower right")
+    memory.set_ylabel("memory, GB")
+    memory.set_ylim(bottom=0)
 
 
 def throughput(axis: Any, summary: Summary) -> None:

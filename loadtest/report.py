@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jobs import PICTURES
 from plots import plot
+from processes import DESCRIPTORS, JAVA, LOGS, WORKERS, growth
 from record import Moment, Record, Sample
 
 from genartisan.io.atomic import write_whole
@@ -100,7 +101,11 @@ def summary_of(record: Record, settings: dict[str, Any], has_levels: bool) -> Su
         whole.a_minute,
         failed / len(samples) if samples else 0.0,
         dict(reasons.most_common(20)),
-        (*words_of(whole, settings), *words_of_levels(levels, settings)),
+        (
+            *words_of(whole, settings),
+            *words_of_levels(levels, settings),
+            *words_of_growth(growth([moment.server for moment in record.moments]), len(samples)),
+        ),
     )
 
 
@@ -185,6 +190,24 @@ def words_of_levels(levels: Sequence[tuple[float, Row]], settings: dict[str, Any
         words.append("Beyond it jobs pile up here until they are dropped.")
     else:
         words.append(f"Beyond it only waiting grows: p95 {seconds_of(beyond[-1].p95)} at {levels[-1][0]:g} {unit}.")
+    return words
+
+
+def words_of_growth(grown: dict[str, tuple[float, float]], jobs: int) -> list[str]:
+    """How memory and descriptors of the server changed, and what it logs for a job."""
+    words = []
+    for name in (WORKERS, JAVA):
+        if name in grown:
+            before, after = grown[name]
+            change = 100 * (after / before - 1)
+            words.append(
+                f"{name[0].upper()}{name[1:]}: {before / 1e9:.2f} GB, then {after / 1e9:.2f} GB ({change:+.1f} %)."
+            )
+    if DESCRIPTORS in grown:
+        words.append("Descriptors: {:.0f}, then {:.0f}.".format(*grown[DESCRIPTORS]))
+    if LOGS in grown and jobs:
+        before, after = grown[LOGS]
+        words.append(f"Logs grew by {max(0.0, after - before) / 1000 / (0.85 * jobs):.1f} kB a job.")
     return words
 
 

@@ -32,7 +32,7 @@ PARAMS = json.dumps({name: TINY[name] for name in ("size", "patches", "patch_siz
 def target(server: Server) -> list[str]:
     """The flags for a server."""
     flags = ["--host", server.url, "--grpc", server.grpc, "--key-file", server.keys, "--params", PARAMS]
-    return [*flags, "--metrics", f"{server.metrics}/metrics"]
+    return [*flags, "--metrics", f"{server.metrics}/metrics", "--state", str(server.state)]
 
 
 def run(server: Server, *flags: str, report: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -79,7 +79,8 @@ def test_every_kind_of_job_is_done_and_reported(server: Server, tmp_path: Path) 
     assert set(outcomes(tmp_path)) == {"ok"}
     parts = {part.split(": ")[1] for part in report["parts"]}
     assert parts >= {"first event", "draft", "cancelled", "wasted"}
-    assert any(moment["server"].get("in progress") for moment in report["moments"])
+    for name in ("in progress", "waiting", "workers' memory", "descriptors"):
+        assert any(moment["server"].get(name) for moment in report["moments"]), name
     assert "pictures, closed model, 3 users" in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 10_000
 

@@ -10,8 +10,9 @@ import pytest
 from compare import compared
 from gates import Gates, failures_of
 from levels import Level, level_at, parse_levels
+from processes import DESCRIPTORS, JAVA, LOGS, WORKERS, growth
 from record import Moment, Record, Sample
-from report import knee_of, row_of, summary_of, write
+from report import knee_of, row_of, summary_of, words_of_growth, write
 
 SETTINGS: dict[str, Any] = {"users": 2, "rate": None, "levels": "", "model": "closed", "mix": "picture"}
 LAX = Gates(0.0, {}, 0.0)
@@ -101,3 +102,18 @@ def test_samples_of_another_process_are_moved_to_this_one_s_time() -> None:
     master.add(json.loads(json.dumps(worker.drain())))
     assert [each.intended for each in master.samples] == [8.5]
     assert worker.samples == []
+
+
+def test_what_grew_is_told_without_the_time_in_which_caches_fill() -> None:
+    moments = [
+        {WORKERS: 1e9 if at < 10 else 2e9 + 1e6 * at, JAVA: 5e8, DESCRIPTORS: 90.0, LOGS: 1000.0 * at}
+        for at in range(100)
+    ]
+    grown = growth(moments)
+    assert grown[JAVA] == (5e8, 5e8)
+    assert grown[WORKERS] == (2.015e9, 2.095e9)
+    words = words_of_growth(grown, 100)
+    assert words[0] == "Workers' memory: 2.02 GB, then 2.10 GB (+4.0 %)."
+    assert words[2:] == ["Descriptors: 90, then 90.", "Logs grew by 0.9 kB a job."]
+    assert growth(moments[:10]) == growth([{}] * 100) == {}
+    assert words_of_growth({}, 5) == []

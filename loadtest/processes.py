@@ -1,0 +1,54 @@
+"""Memory, open files and logs of a server on this machine: what must not grow."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from genartisan.errors import ServeError
+from genartisan.serving.serve import current
+from genartisan.serving.versions import versions_of
+
+WAITING = "waiting"  # in TorchServe's queues
+WORKERS, JAVA, DESCRIPTORS, LOGS = "workers' memory", "Java's memory", "descriptors", "log bytes"
+
+
+def watched(state: Path) -> dict[str, float]:
+    """Queue, resident bytes, open descriptors and bytes of logs of a state folder's server; empty without one."""
+    with suppress(ServeError, OSError, psutil.Error):
+        server = current(state)
+        if server is None:
+            return {}
+        java = psutil.Process(server.pid)
+        workers = [process for process in java.children() if "model_service_worker" in " ".join(process.cmdline())]
+        return {
+            WAITING: sum(version.waiting for model in server.models for version in versions_of(server, model)),
+            JAVA: java.memory_info().rss,
+            WORKERS: sum(worker.memory_info().rss for worker in workers),
+            DESCRIPTORS: sum(process.num_fds() for process in (java, *workers)),
+            LOGS: sum(path.stat().st_size for path in Path(server.logs).iterdir()),
+        }
+    return {}
+
+
+def growth(moments: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    """What was watched, before and after: the medians of the second and of the last tenth of a test.
+
+    In the first tenth caches fill.
+    """
+    series: dict[str, list[float]] = {}
+    for moment in moments:
+        for name in (WORKERS, JAVA, DESCRIPTORS, LOGS):
+            if name in moment:
+                series.setdefault(name, []).append(moment[name])
+    return {
+        name: (_median(values[len(values) // 10 : len(values) // 5]), _median(values[-(len(values) // 10) :]))
+        for name, values in series.items()
+        if len(values) >= 20
+    }
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

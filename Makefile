@@ -46,7 +46,7 @@ loadtest: $(VENV)/.loadtest  ## a minute of mixed load on the demo server: build
 	genartisan archive
 	genartisan serve
 	locust --headless --only-summary -f loadtest/locustfile.py --host http://127.0.0.1:8080 --users 2 --run-time 60s \
-	    --mix picture=4,stream=2,grpc=2,explain,cancel,bad --presets draft=3,fast --report build/loadtest; \
+	    --mix picture=4,stream=2,grpc=2,explain,cancel,bad --presets draft=3,fast --state .serve --report build/loadtest; \
 	    status=$$?; genartisan stop; exit $$status
 
 bench: $(VENV)/.serve  ## seconds a step and memory of full-size networks with random weights

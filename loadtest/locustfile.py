@@ -99,13 +99,16 @@ def prepare(environment: Any, runner: Any, **_: Any) -> None:
     if refusal := refused(environment):
         sys.exit(refusal)
     environment.record, environment.test = Record(), None
+    elsewhere = environment.in_flight_elsewhere = {}  # worker -> jobs
     gevent.get_hub().loop.update_now()  # or --run-time counts from before the imports
 
     def to_master(client_id: str, data: dict[str, Any]) -> None:
         data["record"] = environment.record.drain()
+        data["in_flight"] = environment.test.in_flight if environment.test else 0
 
     def from_worker(client_id: str, data: dict[str, Any]) -> None:
         environment.record.add(data["record"])
+        elsewhere[client_id] = data["in_flight"]
 
     environment.events.report_to_master.add_listener(to_master)
     environment.events.worker_report.add_listener(from_worker)
@@ -180,7 +183,8 @@ def watch(environment: Any) -> None:
         level = test.level() if is_told else environment.runner.user_count
         if level is not None:
             server = {**(scraped(url) if url else {}), **(watched(options.state) if options.state else {})}
-            environment.record.moments.append(Moment(test.now(), level, test.in_flight, server))
+            in_flight = test.in_flight + sum(environment.in_flight_elsewhere.values())
+            environment.record.moments.append(Moment(test.now(), level, in_flight, server))
         gevent.sleep(MOMENT)
 
 

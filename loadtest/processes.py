@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from genartisan.errors import ServeError
-from genartisan.serving.serve import current
+from genartisan.serving.processes import current
 from genartisan.serving.versions import versions_of
 
 WAITING = "waiting"  # in TorchServe's queues

@@ -10,6 +10,7 @@ from pathlib import Path
 # Set before torch is imported: waiting threads sleep rather than spin, which is ten times faster on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import gates
 import pytest
 import servers
 import tiny
@@ -54,6 +55,12 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A running TorchServe with the tiny bundle."""
     with servers.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, and its key."""
+    return gates.self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

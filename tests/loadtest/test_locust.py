@@ -118,6 +118,7 @@ def test_two_workers_report_to_a_master(server: Server, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert outcomes(tmp_path)["ok"] > 4
     assert [level for level, _ in read(tmp_path)["levels"]] == [2, 4]
+    assert max(moment["in_flight"] for moment in read(tmp_path)["moments"]) > 1
 
 
 @pytest.mark.slow

@@ -7,23 +7,20 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import grpc
 import httpx
 import pytest
 import servers
-import tiny
+from gates import CALLER, FIELDS, FORM, Gate, answering, raw
 from pages import ROOT, blocks
 from servers import TINY
 
 from genartisan.config import MAX_STEPS
-from genartisan.io.images import encode
 from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, encode_request
 from genartisan.serving.limits import Limits
 from genartisan.serving.serve import Server
@@ -33,10 +30,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
 ]
-CALLER = {"Authorization": "Bearer a caller's own"}
 ORIGIN = "https://app.example.org"
-FIELDS = {"photo": encode(tiny.picture()), "prompt": b"Watercolor painting", "params": json.dumps(TINY).encode()}
-FORM = [(name, (name, content, "application/octet-stream")) for name, content in FIELDS.items()]
 
 (CONFIGURATION,) = blocks(ROOT / "docs" / "hardening.md", "nginx")
 
@@ -66,57 +60,6 @@ class Full(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Silent."""
-
-
-@contextmanager
-def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Runs a small HTTP server; its address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    path, key = folder / "pictures.pem", folder / "pictures.key"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path, key
-
-
-class Gate:
-    """A running nginx, and clients for it."""
-
-    def __init__(self, port: int, certificate: Path) -> None:
-        self.port, self.certificate = port, certificate
-        self.url = f"https://localhost:{port}"
-        self.http = httpx.Client(
-            base_url=self.url,
-            verify=ssl.create_default_context(cafile=str(certificate)),
-            timeout=servers.PATIENCE,
-            trust_env=False,
-        )
-
-    def post(self, headers: dict[str, str] | None = None, path: str = "/predictions/genartisan", **body: Any) -> Any:
-        body = body or {"files": FORM}
-        return self.http.post(path, headers=CALLER if headers is None else headers, **body)
-
-    def rpc(self, method: str, message: bytes, caller: str | None = CALLER["Authorization"]) -> bytes | grpc.StatusCode:
-        """The reply to a gRPC call, or its error status."""
-        credentials = grpc.ssl_channel_credentials(self.certificate.read_bytes())
-        metadata = [] if caller is None else [("authorization", caller)]
-        options = [("grpc.enable_http_proxy", 0)]
-        with grpc.secure_channel(f"localhost:{self.port}", credentials, options) as channel:
-            try:
-                answer: bytes = channel.unary_unary(method)(message, metadata=metadata, timeout=servers.PATIENCE)
-            except grpc.RpcError as error:
-                return error.code()
-        return answer
 
 
 Start = Callable[..., Gate]
@@ -206,18 +149,6 @@ def test_without_caller_keys_the_servers_key_decides(start: Start, server: Serve
     message = encode_request("genartisan", FIELDS)
     assert isinstance(gate.rpc(METHOD, message, key["Authorization"]), bytes)
     assert gate.rpc(METHOD, message) is grpc.StatusCode.PERMISSION_DENIED
-
-
-def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Authorization"], length: int = 0) -> int:
-    """The status of a request with an unnormalised target and no body."""
-    context = ssl.create_default_context(cafile=str(gate.certificate))
-    with (
-        socket.create_connection(("127.0.0.1", gate.port), 60) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as secure,
-    ):
-        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Authorization: {caller}"]
-        secure.sendall("\r\n".join([*lines, f"Content-Length: {length}", "Connection: close", "", ""]).encode())
-        return int(secure.makefile("rb").readline().split()[1])
 
 
 @pytest.mark.parametrize(

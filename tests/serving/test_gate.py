@@ -1,0 +1,251 @@
+"""docker/gate/haproxy.cfg in front of a real TorchServe: callers, paths, rates, the queue."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import servers
+from gates import CALLER, FIELDS, FORM, Gate, answering, raw
+from servers import ROOT
+
+from genartisan.errors import AccessError, BusyError
+from genartisan.serving.client import Client
+from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, encode_request
+from genartisan.serving.limits import Limits
+from genartisan.serving.serve import Server
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed"),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
+CONFIGURATION = (ROOT / "docker" / "gate" / "haproxy.cfg").read_text()
+PICTURE, DRAFT = "/predictions/genartisan", "/predictions/genartisan-draft"
+KEY = CALLER["Authorization"].removeprefix("Bearer ")
+QUEUE = 20  # requests that may wait
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Stands in for ``serve --probe-port``."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/healthz" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A worker that answers when it is told to, and notes what it got."""
+
+    got: list[str] = []
+    go = threading.Event()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.got.append(self.headers["X-Request-Id"])
+        self.go.wait(servers.PATIENCE)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+def hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest().upper()
+
+
+class HAProxy(Gate):
+    """A running HAProxy."""
+
+    def __init__(self, port: int, certificate: Path, folder: Path, metrics: int) -> None:
+        super().__init__(port, certificate)
+        self.folder, self.metrics = folder, metrics
+
+    def tell(self, command: str) -> str:
+        """The answer of its admin socket."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.folder / "haproxy.sock"))
+            connection.sendall(f"{command}\n".encode())
+            return connection.makefile().read()
+
+    def queued(self, backend: str) -> int:
+        """Requests that wait, as the exporter says."""
+        text = httpx.get(f"http://127.0.0.1:{self.metrics}/metrics", trust_env=False).text
+        (line,) = [line for line in text.splitlines() if f'haproxy_backend_current_queue{{proxy="{backend}"}}' in line]
+        return int(line.split()[-1])
+
+
+Start = Callable[..., HAProxy]
+
+
+@pytest.fixture
+def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
+    """Starts HAProxy with our configuration, in which only ports and files are replaced."""
+    with ExitStack() as stack:
+        healthy = stack.enter_context(answering(Healthy))
+
+        def start_(http: str | None = None, rates: str = "", quotas: str = "") -> HAProxy:
+            ports = servers.free_ports()
+            (tmp_path / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
+            (tmp_path / "callers.map").write_text(f"{hash_of(KEY)} ann\n")
+            (tmp_path / "rates.map").write_text(rates)
+            (tmp_path / "quotas.map").write_text(quotas)
+            text = CONFIGURATION
+            for documented, actual in {
+                "bind :443": f"bind 127.0.0.1:{ports.inference}",
+                "127.0.0.1:8405": f"127.0.0.1:{ports.metrics}",
+                "127.0.0.1:8080": http or server.url.removeprefix("http://"),
+                "127.0.0.1:7070": server.grpc,
+                "check port 8083": f"check port {healthy.rpartition(':')[2]}",
+                "/etc/haproxy/": f"{tmp_path}/",
+                "/run/haproxy.sock mode": f"{tmp_path}/haproxy.sock mode",
+            }.items():
+                assert documented in text, documented
+                text = text.replace(documented, actual)
+            (tmp_path / "haproxy.cfg").write_text(text)
+            log = stack.enter_context((tmp_path / "log").open("w"))
+            key = servers.key(server)["Authorization"].removeprefix("Bearer ")
+            command = ["haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
+            environment = {**os.environ, "GENARTISAN_KEY": key}
+            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+            stack.callback(process.kill)
+
+            def listens() -> bool:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                with socket.socket() as probe:
+                    return probe.connect_ex(("127.0.0.1", ports.inference)) == 0
+
+            servers.eventually(listens, "HAProxy listens")
+            gate = HAProxy(ports.inference, certificate[0], tmp_path, ports.metrics)
+            stack.callback(gate.http.close)
+            return gate
+
+        yield start_
+
+
+def test_requests_streams_and_rpcs_reach_the_server_with_its_key(start: Start, server: Server) -> None:
+    gate = start()
+    reply = gate.post({**CALLER, "X-Request-Id": "chosen"})
+    assert (reply.status_code, reply.content[:4]) == (200, b"\x89PNG")
+    assert reply.headers["strict-transport-security"]
+    stream = gate.post({**CALLER, "Accept": "application/x-ndjson"})
+    assert b'"result"' in stream.content
+    assert decode_response(gate.rpc(METHOD, encode_request("genartisan", FIELDS)))[:4] == b"\x89PNG"  # type: ignore[arg-type]
+    assert '"client_request_id": "chosen"' in servers.log(server)
+    servers.eventually(lambda: '"id": "chosen", "caller": "ann"' in (gate.folder / "log").read_text(), "it is logged")
+
+
+def test_only_known_callers_a_fixed_path_and_one_rpc_pass(start: Start, server: Server) -> None:
+    gate = start(rates="ann 1000\n")
+    for headers in ({}, {"Authorization": "Bearer nobody's"}, servers.key(server)):
+        assert gate.post(headers).status_code == 401
+    assert gate.rpc(METHOD, b"", caller=None) is grpc.StatusCode.UNAUTHENTICATED
+    for path in (
+        "/", "/ping", "/models", "/models/genartisan?customized=true", "/workflows", "/predictions/genartisan/1.0",
+        "/predictions/other", "/predictions/genartisan%0a", "/predictions/../models", "/metrics", "/api-description",
+    ):  # fmt: skip
+        assert gate.post(path=path).status_code == 404, path
+    assert gate.http.get(PICTURE, headers=CALLER).status_code == 405
+    for method in ("Ping", "StreamPredictions", "StreamPredictions2"):
+        assert gate.rpc(f"/{PACKAGE}.InferenceAPIsService/{method}", b"") is grpc.StatusCode.UNIMPLEMENTED
+    limit = Limits().request_bytes
+    assert [raw(gate, PICTURE, caller="nobody", length=bytes_) for bytes_ in (limit, limit + 1)] == [401, 413]
+
+
+def test_keys_are_rotated_without_a_restart(start: Start) -> None:
+    gate = start()
+    assert gate.post({"Authorization": "Bearer new"}).status_code == 401
+    gate.tell(f"add map {gate.folder}/callers.map {hash_of('new')} ann")
+    gate.tell(f"del map {gate.folder}/callers.map {hash_of(KEY)}")
+    assert gate.post({"Authorization": "Bearer new"}).status_code == 200
+    assert gate.post().status_code == 401
+
+
+@pytest.mark.parametrize(("limits", "seconds"), [({"rates": "ann 3\n"}, "10"), ({"quotas": "ann 3\n"}, "3600")])
+def test_a_caller_has_a_rate_and_a_quota(limits: dict[str, str], seconds: str, start: Start) -> None:
+    gate = start(**limits)
+    replies = [gate.post(path="/predictions/genartisan-control", json={"status": "x"}).status_code for _ in range(6)]
+    assert set(replies) == {404}  # from the server: what asks about requests does not count
+    replies = [gate.post() for _ in range(5)]
+    assert [reply.status_code for reply in replies] == [200] * 3 + [429] * 2
+    assert replies[-1].headers["retry-after"] == seconds
+    gate.tell(f"add map {gate.folder}/callers.map {hash_of('other')} bob")
+    assert gate.post({"Authorization": "Bearer other"}).status_code == 200  # others are not held back
+
+
+def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when_full(start: Start) -> None:
+    Slow.got, Slow.go = [], threading.Event()
+    with answering(Slow) as slow, ThreadPoolExecutor(40) as threads:
+        gate = start(http=slow, rates="ann 1000\n")
+
+        def ask(name: str, path: str = PICTURE, timeout: float = servers.PATIENCE) -> Any:
+            try:
+                return gate.http.post(path, headers={**CALLER, "X-Request-Id": name}, files=FORM, timeout=timeout)
+            except httpx.TimeoutException:
+                return None
+
+        try:
+            first = threads.submit(ask, "first")
+            servers.eventually(lambda: Slow.got == ["first"], "a worker has the first")
+            left = threads.submit(ask, "left", timeout=2)
+            waiting = [threads.submit(ask, f"waits-{number}") for number in range(QUEUE - 1)]
+            assert left.result() is None
+            servers.eventually(lambda: gate.queued("pictures") == QUEUE - 1, "who left waits no more")
+            waiting.append(threads.submit(ask, "last"))
+            servers.eventually(lambda: gate.queued("pictures") == QUEUE, "the queue is full")
+            began = time.monotonic()
+            refused = [ask("too many") for _ in range(5)]
+            assert (time.monotonic() - began) / 5 < 2  # 4 ms on idle cores
+            assert {reply.status_code for reply in refused} == {503}
+            assert refused[0].headers["retry-after"] == "10"
+            draft = threads.submit(ask, "draft", DRAFT)
+            servers.eventually(lambda: "draft" in Slow.got, "a draft does not wait behind pictures")
+            assert Slow.got == ["first", "draft"]
+        finally:
+            Slow.go.set()
+        assert {job.result().status_code for job in (first, draft, *waiting)} == {200}
+    assert set(Slow.got) == {"first", "draft", "last", *(f"waits-{number}" for number in range(QUEUE - 1))}
+
+
+def client_of(gate: HAProxy, token: str) -> Client:
+    context = ssl.create_default_context(cafile=str(gate.certificate))
+    return Client(gate.url, retries=0, token=token, transport=httpx.HTTPTransport(verify=context))
+
+
+def test_our_client_behind_the_gate(start: Start) -> None:
+    gate = start()
+    with client_of(gate, KEY) as client:
+        assert client.stylize(FIELDS["photo"], "Fire", params=servers.TINY).media_type == "image/png"
+        sketch = {"preset": "draft", "size": 64}
+        assert client.stylize(FIELDS["photo"], "Fire", params=sketch).media_type == "image/png"
+    with client_of(gate, "wrong") as client, pytest.raises(AccessError):
+        client.stylize(FIELDS["photo"], "Fire", params=servers.TINY)
+
+
+def test_a_node_that_is_down_is_503_with_retry_after(start: Start) -> None:
+    gate = start(http="127.0.0.1:1")
+    reply = gate.post()
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    with client_of(gate, KEY) as client, pytest.raises(BusyError):
+        client.stylize(FIELDS["photo"], "Fire")

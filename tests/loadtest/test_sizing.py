@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("simpy")
 
-from sizing import service_times, simulate, sized
+from sizing import compared, served, service_times, simulate, sized
 
 EXPONENTIAL = np.random.default_rng(0).exponential(1.0, 20_000).tolist()
 
@@ -60,3 +60,19 @@ def test_only_times_without_waiting_are_service_times() -> None:
     for change in ({"users": 2}, {"rate": 1.0}, {"levels": "1x5"}):
         with pytest.raises(ValueError, match="--users 1"):
             service_times({**report, "described": {**report["described"], **change}})  # type: ignore[dict-item]
+
+
+def test_a_test_is_simulated_with_its_own_arrivals() -> None:
+    arrivals = [0.0, 0.5, 5.0]
+    assert served([2.0], [0.0, 0.5, 4.5], 1, random.Random(0)) == ([0.0, 1.5, 0.0], [2.0, 3.5, 2.0])
+    assert served([2.0], [0.0, 0.5, 4.5], 2, random.Random(0))[0] == [0.0, 0.0, 0.0]
+    report = {
+        "described": {"rate": 1.0},
+        "samples": [["picture", "fast", at, 2.2, "ok"] for at in arrivals] + [["explain", "fast", 0, 9, "ok"]],
+    }
+    assert compared([2.0], report, 2) == {"p50": (2.2, 2.0), "p95": (pytest.approx(2.2), pytest.approx(2.0))}
+    assert compared([2.0], report, 1)["p95"][1] > 3
+    with pytest.raises(ValueError, match="never fails"):
+        compared([2.0], {**report, "samples": [["picture", "fast", 0, 1, "refused"]]}, 1)
+    with pytest.raises(ValueError, match="--rate"):
+        compared([2.0], {**report, "described": {"rate": None}}, 1)

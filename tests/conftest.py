@@ -10,7 +10,7 @@ from pathlib import Path
 # Set before torch is imported: waiting threads sleep rather than spin, which is ten times faster on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import gates
+import proxies
 import pytest
 import servers
 import tiny
@@ -60,7 +60,7 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A self-signed certificate for localhost, and its key."""
-    return gates.self_signed(tmp_path_factory.mktemp("certificate"))
+    return proxies.self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture

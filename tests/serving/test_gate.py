@@ -21,7 +21,7 @@ import grpc
 import httpx
 import pytest
 import servers
-from gates import CALLER, FIELDS, FORM, Gate, answering, raw
+from proxies import CALLER, FIELDS, FORM, Gate, answering, raw
 from servers import ROOT
 
 from genartisan.errors import AccessError, BusyError

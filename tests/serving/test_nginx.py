@@ -16,8 +16,8 @@ import grpc
 import httpx
 import pytest
 import servers
-from gates import CALLER, FIELDS, FORM, Gate, answering, raw
 from pages import ROOT, blocks
+from proxies import CALLER, FIELDS, FORM, Gate, answering, raw
 from servers import TINY
 
 from genartisan.config import MAX_STEPS

@@ -182,7 +182,7 @@ def watch(environment: Any) -> None:
         is_told = options.levels or options.rate is not None
         level = test.level() if is_told else environment.runner.user_count
         if level is not None:
-            server = {**(scraped(url) if url else {}), **(watched(options.state) if options.state else {})}
+            server = {**(scraped(url) if url else {}), **(watched(Path(options.state)) if options.state else {})}
             in_flight = test.in_flight + sum(environment.in_flight_elsewhere.values())
             environment.record.moments.append(Moment(test.now(), level, in_flight, server))
         gevent.sleep(MOMENT)

@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jobs import KINDS
@@ -111,7 +110,7 @@ def add_options(parser: Any) -> None:
     ours.add_argument("--min-throughput", type=float, default=0, metavar="PER_MINUTE", help="gate: pictures a minute")
     ours.add_argument("--metrics", metavar="URL", help="of Prometheus metrics; default: port 8082 of a local host")
     ours.add_argument(
-        "--state", type=Path, metavar="DIR",
+        "--state", metavar="DIR",
         help="state folder of a server on this machine: watch its queue, memory, descriptors and logs",
     )  # fmt: skip
     ours.add_argument("--report", metavar="DIR", help="write report.html, report.png and report.json")

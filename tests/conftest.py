@@ -15,11 +15,16 @@ import pytest
 import servers
 import tiny
 import torch
+from hypothesis import settings
 
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.compact_clip import CompactClip
 from genartisan.serving.serve import Server
+
+# An example is not slow because the machine is busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -163,7 +163,8 @@ class Models:
     def _record(self, name: str | None = None) -> Version:
         """Records all versions for the next start. Returns the named version, or the default one."""
         if self._persistent:
-            remember(self.server)
+            versions, drafts = (versions_of(self.server, model) for model in (MODEL, DRAFT))
+            remember(self.server.state, self.server.store, versions, drafts)
         return self.version(name)
 
     def _scale_up(self, name: str, workers: int) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from genartisan.errors import ServeError
 from genartisan.io.atomic import write_whole
-from genartisan.serving.defaults import DRAFT, MODEL
-from genartisan.serving.state import MODELS, Server
-from genartisan.serving.versions import versions_of
+from genartisan.serving.defaults import MODEL
+from genartisan.serving.state import MODELS
+from genartisan.serving.versions import Version
 
 FRESH = "start with genartisan.mar alone: `genartisan serve --fresh`"
 
@@ -36,14 +36,18 @@ class Planned:
 ALONE = Planned(f"{MODEL}.mar")
 
 
-def remember(server: Server) -> None:
-    """Records the versions in service, the default first."""
-    in_order = sorted(versions_of(server), key=lambda version: not version.default)
-    drafts = {version.name: max(1, len(version.workers)) for version in versions_of(server, DRAFT)}
+def remember(state: Path, store: Path, versions: list[Version], drafts: list[Version]) -> None:
+    """Records the versions in service, the default first.
+
+    Args:
+        drafts: the same versions for drafts, if those have workers of their own.
+    """
+    workers = {version.name: max(1, len(version.workers)) for version in drafts}
     planned = [
-        asdict(Planned(version.archive, max(1, len(version.workers)), drafts.get(version.name))) for version in in_order
+        asdict(Planned(version.archive, max(1, len(version.workers)), workers.get(version.name)))
+        for version in sorted(versions, key=lambda version: not version.default)
     ]
-    write_whole(server.state / MODELS, json.dumps({"store": str(server.store), "versions": planned}, indent=1))
+    write_whole(state / MODELS, json.dumps({"store": str(store), "versions": planned}, indent=1))
 
 
 def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:

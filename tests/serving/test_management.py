@@ -143,7 +143,10 @@ def test_the_command_line(models: Models, capsys: pytest.CaptureFixture[str]) ->
     capsys.readouterr()
     assert main(["models", "list", *where]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert rows[1:] == [["1.0", "1/1", "0", "genartisan.mar"], ["2.0", "yes", "1/1", "0", "genartisan-2.0.mar"]]
+    assert rows[1:] == [
+        ["genartisan", "1.0", "1/1", "0", "genartisan.mar"],
+        ["genartisan", "2.0", "yes", "1/1", "0", "genartisan-2.0.mar"],
+    ]
     assert main(["models", "remove", "2.0", *where]) == 2
     assert "is the default" in capsys.readouterr().err
     assert main(["models", "default", "1.0", *where]) == 0

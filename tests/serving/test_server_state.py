@@ -22,7 +22,7 @@ import servers
 
 from genartisan.cli.main import main
 from genartisan.errors import ServeError
-from genartisan.serving import describe, management, restore, serve, stuck_workers
+from genartisan.serving import describe, management, restore, serve, stuck_workers, versions
 from genartisan.serving.access import Access
 from genartisan.serving.management import Models
 from genartisan.serving.processes import MARK, members
@@ -208,8 +208,9 @@ def test_recorded_versions_are_planned_again(tmp_path: Path) -> None:
     store.mkdir()
     assert restore.plan(tmp_path, store, lines.append) == [restore.ALONE]
     workers = (Worker(1, "READY"), Worker(2, "READY"))
-    old, new = Version("1.0", "genartisan.mar", False, workers[:1], 0), Version("2.0", "new.mar", True, workers, 0)
-    restore.remember(tmp_path, store, [old, new])
+    old = Version("genartisan", "1.0", "genartisan.mar", False, workers[:1], 0)
+    new = Version("genartisan", "2.0", "new.mar", True, workers, 0)
+    restore.remember(tmp_path, store, [old, new], [])
     with pytest.raises(ServeError, match=r"new\.mar was in service and is not in .*--fresh"):
         restore.plan(tmp_path, store, lines.append)
     for name in ("genartisan.mar", "new.mar"):
@@ -217,6 +218,8 @@ def test_recorded_versions_are_planned_again(tmp_path: Path) -> None:
     expected = [restore.Planned("new.mar", 2), restore.Planned("genartisan.mar", 1)]
     assert restore.plan(tmp_path, store, lines.append) == expected
     assert "new.mar (2 workers), genartisan.mar (1 workers)" in lines[-1]
+    restore.remember(tmp_path, store, [old, new], [replace(new, model="genartisan-draft")])
+    assert restore.plan(tmp_path, store, lines.append) == [replace(expected[0], draft_workers=2), expected[1]]
     assert restore.plan(tmp_path, tmp_path / "other", lines.append) == [restore.ALONE]
     assert str(store) in lines[-1]
     (tmp_path / "models.json").write_text('{"versions": [{"archive": 1}]}')
@@ -232,10 +235,10 @@ def test_versions_are_restored_with_their_workers_and_a_failure_names_a_remedy(
     class Models:
         def __init__(self, *_: object, **__: object) -> None: ...
 
-        def register(self, archive: str, workers: int) -> None:
+        def register(self, archive: str, workers: int, draft_workers: int) -> None:
             if archive == "bad.mar":
                 raise ServeError("it cannot be loaded.", "archive")
-            done.append((archive, workers))
+            done.append((archive, workers, draft_workers))
 
         def scale(self, workers: int) -> None:
             done.append(workers)
@@ -243,12 +246,15 @@ def test_versions_are_restored_with_their_workers_and_a_failure_names_a_remedy(
     monkeypatch.setattr(management, "Models", Models)
     server, planned = (
         server_of(tmp_path / "state", process()),
-        [restore.Planned("b.mar", 3), restore.Planned("a.mar", 2)],
+        [restore.Planned("b.mar", 3, 4), restore.Planned("a.mar", 2, 5)],
     )
     management.restore_versions([restore.ALONE], server, 1, done.append)
     assert done == []  # workers as in its settings
     management.restore_versions(planned, server, 1, done.append)
-    assert done == [("a.mar", 2), 3]
+    assert done == [("a.mar", 2, 5), 3]  # there are no workers for drafts
+    with_drafts = server.model_copy(update={"has_drafts": True})
+    management.restore_versions(planned, with_drafts, 1, done.append)
+    assert done[2:] == [("a.mar", 2, 5), 3, 4]
     with pytest.raises(ServeError, match=r"cannot be loaded\. Or start with .*--fresh"):
         management.restore_versions([*planned, restore.Planned("bad.mar", 1)], server, 1, done.append)
 
@@ -274,7 +280,7 @@ def test_a_call_that_meets_torchserves_race_is_repeated(
         server = server.model_copy(update={"ports": ports})
         described = {"modelUrl": "a.mar", "workers": [{"pid": 1, "status": "LOADING"}]}
         both = [{**described, "modelVersion": version} for version in ("1.0", "2.0")]
-        monkeypatch.setattr(management, "describe", lambda _, version="": both if version else both[1:])
+        monkeypatch.setattr(versions, "describe", lambda _, version="", model="": both if version else both[1:])
         Models(server, persistent=False).remove("1.0")
         web.shutdown()
     assert calls == ["/models/genartisan/1.0"] * len(answers)

@@ -26,7 +26,7 @@ from levels import level_at
 from locust import LoadTestShape, events
 from locust.runners import MasterRunner, WorkerRunner
 from options import add_options, read
-from processes import watched
+from processes import service_times, watched
 from record import Moment, Record
 from report import summary_of, write
 from scrape import scraped
@@ -203,6 +203,8 @@ def finish(environment: Any, **_: Any) -> None:
     }  # fmt: skip
     summary = summary_of(environment.record, described, bool(options.levels))
     print(summary.as_text())
+    if options.state:
+        environment.record.service = service_times(Path(options.state), environment.record.began)
     if options.report:
         write(summary, environment.record, Path(options.report))
         print(f"report: {Path(options.report) / 'report.html'}")

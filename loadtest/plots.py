@@ -83,15 +83,15 @@ def server(axis: Any, record: Record) -> None:
             axis.step(at, values, where="post", label=f"{name} (server)")
     axis.set(title="In flight, and the server's metrics", xlabel="seconds since the test began")
     axis.set_ylim(bottom=0)
-    axis.legend(loc="upper left")
     memory = axis.twinx()
     for name, line in (("peak memory", "k:"), (WORKERS, "k--"), (JAVA, "k-.")):
         if any(name in each.server for each in record.moments):
             values = [each.server.get(name, float("nan")) / 1e9 for each in record.moments]
-            memory.plot(at, values, line, linewidth=0.8, label=name)
-            memory.legend(loc="lower right")
+            memory.plot(at, values, line, linewidth=0.8, label=f"{name}, GB")
     memory.set_ylabel("memory, GB")
     memory.set_ylim(bottom=0)
+    lines = (*axis.get_lines(), *memory.get_lines())
+    axis.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4)
 
 
 def throughput(axis: Any, summary: Summary) -> None:

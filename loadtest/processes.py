@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -16,7 +18,10 @@ WORKERS, JAVA, DESCRIPTORS, LOGS = "workers' memory", "Java's memory", "descript
 
 
 def watched(state: Path) -> dict[str, float]:
-    """Queue, resident bytes, open descriptors and bytes of logs of a state folder's server; empty without one."""
+    """Queue, memory, open descriptors and bytes of logs of a state folder's server; empty without one.
+
+    Memory is what no other process shares: mapped files come and go with the system's cache.
+    """
     with suppress(ServeError, OSError, psutil.Error):
         server = current(state)
         if server is None:
@@ -25,12 +30,36 @@ def watched(state: Path) -> dict[str, float]:
         workers = [process for process in java.children() if "model_service_worker" in " ".join(process.cmdline())]
         return {
             WAITING: sum(version.waiting for model in server.models for version in versions_of(server, model)),
-            JAVA: java.memory_info().rss,
-            WORKERS: sum(worker.memory_info().rss for worker in workers),
+            JAVA: own_memory(java),
+            WORKERS: sum(map(own_memory, workers)),
             DESCRIPTORS: sum(process.num_fds() for process in (java, *workers)),
             LOGS: sum(path.stat().st_size for path in Path(server.logs).iterdir()),
         }
     return {}
+
+
+def service_times(state: Path, since: float) -> list[float]:
+    """The seconds that pictures took the workers, without waiting, from the log of a state folder's server.
+
+    Args:
+        since: requests that ended earlier do not count, in seconds since 1970.
+    """
+    times = list[float]()
+    with suppress(OSError):
+        for line in (state / "logs" / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines():
+            stamp, brace, text = line.partition("{")
+            with suppress(ValueError, KeyError):
+                entry = json.loads(brace + text)
+                ended = datetime.fromisoformat(stamp.split(",")[0]).timestamp()
+                if entry["kind"] == "prediction" and entry["outcome"] == "ok" and ended >= since:
+                    times.append(float(entry["seconds"]["total"]))
+    return times
+
+
+def own_memory(process: psutil.Process) -> int:
+    """Resident bytes that are not shared; where the system does not tell them, all resident bytes."""
+    memory = process.memory_info()
+    return int(memory.rss - getattr(memory, "shared", 0))
 
 
 def growth(moments: list[dict[str, float]]) -> dict[str, tuple[float, float]]:

@@ -56,11 +56,13 @@ class Record:
 
     Attributes:
         began: when the test began, in seconds since 1970: processes begin at different times.
+        service: the seconds of pictures in the workers, without waiting, if the server's log is known.
     """
 
     samples: list[Sample] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     began: float = field(default_factory=time.time)
+    service: list[float] = field(default_factory=list)
 
     def restart(self) -> None:
         """Forgets everything: a test begins."""

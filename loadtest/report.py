@@ -232,6 +232,7 @@ def write(summary: Summary, record: Record, folder: Path) -> None:
         **asdict(summary),
         "moments": [asdict(moment) for moment in record.moments],
         "samples": samples,
+        "service": record.service,
     }
     write_whole(folder / "report.json", json.dumps(content, indent=1).encode())
     write_whole(folder / "report.html", as_html("Load test", blocks_of(summary, folder / "report.png")).encode())

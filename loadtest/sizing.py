@@ -2,8 +2,9 @@
 
 ``--against open.json --workers 1`` compares the simulation with a test in the open model instead: same arrivals.
 
-The report must come from a test with a single user, whose times are service times: nothing waits for anything else. A
-discrete-event simulation draws from them: Poisson arrivals, one queue, first come first served, as TorchServe does it.
+The report must come from a test with ``--state``, which has the workers' times from the server's log, or with a single
+user, where nothing waits for anything else. A discrete-event simulation draws from them: Poisson arrivals, one queue,
+first come first served, as TorchServe does it.
 """
 
 from __future__ import annotations
@@ -123,13 +124,15 @@ def sized(service: Sequence[float], rate: float, p95: float, jobs: int = JOBS) -
 
 
 def service_times(report: dict[str, Any]) -> list[float]:
-    """The seconds of the pictures in a report.
+    """The seconds of the pictures in a report, without waiting.
 
     Raises:
-        ValueError: several users asked at a time, so that times are not those of the service.
+        ValueError: several users asked at a time, and the workers' times are not known.
     """
+    if report.get("service"):
+        return list(report["service"])
     if report["described"]["rate"] is not None or report["described"]["levels"] or report["described"]["users"] != 1:
-        raise ValueError("the report is not of a test with --users 1: its times include waiting")
+        raise ValueError("the report is not of a test with --state or --users 1: its times include waiting")
     times = [seconds for kind, _, _, seconds, outcome in report["samples"] if kind in PICTURES and outcome == "ok"]
     if not times:
         raise ValueError("the report has no pictures")
@@ -138,7 +141,7 @@ def service_times(report: dict[str, Any]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("report", type=Path, help="report.json of a load test with --users 1")
+    parser.add_argument("report", type=Path, help="report.json of a load test with --state or --users 1")
     parser.add_argument("--rate", type=float, help="pictures a minute")
     parser.add_argument("--p95", type=float, help="seconds within which 95 %% are to be answered")
     parser.add_argument("--cost", type=float, default=0.0, help="of a worker, an hour")

@@ -86,6 +86,7 @@ def test_every_kind_of_job_is_done_and_reported(server: Server, tmp_path: Path) 
         assert any(moment["server"].get(name) for moment in report["moments"]), name
     assert "pictures, closed model, 3 users" in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert len(read(tmp_path)["service"]) >= outcomes(tmp_path)["ok"] // 4
 
 
 @pytest.mark.slow

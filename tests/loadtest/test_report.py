@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from compare import compared
 from gates import Gates, failures_of
 from levels import Level, level_at, parse_levels
-from processes import DESCRIPTORS, JAVA, LOGS, WORKERS, growth
+from processes import DESCRIPTORS, JAVA, LOGS, WORKERS, growth, service_times
 from record import Moment, Record, Sample
 from report import knee_of, row_of, summary_of, words_of_growth, write
 
@@ -117,3 +118,15 @@ def test_what_grew_is_told_without_the_time_in_which_caches_fill() -> None:
     assert words[2:] == ["Descriptors: 90, then 90.", "Logs grew by 0.9 kB a job."]
     assert growth(moments[:10]) == growth([{}] * 100) == {}
     assert words_of_growth({}, 5) == []
+
+
+def test_the_workers_times_come_from_the_log(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    line = '2026-11-29T04:{}:00,166 INFO  W-9000 - {{"kind": "{}", "outcome": "{}", "seconds": {{"total": {}}}}}\n'
+    lines = [("10", "prediction", "ok", 1.5), ("20", "prediction", "ok", 2.5), ("20", "explanation", "ok", 3.5)]
+    lines.append(("21", "prediction", "refused", 4.5))
+    text = "".join(line.format(*each) for each in lines) + "2026-11-29T04:22:00,1 INFO no JSON {\n"
+    (tmp_path / "logs" / "worker.log").write_text(text)
+    assert service_times(tmp_path, datetime(2026, 11, 29, 4, 15).timestamp()) == [2.5]
+    assert service_times(tmp_path, 0) == [1.5, 2.5]
+    assert service_times(tmp_path / "none", 0) == []

@@ -57,6 +57,7 @@ def test_only_times_without_waiting_are_service_times() -> None:
         ],
     }
     assert service_times(report) == [1.5]
+    assert service_times({"service": [2.0], **report}) == [2.0]
     for change in ({"users": 2}, {"rate": 1.0}, {"levels": "1x5"}):
         with pytest.raises(ValueError, match="--users 1"):
             service_times({**report, "described": {**report["described"], **change}})  # type: ignore[dict-item]

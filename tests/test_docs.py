@@ -73,14 +73,14 @@ def load_flags() -> frozenset[str]:
     """The flags of the load test: Locust's and ours."""
     command = [sys.executable, "-m", "locust", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=servers.PATIENCE, check=True)
-    ours = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / "loadtest" / "locustfile.py").read_text())
+    ours = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / "loadtest" / "options.py").read_text())
     return frozenset(FLAG.findall(" ".join([done.stdout, *ours])))
 
 
 @cache
 def source_words() -> frozenset[str]:
     """Every word of the code and of the server's configuration."""
-    patterns = ("genartisan/**/*.py", "loadtest/*.py", "handlers/*", "docker/*", "config.properties", "Makefile")
+    patterns = ("genartisan/**/*.py", "loadtest/*.py", "handlers/*", "docker/**/*", "config.properties", "Makefile")
     files = [file for pattern in patterns for file in ROOT.glob(pattern) if file.is_file()]
     return frozenset(re.findall(r"\w+", "\n".join(file.read_text(encoding="utf-8") for file in files)))
 

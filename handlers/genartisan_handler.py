@@ -35,7 +35,7 @@ from genartisan.method.step import Step
 from genartisan.method.stylization import Result, Stylization, timed
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import MANIFEST, Bundle
-from genartisan.networks.device import set_threads
+from genartisan.networks.device import lower_priority, set_threads
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events, telemetry
 from genartisan.serving.answers import answer
@@ -78,7 +78,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
         bundle, self.bundle_hash = Bundle.load(archive / "bundle"), sha256(archive / "bundle" / MANIFEST)
         device = self._device(context)
         if context.model_name != DRAFT and not device.startswith("cuda"):
-            os.nice(int(self.settings.get("nice", 0)))  # threads started later inherit it
+            lower_priority(self.settings.get("nice", 0))
         set_threads(self.settings.get("threads", "auto"), int(context.model_yaml_config.get("maxWorkers", 1)))
         self.stylizer = Stylizer(
             bundle,

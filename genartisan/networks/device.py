@@ -102,6 +102,17 @@ def processor() -> str:
     return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def lower_priority(niceness: int) -> None:
+    """Lowers the priority of this thread and of those it starts from now on.
+
+    Raises:
+        ValueError: ``niceness`` is not an integer from 0 to 19.
+    """
+    if type(niceness) is not int or not 0 <= niceness <= 19:
+        raise ValueError(f"nice is {niceness!r}; give a number from 0 to 19")
+    os.nice(niceness)
+
+
 def set_threads(wanted: int | str, workers: int) -> None:
     """Sets PyTorch's number of threads; ``auto`` divides the cores among the workers unless OMP_NUM_THREADS is set.
 

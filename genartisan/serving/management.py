@@ -140,7 +140,7 @@ class Models:
                 f"version {name!r} is the default; make another one the default first, or stop the server.",
                 "version",
             )
-        if self._drafts is not None:
+        if self._drafts is not None and name in {draft.name for draft in self._drafts.versions()}:
             self._drafts.remove(name)
         if len(version.workers) > 1:
             self.scale(1, name)

@@ -32,7 +32,7 @@ from genartisan.method.saved_style import About, SavedStyle
 from genartisan.method.step import Step
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
-from genartisan.networks.device import set_threads
+from genartisan.networks.device import lower_priority, set_threads
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.telemetry import Record, Telemetry
@@ -465,6 +465,12 @@ def test_workers_share_the_cores(
         monkeypatch.setenv("OMP_NUM_THREADS", variable)
     set_threads(threads_setting, workers)
     assert numbers == ([] if threads is None else [threads])
+
+
+@pytest.mark.parametrize("niceness", ["low", -1, 20, 1.5, True])
+def test_an_invalid_niceness_is_named(niceness: Any) -> None:
+    with pytest.raises(ValueError, match="nice is"):
+        lower_priority(niceness)
 
 
 @pytest.mark.parametrize("threads", ["two", 0, -1, 1.5])

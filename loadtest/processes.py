@@ -11,7 +11,7 @@ import psutil
 
 from genartisan.errors import ServeError
 from genartisan.serving.processes import current
-from genartisan.serving.versions import versions_of
+from genartisan.serving.versions import all_versions
 
 WAITING = "waiting"  # in TorchServe's queues
 WORKERS, JAVA, DESCRIPTORS, LOGS = "workers' memory", "Java's memory", "descriptors", "log bytes"
@@ -29,7 +29,7 @@ def watched(state: Path) -> dict[str, float]:
         java = psutil.Process(server.pid)
         workers = [process for process in java.children() if "model_service_worker" in " ".join(process.cmdline())]
         return {
-            WAITING: sum(version.waiting for model in server.models for version in versions_of(server, model)),
+            WAITING: sum(version.waiting for version in all_versions(server)),
             JAVA: own_memory(java),
             WORKERS: sum(map(own_memory, workers)),
             DESCRIPTORS: sum(process.num_fds() for process in (java, *workers)),

@@ -84,13 +84,13 @@ def status(options: argparse.Namespace) -> int:
     Ready means that a worker of the default version accepts requests, and one for drafts, if they have their own.
     """
     from genartisan.serving import serve
-    from genartisan.serving.versions import versions_of
+    from genartisan.serving.versions import all_versions
 
     server = serve.current(options.state)
     versions: list[Version] = []
     if server is not None:
         try:
-            versions = [version for model in server.models for version in versions_of(server, model)]
+            versions = all_versions(server)
         except ServeError as error:
             print_progress(f"genartisan: {error.message}")
     defaults = {version.model: version.ready for version in versions if version.default}
@@ -116,7 +116,7 @@ def stop(options: argparse.Namespace) -> None:
 
 def models(options: argparse.Namespace) -> None:
     """List, register, scale or remove versions, or set the default one; no request is lost."""
-    from genartisan.serving.versions import versions_of
+    from genartisan.serving.versions import all_versions
 
     manager = running_models(options)
     if options.action == "register":
@@ -128,7 +128,7 @@ def models(options: argparse.Namespace) -> None:
         manager.set_default(options.model_version)
     elif options.action == "remove":
         manager.remove(options.model_version)
-    versions = [version for model in manager.server.models for version in versions_of(manager.server, model)]
+    versions = all_versions(manager.server)
     show = print if options.action == "list" else print_summary
     if options.json:
         show(json.dumps([asdict(version) for version in versions], indent=2))

@@ -66,7 +66,7 @@ def plan(state: Path, store: Path, say: Callable[[str], None]) -> list[Planned]:
             Planned(
                 Path(str(entry["archive"])).name,
                 int(entry["workers"]),
-                None if (drafts := entry.get("draft_workers")) is None else int(drafts),
+                int(entry["draft_workers"]) if entry.get("draft_workers") is not None else None,
             )
             for entry in recorded["versions"]
         ]

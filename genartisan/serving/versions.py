@@ -63,3 +63,8 @@ def versions_of(server: Server, model: str = MODEL) -> list[Version]:
         )
         for entry in sorted(described, key=lambda entry: str(entry["modelVersion"]))
     ]
+
+
+def all_versions(server: Server) -> list[Version]:
+    """The versions of each model that serves the archives; see `versions_of`."""
+    return [version for model in server.models for version in versions_of(server, model)]

@@ -75,13 +75,27 @@ class Gate:
         return answer
 
 
-def raw(gate: Gate, target: str, method: str = "POST", caller: str = CALLER["Authorization"], length: int = 0) -> int:
-    """The status of a request with an unnormalised target and no body."""
+@contextmanager
+def sent(
+    gate: Gate,
+    target: str,
+    method: str = "POST",
+    caller: str = CALLER["Authorization"],
+    length: int = 0,
+    name: str = "raw",
+) -> Iterator[ssl.SSLSocket]:
+    """A connection on which a request was sent: an unnormalised target, a length and no body."""
     context = ssl.create_default_context(cafile=str(gate.certificate))
     with (
         socket.create_connection(("127.0.0.1", gate.port), 60) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as secure,
     ):
-        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Authorization: {caller}"]
+        lines = [f"{method} {target} HTTP/1.1", "Host: localhost", f"Authorization: {caller}", f"X-Request-Id: {name}"]
         secure.sendall("\r\n".join([*lines, f"Content-Length: {length}", "Connection: close", "", ""]).encode())
-        return int(secure.makefile("rb").readline().split()[1])
+        yield secure
+
+
+def raw(gate: Gate, target: str, method: str = "POST", **request: Any) -> int:
+    """The status of a request as `sent` sends it."""
+    with sent(gate, target, method, **request) as connection:
+        return int(connection.makefile("rb").readline().split()[1])

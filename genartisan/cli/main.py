@@ -30,7 +30,17 @@ from genartisan.cli.flags import (
 )
 from genartisan.cli.page_command import add_ui_flags, ui
 from genartisan.cli.picture_commands import add_segment_flags, add_stylize_flags, segment, stylize
-from genartisan.cli.server_commands import add_serve_flags, archive, keys, models, request, serve_, status, stop
+from genartisan.cli.server_commands import (
+    add_serve_flags,
+    add_status_flags,
+    archive,
+    keys,
+    models,
+    request,
+    serve_,
+    status,
+    stop,
+)
 from genartisan.cli.style_commands import (
     add_frames_flags,
     add_style_actions,
@@ -194,6 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_state_flag(command("stop", stop))
 
     sub = command("status", status)
+    add_status_flags(sub)
     add_json_flag(sub)
     add_state_flag(sub)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genartisan.cli.console import print_progress, print_summary
-from genartisan.cli.flags import files_read, masks_of, params_of, photo_of, style_images_of
+from genartisan.cli.flags import files_read, masks_of, params_of, photo_of, seconds, style_images_of
 from genartisan.cli.outputs import MEDIA_TYPES, STDOUT, check_distinct, check_outputs, media_type_of, write
-from genartisan.errors import InputError, ServeError
+from genartisan.errors import GenartisanError, InputError, ServeError
 from genartisan.serving.defaults import DRAFT, MODEL, Ports
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ def serve_(options: argparse.Namespace) -> None:
     )
 
 
+def add_status_flags(parser: argparse.ArgumentParser) -> None:
+    """What `status` asks of a ready server."""
+    parser.add_argument(
+        "--draft-within", type=seconds, metavar="S", help="ready also means: a small draft takes at most S seconds"
+    )
+
+
 def status(options: argparse.Namespace) -> int:
     """Report whether the server is ready: exit status 0 if it is, 1 if it runs but is not, 3 if none runs.
 
@@ -95,6 +102,12 @@ def status(options: argparse.Namespace) -> int:
             print_progress(f"genartisan: {error.message}")
     defaults = {version.model: version.ready for version in versions if version.default}
     ready = server is not None and all(defaults.get(model) for model in server.models)
+    if server is not None and ready and options.draft_within is not None:
+        try:
+            serve.check_draft(server, options.draft_within)
+        except GenartisanError as error:
+            print_progress(f"genartisan: the server made no draft: {error.message}")
+            ready = False
     word = "ready" if ready else "stopped" if server is None else "not_ready"
     where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
     if options.json:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import secrets
 import signal
 import time
 from collections.abc import Callable
@@ -214,10 +215,26 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
     say("making one small picture")
     try:
         remaining = max(1.0, deadline - time.monotonic())
-        keys = access_of(server).file
-        request(tiny_photo(), "Warm-up", params=TINY_PARAMS, url=server.url, timeout=remaining, key_file=keys)
+        _request_tiny(server, TINY_PARAMS, remaining)
     except GenartisanError as error:
         raise ServeError(f"the server is up, but its first picture failed: {error.message}", "server") from error
+
+
+def check_draft(server: Server, timeout: float) -> None:
+    """Has the server make a small draft, which counts as a request. It waits behind drafts, not behind runs.
+
+    Without workers for drafts it waits behind runs.
+
+    Raises:
+        GenartisanError: there was no draft within ``timeout`` seconds; it is cancelled.
+    """
+    seed = secrets.randbelow(2**31)  # new each time, or the result cache would answer
+    _request_tiny(server, {"preset": "draft", "size": 64, "seed": seed}, timeout)
+
+
+def _request_tiny(server: Server, params: dict[str, Any], timeout: float) -> None:
+    keys = access_of(server).file
+    request(tiny_photo(), "Warm-up", params=params, url=server.url, timeout=timeout, key_file=keys)
 
 
 TINY_PARAMS = {"size": 64, "steps": 1, "patches": 1, "patch_size": 32}

@@ -62,6 +62,25 @@ def test_drafts_and_explanations_are_answered_during_a_run(server: serve.Server,
     assert [event["event"] for event in streamed] == ["accepted", "result"]
 
 
+def test_status_waits_for_a_draft_and_not_for_a_run(
+    server: serve.Server, connected: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["status", "--state", str(server.state), "--draft-within"]
+    with closing(connected.stream(photo(), "Fire", params=RUN)) as run:
+        while next(run)["event"] != "progress":
+            pass
+        assert main([*asked, str(servers.PATIENCE)]) == 0
+    (worker,) = serve.workers(server, DRAFT)
+    drafter = psutil.Process(worker["pid"])
+    drafter.suspend()
+    try:
+        assert main([*asked, "1"]) == 1
+        assert "not ready" in capsys.readouterr().out
+    finally:
+        drafter.resume()
+    assert main([*asked, str(servers.PATIENCE)]) == 0
+
+
 def test_workers_for_drafts_refuse_runs(server: serve.Server, connected: Client) -> None:
     answer = send(server, model=DRAFT, files=FIELDS)
     assert answer.status == 400

@@ -68,13 +68,13 @@ for module in pip ensurepip; do
 done
 inside cat sbom.cdx.json | cmp - "$out/sbom.cdx.json"
 
-inside cat /state/serve/key_file.json > "$out/key_file.json"
+(umask 077; inside cat /state/serve/key_file.json > "$out/key_file.json")
 request() { ip netns exec "$name" genartisan request "$photo" "$@" --key-file "$out/key_file.json" --overwrite; }
-request "Watercolor painting" --preset fast --size 256 --output "$out/picture.png"
+request "Watercolor painting" --preset fast --size 256 --quiet --output "$out/picture.png"
 say "made $out/picture.png"
 
 rm -rf "$out/previews"
-request "Fire" --preset fast --size 256 --steps 100 --previews "$out/previews" --output "$out/run.png" &
+request "Fire" --preset fast --size 256 --steps 40 --quiet --previews "$out/previews" --output "$out/run.png" &
 run=$!
 until compgen -G "$out/previews/*" > /dev/null; do
     kill -0 "$run" 2> /dev/null || fail "the run failed"

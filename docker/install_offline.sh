@@ -7,6 +7,7 @@ python=${2:-python3}
 cd "$(dirname "$0")"
 sha256sum --quiet --check SHA256SUMS
 "$python" -m venv "$environment"
+export PIP_CONFIG_FILE=/dev/null # no index, no constraint of this machine
 pip=("$environment/bin/pip" install --disable-pip-version-check --no-index --find-links wheels)
 "${pip[@]}" --require-hashes --requirement requirements.txt
 "${pip[@]}" --no-deps wheels/genartisan-*.whl

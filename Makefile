@@ -67,10 +67,13 @@ KIT ?= build/offline-kit-$(ACCELERATOR)
 offline-kit: $(VENV)/.serve  ## wheels, Java, archive and installer for a machine without a network; ACCELERATOR=cuda
 	docker/offline_kit.sh $(ACCELERATOR) $(KIT)
 
-offline-test: $(VENV)/.serve  ## install the kit where there is no network, and make a picture: build/offline.png
+$(KIT)/SHA256SUMS:
+	$(MAKE) offline-kit
+
+offline-test: $(VENV)/.serve $(KIT)/SHA256SUMS  ## install the kit where there is no network, and make a picture: build/offline.png
 	docker/offline_test.sh $(KIT) build/offline.png
 
-image-test: $(VENV)/.serve  ## build the image from the kit, run it, make a picture, as root: build/image-test
+image-test: $(VENV)/.serve $(KIT)/SHA256SUMS  ## build the image from the kit, run it, make a picture, as root: build/image-test
 	docker/image_test.sh $(ACCELERATOR) $(KIT) build/image-test
 
 clean:  ## remove what the targets made

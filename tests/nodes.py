@@ -76,6 +76,7 @@ class Node:
     certificate: tuple[Path, Path]
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    starts: int = 0
 
     @property
     def name(self) -> str:
@@ -91,7 +92,8 @@ class Node:
         self.processes[name] = subprocess.Popen(inside, stdout=log, stderr=log, env=self.environment)
 
     def start(self) -> None:
-        """Starts the server; the gate, if it does not run, and then waits for it."""
+        """Starts the server, and the gate unless it runs."""
+        self.starts += 1
         config = self.folder / "config.properties"
         self._run(
             "server", sys.executable, "-m", "genartisan", "serve", "--foreground", "--probe-port=8083",
@@ -109,8 +111,9 @@ class Node:
             return 0
 
     def ready(self) -> bool:
-        assert self.processes["server"].poll() is None, (self.folder / "server.log").read_text()[-2000:]
-        return self.health() == 200
+        said = (self.folder / "server.log").read_text()
+        assert self.processes["server"].poll() is None, said[-2000:]
+        return said.count("ready: ") == self.starts and self.health() == 200
 
     def drain(self) -> None:
         """SIGTERM to the server, and waits for its end."""

@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # A thread each: two processes of two threads take a fifth more of two cores.
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-all lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
+.PHONY: help setup demo test test-all test-nodes lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 21
@@ -25,6 +25,9 @@ test: $(VENV)/.dev lint  ## lint, types and all but the slow tests
 
 test-all: $(VENV)/.dev lint  ## lint, types and all tests; CI runs it
 	$(PYTEST)
+
+test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted under load: ten minutes, root
+	GENARTISAN_NODES=1 python -m pytest -s tests/serving/test_nodes.py
 
 lint: $(VENV)/.dev  ## lint and types
 	ruff check .

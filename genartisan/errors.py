@@ -114,13 +114,14 @@ class AccessError(ServeError):
 
 
 class BusyError(ServeError):
-    """The server's queue is full, no worker is up, or requests come too fast: the same one may succeed later.
+    """Queue full, no worker, too many requests, or about to end: the same may succeed later (HTTP 503).
 
     Attributes:
         retry_after: seconds after which the server wants to be asked again; None if it does not say.
     """
 
     status = 503
+    code = "busy"
 
     def __init__(self, message: str, field: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, field)

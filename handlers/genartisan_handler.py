@@ -131,6 +131,7 @@ class GenartisanHandler(BaseHandler):  # type: ignore[misc]
     def _answers(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
         """The answer; any error becomes a refusal, and the worker lives on."""
         try:
+            self.jobs.check_open()
             self.job.check()
             return list(super().handle(data, context))
         except GenartisanError as error:

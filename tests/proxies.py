@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,11 +35,16 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.shutdown()
 
 
-def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for localhost, and its key."""
+def self_signed(folder: Path, addresses: Sequence[str] = ()) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost and further addresses, and its key."""
     path, key = folder / "pictures.pem", folder / "pictures.key"
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    name = [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        ",".join(["subjectAltName=DNS:localhost", *(f"IP:{address}" for address in addresses)]),
+    ]
     command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(path)]
     subprocess.run(command, check=True, capture_output=True)
     return path, key

@@ -192,7 +192,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("serve", serve_)
     sub.add_argument("--store", type=Path, default=STORE, help=f"folder that `archive` wrote to (default: {STORE})")
-    sub.add_argument("--foreground", action="store_true", help="do not detach; stop on Ctrl-C or SIGTERM")
+    sub.add_argument(
+        "--foreground",
+        action="store_true",
+        help="do not detach; restart after a crash; SIGTERM drains, Ctrl-C does not",
+    )
     sub.add_argument("--host", default=HOST, help=f"address of HTTP and gRPC (default: {HOST})")
     for name, port in asdict(Ports()).items():
         flag = f"--{name.replace('_', '-')}-port"
@@ -201,7 +205,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_serve_flags(sub)
     add_timeout_flag(sub, READY_WITHIN, "to wait until the server is ready")
     add_state_flag(sub)
-    add_state_flag(command("stop", stop))
+    sub = command("stop", stop)
+    sub.add_argument("--drain", action="store_true", help="first finish the requests in progress, and take no others")
+    add_state_flag(sub)
 
     sub = command("status", status)
     add_status_flags(sub)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from genartisan.serving.management import Models
     from genartisan.serving.versions import Version
 
-EXIT_STATUS = {"ready": 0, "not_ready": 1, "stopped": 3}  # of `status`; 3 as in init scripts
+EXIT_STATUS = {"ready": 0, "not_ready": 1, "draining": 1, "stopped": 3}  # of `status`; 3 as in init scripts
 
 
 def archive(options: argparse.Namespace) -> None:
@@ -55,7 +55,7 @@ def add_serve_flags(parser: argparse.ArgumentParser) -> None:
 
 def serve_(options: argparse.Namespace) -> None:
     """Start TorchServe and return when it is ready."""
-    from genartisan.serving import serve
+    from genartisan.serving import serve, supervisor
 
     ports = Ports(*(getattr(options, name) for name in asdict(Ports())))
     probe: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def serve_(options: argparse.Namespace) -> None:
         if not options.foreground:
             raise InputError("probe_port needs --foreground; without it, use `genartisan status`.", "probe_port")
         probe = {"probe": options.probe_port}
-    start: Callable[..., object] = serve.run if options.foreground else serve.start
+    start: Callable[..., object] = supervisor.run if options.foreground else serve.start
     start(
         options.store,
         ports=ports,
@@ -86,11 +86,12 @@ def add_status_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Report whether the server is ready: exit status 0 if it is, 1 if it runs but is not, 3 if none runs.
+    """Report whether the server is ready: exit status 0 if it is, 1 if it drains or is not yet, 3 if none runs.
 
     Ready means that a worker of the default version accepts requests, and one for drafts, if they have their own.
     """
     from genartisan.serving import serve
+    from genartisan.serving.state import is_leaving
     from genartisan.serving.versions import all_versions
 
     server = serve.current(options.state)
@@ -109,6 +110,8 @@ def status(options: argparse.Namespace) -> int:
             print_progress(f"genartisan: the server made no draft: {error.message}")
             ready = False
     word = "ready" if ready else "stopped" if server is None else "not_ready"
+    if server is not None and is_leaving(server.state):
+        word = "draining"
     where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
     if options.json:
         print(json.dumps({"status": word, **where, "versions": [asdict(version) for version in versions]}, indent=2))
@@ -123,7 +126,7 @@ def stop(options: argparse.Namespace) -> None:
     """Stop TorchServe."""
     from genartisan.serving import serve
 
-    if not serve.stop(options.state, say=print_progress):
+    if not serve.stop(options.state, draining=options.drain, say=print_progress):
         print_progress("no server is running")
 
 

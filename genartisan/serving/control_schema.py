@@ -19,7 +19,6 @@ REQUEST_ID_SCHEMA: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_
 def control_operation() -> Schema:
     """The POST operation that cancels a request, or tells how far it is."""
     summary = "Cancel a request of this key, or ask how far it is"
-    busy = [{"$ref": "#/components/schemas/Error"}, {"$ref": "#/components/schemas/ServerError"}]
     responses = {
         "200": {
             "description": "How far the request is",
@@ -27,7 +26,6 @@ def control_operation() -> Schema:
         },
         **refusals(ERRORS),
     }
-    responses["503"]["content"][JSON]["schema"] = {"anyOf": busy}  # too many cancellations wait
     return {
         "operationId": "control",
         "summary": summary,

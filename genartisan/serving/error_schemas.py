@@ -9,7 +9,8 @@ from genartisan.errors import GenartisanError
 from genartisan.serving.defaults import JSON
 
 Schema = dict[str, Any]
-TORCHSERVE_STATUSES = (400, 500)  # may also come from TorchServe: an invalid key, or a worker that died
+OUR_STATUSES = (400, 404, 413, 415, 499, 500, 503, 504)
+TORCHSERVE_STATUSES = (400, 500, 503, 507)  # an invalid key, a worker that died, a full queue, too little memory
 
 
 def refusals(errors: Sequence[type[GenartisanError]]) -> Schema:
@@ -26,18 +27,17 @@ def refusals(errors: Sequence[type[GenartisanError]]) -> Schema:
     }
     responses["400"]["description"] += " Or the key is missing or invalid."
     for status, words in (
-        ("503", "Busy: the queue is full, or no worker is up."),
-        ("507", "The worker was killed, perhaps out of memory."),
+        (503, "Busy: the queue is full, no worker is up, or the server is about to end."),
+        (507, "The worker was killed, perhaps out of memory."),
     ):
-        content = {JSON: {"schema": {"$ref": "#/components/schemas/ServerError"}}}
-        responses[status] = {"description": words, "content": content}
+        responses[str(status)] = {"description": words, "content": {JSON: {"schema": _refusal_schema(status)}}}
     return responses
 
 
 def _refusal_schema(status: int) -> Schema:
     """The schema of an error with this status, of ours or of TorchServe."""
-    names = ("Error", "ServerError") if status in TORCHSERVE_STATUSES else ("Error",)
-    schemas = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    names = {"Error": OUR_STATUSES, "ServerError": TORCHSERVE_STATUSES}
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name, statuses in names.items() if status in statuses]
     return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
 
 

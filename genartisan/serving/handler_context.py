@@ -16,7 +16,7 @@ from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import Service
 from ts.utils.util import PredictionException
 
-from genartisan.errors import CancelledError, GenartisanError, UnknownRequestError
+from genartisan.errors import BusyError, CancelledError, GenartisanError, UnknownRequestError
 from genartisan.serving.defaults import JSON
 from genartisan.serving.duplicate_fields import repeats_kept
 from genartisan.serving.gauges import Emit
@@ -93,6 +93,8 @@ def refuse(error: GenartisanError, context: Any) -> bytes:
         raise PredictionException(f"{error.message}\n{body}", status) from None
     context.set_response_status(error.status, idx=0)
     context.set_response_content_type(0, JSON)
+    if isinstance(error, BusyError) and error.retry_after is not None:
+        context.set_response_header(0, "Retry-After", f"{error.retry_after:.0f}")
     return body.encode()
 
 

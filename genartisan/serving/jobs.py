@@ -27,6 +27,8 @@ UPDATE = 0.25  # seconds between two updates of a request's file
 EXPIRY = 3600.0  # seconds after which a flag, or the file of a request that is no longer updated, counts no more
 MAX_FLAGS = 1000  # that wait for their request
 FLAG = "cancel"
+CLOSED = "closed"  # a file that is there while no request may begin
+RETRY_AFTER = 10.0  # seconds, for those refused then
 
 State = Literal["waiting", "running", "cancelling"]
 
@@ -111,6 +113,24 @@ class Jobs:
                 REQUEST_ID,
             )
         return progress
+
+    def in_progress(self) -> int:
+        """The number of requests that workers have."""
+        return sum(map(_is_alive, self._folder.glob("*.[0-9]*")))
+
+    def close(self) -> None:
+        """Has all workers refuse requests from now on."""
+        (self._folder / CLOSED).touch(mode=0o600)
+
+    def open(self) -> None:
+        """Takes `close` back."""
+        (self._folder / CLOSED).unlink(missing_ok=True)
+
+    def check_open(self) -> None:
+        """Raises BusyError if no request may begin."""
+        if (self._folder / CLOSED).exists():
+            reason = "the server is about to end, and finishes only what it has begun; try again later, or another"
+            raise BusyError(f"{reason}.", None, RETRY_AFTER)
 
     def _read(self, name: str) -> Progress | None:
         """The latest progress of the workers that have this request; removes the files of dead ones."""

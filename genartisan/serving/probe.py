@@ -14,14 +14,17 @@ from pathlib import Path
 
 from genartisan.errors import ServeError
 from genartisan.serving.describe import is_ready
-from genartisan.serving.state import noted
+from genartisan.serving.state import is_leaving, noted
 
 PATH = "/healthz"
 MAX_AGE = 1.0  # seconds for which an answer is reused
 
 
 class Probe:
-    """Context manager that answers 200 while the server of a state folder is ready, and 503 otherwise.
+    """Context manager that answers for the server of a state folder.
+
+    200 while it is ready; 404 while it drains, by which HAProxy (``disable-on-404``) sends it nothing more and leaves
+    its connections alone; 503 otherwise.
 
     Args:
         port: None for no probe.
@@ -49,6 +52,12 @@ class Probe:
                 self._ready, self._asked_at = self._ask(), time.monotonic()
             return self._ready
 
+    def answer(self) -> tuple[int, dict[str, str]]:
+        """Status and body."""
+        if is_leaving(self._state):
+            return 404, {"status": "draining"}
+        return (200, {"status": "ready"}) if self.ready() else (503, {"status": "not_ready"})
+
     def _ask(self) -> bool:
         try:
             server = noted(self._state)
@@ -63,10 +72,9 @@ class Probe:
             timeout = 5  # seconds for a request to arrive
 
             def do_GET(self) -> None:
-                known = self.path == PATH
-                ready = known and probe.ready()
-                body = json.dumps({"status": "ready" if ready else "not_ready"} if known else {"error": f"ask {PATH}"})
-                self.send_response(200 if ready else 503 if known else 404)
+                status, answer = probe.answer() if self.path == PATH else (404, {"error": f"ask {PATH}"})
+                body = json.dumps(answer)
+                self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

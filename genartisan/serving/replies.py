@@ -36,7 +36,7 @@ ERRORS: dict[str, type[GenartisanError]] = {
     error.code: error
     for error in (
         GenartisanError, InputError, TooLargeError, UnsupportedImageError, UnsupportedEncodingError, DeadlineError,
-        ServeError, CancelledError, UnknownRequestError,
+        ServeError, BusyError, CancelledError, UnknownRequestError,
     )
 }  # fmt: skip
 
@@ -101,6 +101,8 @@ def cut_off(url: str) -> ServeError:
 def refusal(answer: httpx.Response, url: str) -> GenartisanError:
     """The error in an answer whose status is not 200."""
     error = our_error(answer.text)
+    if isinstance(error, BusyError):
+        error.retry_after = retry_after(answer.headers.get("retry-after", ""))
     if error is not None:
         return error
     if answer.status_code == 401 or _field(answer, "type") == "InvalidKeyException":  # 401 and 429 come from a proxy

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from genartisan.serving.archive_check import check
 from genartisan.serving.client import request
 from genartisan.serving.defaults import CONTROL, HOST, MODEL, READY_WITHIN, STATE, STORE, Ports
 from genartisan.serving.describe import POLL, access_of, is_ready, workers
+from genartisan.serving.drain import drain, resume
 from genartisan.serving.launch import (
     Java,
     check_ports,
@@ -34,16 +34,13 @@ from genartisan.serving.launch import (
     write_config,
 )
 from genartisan.serving.management import restore_versions
-from genartisan.serving.probe import Probe
 from genartisan.serving.processes import current, end
 from genartisan.serving.server_log import failure, rotate
-from genartisan.serving.state import LOGS, MODELS, Server, forget, make_run, prepare
-from genartisan.serving.stuck_workers import StuckWorkers
+from genartisan.serving.state import LOGS, MODELS, Server, forget, leave, make_run, prepare
 
-__all__ = ["Ports", "Server", "archive", "current", "run", "start", "stop", "workers"]
+__all__ = ["Ports", "Server", "archive", "current", "start", "stop", "workers"]
 
 GONE_WITHIN = 20.0  # seconds for Java to exit by itself
-WATCH_INTERVAL = 10.0  # seconds between checks for stuck workers, in the foreground
 
 Say = Callable[[str], None]
 logger = logging.getLogger(__name__)
@@ -58,15 +55,16 @@ def start(store: str | Path = STORE, *, say: Say = logger.info, **options: Any) 
     Args:
         store: folder with ``genartisan.mar`` and ``genartisan-control.mar``, which `archive` builds.
         say: receives progress, a line at a time.
-        options: as in `_start`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``, ``signature_key``.
+        options: as in `start_process`: ``ports``, ``host``, ``state``, ``config``, ``timeout``, ``fresh``,
+            ``signature_key``.
 
     Raises:
         ServeError: the server did not become ready. No process is left behind.
     """
-    return _start(store, say=say, **options)[0]
+    return start_process(store, say=say, **options)[0]
 
 
-def _start(
+def start_process(
     store: str | Path,
     *,
     say: Say,
@@ -79,7 +77,7 @@ def _start(
     signature_key: str | Path | None = None,
     foreground: bool = False,
 ) -> tuple[Server, Java]:
-    """As `start`.
+    """As `start`; also returns the process.
 
     Args:
         host: address of the two inference ports; the others stay on loopback. Use 0.0.0.0 only inside a container.
@@ -129,71 +127,32 @@ def _start(
     return server, process
 
 
-def stop(state: str | Path = STATE, *, timeout: float = GONE_WITHIN, say: Say = logger.info) -> bool:
-    """Ends every process of the server of this state folder. Requests in flight are cut off.
+def stop(
+    state: str | Path = STATE, *, draining: bool = False, timeout: float = GONE_WITHIN, say: Say = logger.info
+) -> bool:
+    """Ends every process of the server of this state folder.
+
+    Args:
+        draining: whether requests in progress are finished first (`genartisan.serving.drain`); they are cut off
+            otherwise. An interrupt meanwhile leaves the server running.
 
     Returns:
         Whether a server was running.
     """
     state = Path(state).resolve()
     running = current(state)
+    if running and draining:
+        try:
+            drain(running, say)
+        except BaseException:
+            resume(running)
+            raise
     if running:
         say(f"stopping process {running.pid}")
+        leave(state)
     end(state, timeout)
     forget(state)
     return running is not None
-
-
-def run(
-    store: str | Path = STORE,
-    *,
-    state: str | Path = STATE,
-    probe: int | None = None,
-    say: Say = logger.info,
-    **options: Any,
-) -> None:
-    """Runs a server in the foreground until SIGTERM or Ctrl-C, as a container's main process.
-
-    Args:
-        probe: port of the readiness probe (`genartisan.serving.probe`).
-
-    Raises:
-        ServeError: the server did not become ready.
-        EndedError: the server exited by itself.
-    """
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    handlers = {number: handler for number, handler in handlers.items() if handler != signal.SIG_IGN}
-
-    def handle_with(handler: Any) -> None:
-        for number in handlers:
-            signal.signal(number, handler)
-
-    ports, host = options.get("ports") or Ports(), options.get("host", HOST)
-    handle_with(interrupt)
-    try:
-        if probe is not None:
-            check_ports(ports, host, probe)
-        with Probe(state, host, probe):
-            server, java = _start(store, state=state, say=say, foreground=True, **options)
-            try:
-                stuck_workers = StuckWorkers(server, say)
-                while not java.has_ended(within=WATCH_INTERVAL):
-                    stuck_workers.check()
-                raise EndedError(
-                    f"TorchServe ended by itself, with {java.exit_reason()}; logs: {server.logs}", "server"
-                )
-            finally:
-                handle_with(signal.SIG_IGN)  # a second signal would interrupt the clean-up
-                stop(state, say=say)
-    except KeyboardInterrupt:
-        return
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> None:

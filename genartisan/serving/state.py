@@ -23,6 +23,7 @@ from genartisan.serving.defaults import DRAFT, EVERYWHERE, HOST, MODEL, Ports
 NOTE = "server.json"  # the `Server` that was started here
 KEY_FILE = "key_file.json"  # TorchServe's name for its keys
 MODELS = "models.json"  # the versions to restore at the next start (genartisan/serving/restore.py)
+LEAVING = "leaving"  # in RUN while the server is about to end: it drains, or is being stopped
 LOGS, RUN = "logs", "run"  # folders; RUN holds sockets and the unpacked archive while the server runs
 MARK = ".genartisan"  # shows that we made the state folder, and RUN, where it contains the short path
 MAX_RUN_PATH = 90  # bytes; a socket's whole path may have 107
@@ -157,8 +158,27 @@ def make_run(state: Path) -> Path:
     return short
 
 
+def leave(state: Path) -> None:
+    """Notes that the server is about to end: the probe says so, and nobody restarts it."""
+    with contextlib.suppress(FileNotFoundError):  # it has ended
+        (state / RUN / LEAVING).touch(mode=0o600)
+
+
+def stay(state: Path) -> None:
+    """Takes `leave` back."""
+    (state / RUN / LEAVING).unlink(missing_ok=True)
+
+
+def is_leaving(state: Path) -> bool:
+    """Whether the server is about to end."""
+    return (state / RUN / LEAVING).exists()
+
+
 def forget(state: Path) -> None:
-    """Removes temporary folder, note and (void) keys of a server that has ended. Logs and models.json stay."""
+    """Removes note, (void) keys and temporary folder of a server that has ended. Logs and models.json stay."""
+    if noted(state):
+        for name in (NOTE, KEY_FILE):
+            (state / name).unlink(missing_ok=True)
     run = state / RUN
     if (run / MARK).is_file() and not run.is_symlink() and run.stat().st_uid == os.getuid():
         short = Path((run / MARK).read_text(encoding="utf-8"))
@@ -167,6 +187,3 @@ def forget(state: Path) -> None:
             with contextlib.suppress(OSError):  # not empty: it is not ours
                 short.parent.rmdir()
         shutil.rmtree(run, ignore_errors=True)
-    if noted(state):
-        for name in (NOTE, KEY_FILE):
-            (state / name).unlink(missing_ok=True)

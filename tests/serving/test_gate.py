@@ -45,8 +45,10 @@ QUEUE = 20  # requests that may wait
 class Healthy(BaseHTTPRequestHandler):
     """Stands in for ``serve --probe-port``."""
 
+    status = 200
+
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/healthz" else 404)
+        self.send_response(self.status if self.path == "/healthz" else 503)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -222,6 +224,23 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
             Slow.go.set()
         assert {job.result().status_code for job in (first, draft, *waiting)} == {200}
     assert set(Slow.got) == {"first", "draft", *(f"waits-{number}" for number in range(QUEUE))}
+
+
+def test_a_draining_node_gets_nothing_new_and_finishes_what_runs_and_waits(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Slow.got, Slow.go = [], threading.Event()
+    with answering(Slow) as slow, ThreadPoolExecutor() as threads:
+        gate = start(http=slow)
+        try:
+            jobs = [threads.submit(gate.post, {**CALLER, "X-Request-Id": str(number)}) for number in range(3)]
+            servers.eventually(lambda: gate.queued("pictures") == 2, "one runs, two wait")
+            monkeypatch.setattr(Healthy, "status", 404)
+            servers.eventually(lambda: "NOLB" in gate.tell("show stat"), "HAProxy knows")
+            assert gate.post().status_code == 503
+        finally:
+            Slow.go.set()
+        assert [job.result().status_code for job in jobs] == [200] * 3
 
 
 def client_of(gate: HAProxy, token: str) -> Client:

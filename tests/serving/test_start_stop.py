@@ -155,7 +155,7 @@ def test_a_server_can_listen_on_another_address(tiny_folder: Path, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.server
-def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versions(
+def test_a_foreground_server_logs_json_and_after_a_crash_or_restart_has_its_versions(
     server: serve.Server, tiny_folder: Path, tmp_path: Path
 ) -> None:
     first = servers.family(server)
@@ -177,13 +177,7 @@ def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versio
                     [*command, *map(str, files)], stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment
                 ) as process,
             ):
-                lines = []
-                for line in process.stderr or ():
-                    lines.append(line)
-                    if "ready:" in line:
-                        break
-                else:
-                    pytest.fail("".join(lines))
+                until_ready(process)
                 try:
                     yield process
                 finally:
@@ -218,22 +212,28 @@ def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versio
             models.set_default("2.0")
             models.remove("1.0")
             psutil.Process(noted.pid).kill()
+            said = until_ready(second)
+            assert f"ended by itself, with signal SIGKILL; logs: {noted.logs}" in said
+            assert not [process for process in family if servers.alive(process)]
+            restarted = serve.current(state)
+            assert restarted is not None
+            assert restored(restarted) == {"2.0": (True, 1)}
+            assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the crashed server's log
+            family = servers.family(restarted)
+            second.send_signal(signal.SIGTERM)
             rest = second.communicate(timeout=servers.PATIENCE)[1]
-        assert second.returncode == 3, rest
-        assert f"ended by itself, with signal SIGKILL; logs: {noted.logs}" in rest
+        assert second.returncode == 0, rest
         assert [process for process in family if servers.alive(process)] == left_behind(state) == []
         assert not Path(noted.temporary).exists()
         lines = [json.loads(line) for line in out.read_text().splitlines()]
-        (request,) = [line for line in lines if "request_id" in line]
-        assert (request["source"], request["outcome"], request["status"]) == ("worker", "ok", 200)
+        requests = [line for line in lines if "request_id" in line]  # the first pictures of both
+        assert [(line["source"], line["outcome"], line["status"]) for line in requests] == [("worker", "ok", 200)] * 2
         assert {line["source"] for line in lines} == {"server", "worker", "console"}
 
         with foreground() as third:
             noted = serve.current(state)
             assert noted is not None
-            versions = {version.name: (version.default, version.ready) for version in Models(noted).versions()}
-            assert versions == {"2.0": (True, 1)}
-            assert "WORKER_STOPPED" in (Path(noted.logs) / "server.log.1").read_text()  # the crashed server's log
+            assert restored(noted) == {"2.0": (True, 1)}
             family = servers.family(noted)
             third.send_signal(signal.SIGTERM)
             rest = third.communicate(timeout=servers.PATIENCE)[1]
@@ -242,6 +242,21 @@ def test_a_foreground_server_logs_json_reports_its_crash_and_restores_its_versio
     assert serve.current(state) is None
     assert serve.stop(state) is False
     assert all(servers.alive(process) for process in first)
+
+
+def until_ready(process: subprocess.Popen[str]) -> str:
+    """What a server in the foreground says until it is ready."""
+    said = ""
+    for line in process.stderr or ():
+        said += line
+        if "ready:" in line:
+            return said
+    raise AssertionError(said)
+
+
+def restored(server: serve.Server) -> dict[str, tuple[bool, int]]:
+    """Version -> whether it is the default, and its number of ready workers."""
+    return {version.name: (version.default, version.ready) for version in Models(server).versions()}
 
 
 def until(holds: Callable[[], bool]) -> None:

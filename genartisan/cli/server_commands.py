@@ -103,14 +103,15 @@ def status(options: argparse.Namespace) -> int:
             print_progress(f"genartisan: {error.message}")
     defaults = {version.model: version.ready for version in versions if version.default}
     ready = server is not None and all(defaults.get(model) for model in server.models)
-    if server is not None and ready and options.draft_within is not None:
+    leaving = server is not None and is_leaving(server.state)
+    if server is not None and ready and not leaving and options.draft_within is not None:
         try:
             serve.check_draft(server, options.draft_within)
         except GenartisanError as error:
             print_progress(f"genartisan: the server made no draft: {error.message}")
             ready = False
     word = "ready" if ready else "stopped" if server is None else "not_ready"
-    if server is not None and is_leaving(server.state):
+    if leaving:
         word = "draining"
     where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
     if options.json:

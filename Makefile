@@ -23,7 +23,7 @@ demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: de
 test: $(VENV)/.dev lint  ## lint, types and all but the slow tests
 	$(PYTEST) -m "not slow"
 
-test-all: $(VENV)/.dev lint  ## lint, types and all tests; CI runs it
+test-all: $(VENV)/.dev $(VENV)/kserve lint  ## lint, types and all tests; CI runs it
 	$(PYTEST)
 
 test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted under load: ten minutes, root
@@ -91,3 +91,10 @@ $(VENV)/bin/uv:
 $(VENV)/.%: pyproject.toml | $(VENV)/bin/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[$*]'
 	touch $@
+
+# KServe's models, which need older packages than ours, in an environment of their own.
+$(VENV)/kserve: | $(VENV)/bin/uv
+	rm -rf $@.new
+	$(BIN)/uv venv --quiet --relocatable $@.new
+	$(BIN)/uv pip install --quiet --python $@.new/bin/python 'kserve==0.21.0' 'kubernetes<37'
+	mv $@.new $@

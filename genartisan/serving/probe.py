@@ -70,6 +70,7 @@ class Probe:
 
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # seconds for a request to arrive
+            wbufsize = -1  # one write: HAProxy's check closes the connection at the first bytes
 
             def do_GET(self) -> None:
                 status, answer = probe.answer() if self.path == PATH else (404, {"error": f"ask {PATH}"})

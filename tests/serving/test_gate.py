@@ -115,7 +115,7 @@ def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Ite
             (tmp_path / "quotas.map").write_text(quotas)
             text = CONFIGURATION
             for documented, actual in {
-                "bind :443": f"bind 127.0.0.1:{ports.inference}",
+                '":443 ssl': f'"127.0.0.1:{ports.inference} ssl',
                 "127.0.0.1:8405": f"127.0.0.1:{ports.metrics}",
                 "127.0.0.1:8080": http or server.url.removeprefix("http://"),
                 "127.0.0.1:7070": server.grpc,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
@@ -63,10 +64,21 @@ class HAProxy(Gate):
             return connection.makefile().read()
 
     def queued(self, backend: str) -> int:
-        """Requests that wait, as the exporter says."""
+        """Requests that wait."""
+        return self._sum("haproxy_backend_current_queue", backend)
+
+    def refusals(self) -> int:
+        """5xx that are the gate's own, as docker/prometheus/rules.yml counts them."""
+        return self._sum("haproxy_frontend_http_responses_total", "callers", "5xx") - self._sum(
+            "haproxy_backend_http_responses_total", r"\w+", "5xx"
+        )
+
+    def _sum(self, metric: str, proxy: str, code: str | None = None) -> int:
         text = httpx.get(f"http://127.0.0.1:{self.metrics}/metrics", trust_env=False).text
-        (line,) = [line for line in text.splitlines() if f'haproxy_backend_current_queue{{proxy="{backend}"}}' in line]
-        return int(line.split()[-1])
+        labels = f'proxy="{proxy}"' + (f',code="{code}"' if code else "")
+        samples = re.findall(rf"^{metric}{{{labels}}} (\S+)$", text, re.M)
+        assert samples, f"{metric} {labels}"
+        return sum(int(float(sample)) for sample in samples)
 
 
 @contextmanager

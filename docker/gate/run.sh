@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs HAProxy with the server's key from a file, and starts another whenever the key changes; the one before ends when
-# its requests are answered. SIGTERM ends all, likewise.
+# its requests are answered. SIGTERM, and SIGUSR1 by which Docker stops HAProxy's image, end all likewise.
 #
 #   docker/gate/run.sh docker/gate/haproxy.cfg KEY_FILE
 set -eu
@@ -11,7 +11,7 @@ finish() {
     wait
     exit 0
 }
-trap finish TERM INT
+trap finish TERM INT USR1
 
 while :; do
     key=$(cat "$2" 2> /dev/null || true)

@@ -135,6 +135,7 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
             assert (time.monotonic() - began) / 5 < 2  # 4 ms on idle cores
             assert {reply.status_code for reply in refused} == {503}
             assert refused[0].headers["retry-after"] == "10"
+            assert gate.refusals() == len(refused)
             draft = threads.submit(ask, "draft", DRAFT)
             servers.eventually(lambda: "draft" in Slow.got, "a draft does not wait behind pictures")
             assert Slow.got == ["first", "draft"]
@@ -192,5 +193,6 @@ def test_a_node_that_is_down_is_503_with_retry_after(start: Start) -> None:
     gate = start(http="127.0.0.1:1")
     reply = gate.post()
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    assert gate.refusals() == 0  # there is room in the queue
     with client_of(gate, KEY) as client, pytest.raises(BusyError):
         client.stylize(FIELDS["photo"], "Fire")

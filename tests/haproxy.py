@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -135,7 +135,8 @@ def running(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kills a process and its children."""
-    family = psutil.Process(process.pid)
-    for member in [family, *family.children(recursive=True)]:
-        member.kill()
+    """Kills a process and its children, as far as they live."""
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid)
+        for member in [*family.children(recursive=True), family]:
+            member.kill()

@@ -28,6 +28,7 @@ WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 OUTCOMES = ("ok", "timeout", "expired", "cancelled", "refused", "failed")
 MODES: tuple[str, ...] = get_args(StyleConfig.model_fields["mode"].annotation)
 PHASES = ("queue", "decode", "segment", "text", "plan", "optimise", "render", "encode", "total")
+ANSWERS = ("picture", "draft")
 CACHE = ("hit", "miss")
 COUNTERS: dict[str, dict[str, tuple[str, ...]]] = {
     "genartisan_worker_starts_total": {},
@@ -35,6 +36,7 @@ COUNTERS: dict[str, dict[str, tuple[str, ...]]] = {
     "genartisan_phases_total": {"phase": PHASES},
     "genartisan_phase_seconds_total": {"phase": PHASES},
     "genartisan_phases_within_total": {"phase": PHASES, "seconds": WITHIN},
+    "genartisan_answers_within_total": {"answer": ANSWERS, "seconds": WITHIN},
     "genartisan_steps_total": {"mode": MODES},
     "genartisan_pixels_total": {"mode": MODES},
     "genartisan_prompts_total": {"cache": CACHE},
@@ -63,6 +65,7 @@ class Record:
         outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began),
             ``cancelled``, ``refused`` (bad input) or ``failed``.
         mode: of the settings; ``none`` if they are invalid.
+        answer: what was asked for, ``picture`` or ``draft``; None for explanations and invalid requests.
         details: further fields of the log line.
     """
 
@@ -72,6 +75,7 @@ class Record:
     outcome: str = "ok"
     status: int = 200
     mode: str = "none"
+    answer: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
@@ -89,6 +93,8 @@ class Record:
             styles: the names of the saved styles; any other name is the user's and stays out of the log.
         """
         self.mode = request.config.mode
+        if self.kind == "prediction":
+            self.answer = "picture" if request.config.steps else "draft"
         self.details["prompt_characters"] = len(request.prompt or "")
         if request.config.style is not None and request.config.style in styles:
             self.details["style"] = request.config.style
@@ -164,6 +170,9 @@ class Telemetry:
         emit("genartisan_requests_total", 1, [record.outcome, record.mode])
         for phase, seconds in record.seconds.items():
             self._observe(phase, seconds)
+        if record.answer and record.status == 200 and record.outcome != "cancelled":
+            waited = record.seconds.get("queue", 0.0)
+            self._within("genartisan_answers_within_total", record.answer, waited + record.seconds["total"])
         if "cache" in details:
             emit("genartisan_results_total", 1, [details["cache"]])
         if "steps" in details:
@@ -180,11 +189,14 @@ class Telemetry:
         logger.info("%s", json.dumps({**line, "seconds": rounded, "peak_memory": peak_memory, **details}))
 
     def _observe(self, phase: str, seconds: float) -> None:
-        for bound, within in zip((*BOUNDS, float("inf")), WITHIN, strict=True):
-            if seconds <= bound:
-                self._emit("genartisan_phases_within_total", 1, [phase, within])
+        self._within("genartisan_phases_within_total", phase, seconds)
         self._emit("genartisan_phase_seconds_total", round(seconds, 4), [phase])
         self._emit("genartisan_phases_total", 1, [phase])
+
+    def _within(self, name: str, label: str, seconds: float) -> None:
+        for bound, within in zip((*BOUNDS, float("inf")), WITHIN, strict=True):
+            if seconds <= bound:
+                self._emit(name, 1, [label, within])
 
     def _gauge(self, name: str, value: float) -> None:
         self._gauges.set(f"genartisan_{name}", value)

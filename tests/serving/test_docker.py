@@ -1,4 +1,4 @@
-"""The Docker files against the repository: copied files, commands and metrics exist."""
+"""The Docker files against the repository: copied files and commands exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from packaging.utils import canonicalize_name
 from servers import ROOT
 
 from genartisan.cli.main import build_parser
-from genartisan.serving.telemetry import COUNTERS, GAUGES, OUTCOMES
 
 TEXT = (ROOT / "docker" / "Dockerfile").read_text()
 LOCKS = ROOT / "docker" / "locks"
@@ -78,14 +77,3 @@ def test_locks_have_what_the_package_needs(lock: str) -> None:
         ]
         assert versions, requirement.name
         assert all(requirement.specifier.contains(version) for version in versions), requirement.name
-
-
-def test_alerts_use_existing_metrics() -> None:
-    yaml = pytest.importorskip("yaml")
-    (group,) = yaml.safe_load((ROOT / "docker" / "alerts.yml").read_text())["groups"]
-    for rule in group["rules"]:
-        named = set(re.findall(r"genartisan_\w+", rule["expr"]))
-        assert named
-        assert named <= {*COUNTERS, *GAUGES}
-        assert set(re.findall(r'outcome="(\w+)"', rule["expr"])) <= set(OUTCOMES)
-        assert rule["annotations"]["summary"]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -18,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import haproxy
 import httpx
+import psutil
 import pytest
 import servers
-from proxies import CALLER, FIELDS, FORM, Gate, answering, raw, sent
+from haproxy import KEY, HAProxy, hash_of
+from proxies import CALLER, FIELDS, FORM, answering, raw, sent
 from servers import ROOT
 
 from genartisan.errors import AccessError, BusyError
@@ -30,40 +29,22 @@ from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, 
 from genartisan.serving.limits import Limits
 from genartisan.serving.serve import Server
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed"),
-    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
-]
-CONFIGURATION = (ROOT / "docker" / "gate" / "haproxy.cfg").read_text()
+pytestmark = [pytest.mark.server, pytest.mark.slow, *haproxy.installed]
 PICTURE, DRAFT = "/predictions/genartisan", "/predictions/genartisan-draft"
-KEY = CALLER["Authorization"].removeprefix("Bearer ")
 QUEUE = 20  # requests that may wait
-
-
-class Healthy(BaseHTTPRequestHandler):
-    """Stands in for ``serve --probe-port``."""
-
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/healthz" else 503)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
 
 
 class Slow(BaseHTTPRequestHandler):
     """A worker that answers when it is told to, and notes what it got."""
 
     got: list[str] = []
+    keys: list[str] = []
     go = threading.Event()
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.got.append(self.headers["X-Request-Id"])
+        self.keys.append(self.headers["Authorization"])
         self.go.wait(servers.PATIENCE)
         self.send_response(200)
         self.send_header("Content-Length", "0")
@@ -73,77 +54,14 @@ class Slow(BaseHTTPRequestHandler):
         """Silent."""
 
 
-def hash_of(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest().upper()
-
-
-class HAProxy(Gate):
-    """A running HAProxy."""
-
-    def __init__(self, port: int, certificate: Path, folder: Path, metrics: int) -> None:
-        super().__init__(port, certificate)
-        self.folder, self.metrics = folder, metrics
-
-    def tell(self, command: str) -> str:
-        """The answer of its admin socket."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(str(self.folder / "haproxy.sock"))
-            connection.sendall(f"{command}\n".encode())
-            return connection.makefile().read()
-
-    def queued(self, backend: str) -> int:
-        """Requests that wait, as the exporter says."""
-        text = httpx.get(f"http://127.0.0.1:{self.metrics}/metrics", trust_env=False).text
-        (line,) = [line for line in text.splitlines() if f'haproxy_backend_current_queue{{proxy="{backend}"}}' in line]
-        return int(line.split()[-1])
-
-
 Start = Callable[..., HAProxy]
 
 
 @pytest.fixture
 def start(server: Server, certificate: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
-    """Starts HAProxy with our configuration, in which only ports and files are replaced."""
+    """Starts HAProxy."""
     with ExitStack() as stack:
-        healthy = stack.enter_context(answering(Healthy))
-
-        def start_(http: str | None = None, rates: str = "", quotas: str = "") -> HAProxy:
-            ports = servers.free_ports()
-            (tmp_path / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
-            (tmp_path / "callers.map").write_text(f"{hash_of(KEY)} ann\n")
-            (tmp_path / "rates.map").write_text(rates)
-            (tmp_path / "quotas.map").write_text(quotas)
-            text = CONFIGURATION
-            for documented, actual in {
-                '":443 ssl': f'"127.0.0.1:{ports.inference} ssl',
-                "127.0.0.1:8405": f"127.0.0.1:{ports.metrics}",
-                "127.0.0.1:8080": http or server.url.removeprefix("http://"),
-                "127.0.0.1:7070": server.grpc,
-                "check port 8083": f"check port {healthy.rpartition(':')[2]}",
-                "/etc/haproxy/": f"{tmp_path}/",
-                "/run/haproxy.sock mode": f"{tmp_path}/haproxy.sock mode",
-            }.items():
-                assert documented in text, documented
-                text = text.replace(documented, actual)
-            (tmp_path / "haproxy.cfg").write_text(text)
-            log = stack.enter_context((tmp_path / "log").open("w"))
-            key = servers.key(server)["Authorization"].removeprefix("Bearer ")
-            command = ["haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
-            environment = {**os.environ, "GENARTISAN_KEY": key}
-            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
-            stack.callback(process.kill)
-
-            def listens() -> bool:
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                with socket.socket() as probe:
-                    return probe.connect_ex(("127.0.0.1", ports.inference)) == 0
-
-            servers.eventually(listens, "HAProxy listens")
-            gate = HAProxy(ports.inference, certificate[0], tmp_path, ports.metrics)
-            stack.callback(gate.http.close)
-            return gate
-
-        yield start_
+        yield lambda **options: stack.enter_context(haproxy.running(server, certificate, tmp_path, **options))
 
 
 def test_requests_streams_and_rpcs_reach_the_server_with_its_key(start: Start, server: Server) -> None:
@@ -217,6 +135,7 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
             assert (time.monotonic() - began) / 5 < 2  # 4 ms on idle cores
             assert {reply.status_code for reply in refused} == {503}
             assert refused[0].headers["retry-after"] == "10"
+            assert gate.refusals() == len(refused)
             draft = threads.submit(ask, "draft", DRAFT)
             servers.eventually(lambda: "draft" in Slow.got, "a draft does not wait behind pictures")
             assert Slow.got == ["first", "draft"]
@@ -235,12 +154,41 @@ def test_a_draining_node_gets_nothing_new_and_finishes_what_runs_and_waits(
         try:
             jobs = [threads.submit(gate.post, {**CALLER, "X-Request-Id": str(number)}) for number in range(3)]
             servers.eventually(lambda: gate.queued("pictures") == 2, "one runs, two wait")
-            monkeypatch.setattr(Healthy, "status", 404)
+            monkeypatch.setattr(haproxy.Healthy, "status", 404)
             servers.eventually(lambda: "NOLB" in gate.tell("show stat"), "HAProxy knows")
             assert gate.post().status_code == 503
         finally:
             Slow.go.set()
         assert [job.result().status_code for job in jobs] == [200] * 3
+
+
+def test_a_new_key_of_the_server_is_taken_up_and_no_request_is_cut_off(start: Start, server: Server) -> None:
+    Slow.got, Slow.keys, Slow.go = [], [], threading.Event()
+    with answering(Slow) as slow, ThreadPoolExecutor(2) as threads:
+        gate = start(http=slow)
+        try:
+            first = threads.submit(gate.post)
+            servers.eventually(lambda: len(Slow.keys) == 1, "a worker has the first")
+            (old,) = gate.listening()
+            (gate.folder / "key").write_text("new")
+            servers.eventually(lambda: old not in gate.listening() != set(), "another HAProxy listens")
+            second = threads.submit(gate.post)
+            servers.eventually(lambda: len(Slow.keys) == 2, "another has the second")
+        finally:
+            Slow.go.set()
+        assert [job.result().status_code for job in (first, second)] == [200, 200]
+    assert Slow.keys == [servers.key(server)["Authorization"], "Bearer new"]
+    servers.eventually(lambda: not psutil.pid_exists(old), "the first HAProxy has ended")
+
+
+def test_the_gate_gets_the_key_for_pictures_and_no_other(server: Server, tmp_path: Path) -> None:
+    with subprocess.Popen([ROOT / "docker" / "gate" / "share_key.sh", server.keys, tmp_path / "key"]) as process:
+        try:
+            servers.eventually((tmp_path / "key").exists, "the key is shared")
+        finally:
+            haproxy.end(process)
+    assert f"Bearer {(tmp_path / 'key').read_text()}" == servers.key(server)["Authorization"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
 
 
 def client_of(gate: HAProxy, token: str) -> Client:
@@ -262,5 +210,6 @@ def test_a_node_that_is_down_is_503_with_retry_after(start: Start) -> None:
     gate = start(http="127.0.0.1:1")
     reply = gate.post()
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+    assert gate.refusals() == 0  # there is room in the queue
     with client_of(gate, KEY) as client, pytest.raises(BusyError):
         client.stylize(FIELDS["photo"], "Fire")

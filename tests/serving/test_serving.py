@@ -425,6 +425,8 @@ def test_metrics_count_outcomes_phases_and_work(server: serve.Server, tiny_folde
         assert counts == sorted(counts)
         assert counts[-1] == after["genartisan_phases_total", phase]
         assert gained("genartisan_phase_seconds_total", phase) >= 0
+    assert gained("genartisan_answers_within_total", "picture", "+Inf") == 2
+    assert gained("genartisan_answers_within_total", "draft", "+Inf") == 0
     assert gained("genartisan_phase_seconds_total", "total") > 0.1
     assert gained("genartisan_phase_seconds_total", "queue") >= 3600
     build = (genartisan.__version__, "tiny", sha256(tiny_folder / "bundle.json"), "1.0")

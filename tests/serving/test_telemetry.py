@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from servers import ROOT
 
+from genartisan.config import StyleConfig
 from genartisan.errors import CancelledError, DeadlineError, ExpiredError, GenartisanError, InputError
 from genartisan.serving.gauges import WorkerGauges
+from genartisan.serving.request import StyleRequest
 from genartisan.serving.telemetry import Record, Telemetry
 
 BUILD = ("0.1", "tiny", "hash", "1.0")
@@ -101,3 +103,31 @@ def test_a_request_is_counted_by_its_outcome(error: GenartisanError, outcome: st
     assert within == {"40", "80", "160", "320", "640", "1280", "2560", "+Inf"}
     assert gained["genartisan_phase_seconds_total", "queue"] == 30
     assert registry.values["genartisan_in_flight", "0"] == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "error", "expected"),
+    [
+        (2, "prediction", None, "picture"),
+        (0, "prediction", None, "draft"),
+        (2, "prediction", DeadlineError("over"), None),
+        (2, "prediction", CancelledError("left"), None),
+        (2, "explanation", None, None),
+    ],
+)
+def test_an_answers_time_includes_its_wait(
+    steps: int, kind: str, error: GenartisanError | None, expected: str | None, tmp_path: Path
+) -> None:
+    registry = Registry()
+    telemetry, record = Telemetry(registry.emit, tmp_path, BUILD), Record("some-id", "http", kind)
+    telemetry.begin(record)
+    config = StyleConfig(steps=steps, start="draft")
+    request = StyleRequest(b"", "Fire", {}, {}, config, 0, "image/png", "image/png", 0)
+    record.requested(request, (), with_prompt=False)
+    record.seconds["queue"] = 30.0
+    if error:
+        record.refused(error)
+    telemetry.end(record, 0)
+    name, bounds = "genartisan_answers_within_total", ("40", "80", "160", "320", "640", "1280", "2560", "+Inf")
+    counted = [key[1:] for key, value in registry.values.items() if key[0] == name and value]
+    assert counted == ([(expected, bound) for bound in bounds] if expected else [])

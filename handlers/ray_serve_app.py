@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import secrets
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import create_form_parser
-from ray import serve
+from ray import cloudpickle, serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -273,6 +274,7 @@ class Arguments(BaseModel):
 
 def build(arguments: Arguments) -> serve.Application:
     """The application, for `serve run`."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes need not find this file
     path = arguments.settings or project_file(f"handlers/{SETTINGS}")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = config["handler"]

@@ -272,8 +272,16 @@ class Arguments(BaseModel):
     """GPUs of each worker; half a one where pictures and drafts share it."""
 
 
-def build(arguments: Arguments) -> serve.Application:
-    """The application, for `serve run`."""
+def build(given: dict[str, str]) -> serve.Application:
+    """The application, for ``serve run``.
+
+    Args:
+        given: `Arguments` by name.
+
+    Raises:
+        ValueError: an argument or a setting is invalid.
+    """
+    arguments = Arguments.model_validate(given)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes need not find this file
     path = arguments.settings or project_file(f"handlers/{SETTINGS}")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))

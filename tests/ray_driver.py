@@ -22,6 +22,6 @@ if __name__ == "__main__":
         include_dashboard=False, num_cpus=1, object_store_memory=100_000_000,
     )  # fmt: skip
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
-    serve.run(ray_serve_app.build(ray_serve_app.Arguments(**json.loads(arguments))))
+    serve.run(ray_serve_app.build(json.loads(arguments)))
     print("ready", flush=True)
     sys.stdin.read()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -102,7 +101,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _title(process: psutil.Process) -> str:
     """A Ray worker's name, such as ``ray::ServeReplica:default:pictures``."""
-    return re.sub(r"\..*", "", " ".join(process.cmdline()))
+    return "".join(process.cmdline()[:1]).partition(".")[0]
 
 
 def _ours(path: Path) -> bool:

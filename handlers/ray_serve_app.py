@@ -282,7 +282,8 @@ def build(given: dict[str, str]) -> serve.Application:
         ValueError: an argument or a setting is invalid.
     """
     arguments = Arguments.model_validate(given)
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's processes need not find this file
+    # Ray's processes need not find this file.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     path = arguments.settings or project_file(f"handlers/{SETTINGS}")
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     settings = config["handler"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 # Set before torch is imported: waiting threads sleep rather than spin, which is ten times faster on a shared machine.
@@ -12,10 +13,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import proxies
 import pytest
+import ray_servers
 import servers
 import tiny
 import torch
 from hypothesis import settings
+from ray_servers import Door, RayServer
 
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
@@ -60,6 +63,22 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A running TorchServe with the tiny bundle."""
     with servers.running(tiny_folder, tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def ray_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServer]:
+    """The same on Ray Serve."""
+    if None in map(find_spec, ("ray", "uvicorn", "python_multipart")):
+        pytest.skip("Ray Serve is not installed: genartisan[ray]")
+    with ray_servers.running(tiny_folder, tmp_path_factory.mktemp("ray")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["torchserve", pytest.param("ray", marks=pytest.mark.slow)])
+def door(request: pytest.FixtureRequest) -> Door:
+    """Either server, for what holds for both."""
+    name = "server" if request.param == "torchserve" else "ray_server"
+    return request.getfixturevalue(name)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")

@@ -71,9 +71,7 @@ def prepared(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterat
     if not with_drafts:
         lines = lines.replace("genartisan-draft=genartisan.mar,", "")
     config.write_text(lines + f"max_request_size={MAX_REQUEST}\n")
-    settings = folder / "model-config.yaml"  # without the result cache, so that every picture is computed
-    text = (ROOT / "handlers" / "model-config.yaml").read_text()
-    settings.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
+    settings = write_settings(folder)
     style = tiny.write_style(folder / f"{STYLE}.safetensors")
     serve.archive(bundle, folder / "store", settings=settings, styles=[style])
     with pytest.MonkeyPatch.context() as patch:
@@ -85,6 +83,14 @@ def prepared(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterat
             "config": config,
             "timeout": 300,
         }
+
+
+def write_settings(folder: Path) -> Path:
+    """The model's settings without the result cache, so that every picture is computed."""
+    path = folder / "model-config.yaml"
+    text = (ROOT / "handlers" / "model-config.yaml").read_text()
+    path.write_text(re.sub(r"result_cache_bytes: \d+", "result_cache_bytes: 0", text))
+    return path
 
 
 def alive(process: psutil.Process) -> bool:
@@ -102,8 +108,10 @@ def free_ports() -> serve.Ports:
     return serve.Ports(*numbers)
 
 
-def worker_pid(server: serve.Server) -> int:
-    """PID of the only worker, which must be READY."""
+def worker_pid(server: Any) -> int:
+    """PID of the only worker, which must be READY; of Ray's, that for pictures."""
+    if not isinstance(server, serve.Server):
+        return int(server.worker_pid())
     (worker,) = serve.workers(server)
     assert worker["status"] == "READY"
     return int(worker["pid"])
@@ -157,12 +165,14 @@ def managed(server: serve.Server, method: str, path: str, **options: Any) -> htt
     return http(method, f"{server.management}/{path}", headers=key(server, "management"), **options)
 
 
-def log(server: serve.Server) -> str:
+def log(server: Any) -> str:
     """The worker's complete log so far.
 
     TorchServe writes worker output to the log with a delay. So we send one more request, which is refused, and wait for
     its line.
     """
+    if not isinstance(server, serve.Server):
+        return str(server.log())
     url, path = f"{server.url}/predictions/genartisan", Path(server.logs) / "worker.log"
     sent = http("POST", url, files={}, headers=key(server)).headers["x-request-id"]
     deadline = time.monotonic() + PATIENCE

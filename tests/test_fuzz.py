@@ -23,6 +23,7 @@ import servers
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
+from ray_servers import Door
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -131,24 +132,25 @@ def test_the_decoder_reads_or_refuses_any_bytes() -> None:
 
 
 @pytest.fixture
-def same_worker(server: Server) -> Iterator[Server]:
-    """The server, whose worker must outlive the test and log no traceback."""
-    pid, before = servers.worker_pid(server), len(servers.log(server))
-    yield server
-    assert servers.worker_pid(server) == pid
-    assert "Traceback" not in servers.log(server)[before:]
+def same_worker(door: Door) -> Iterator[Door]:
+    """A server, whose worker must outlive the test and log no traceback."""
+    pid, before = servers.worker_pid(door), len(servers.log(door))
+    yield door
+    assert servers.worker_pid(door) == pid
+    assert "Traceback" not in servers.log(door)[before:]
 
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None:
+def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Door) -> None:
     params = json.dumps({**TINY, "steps": 1, "patch_size": 16, "size": 32}).encode()
     good = {"photo": GOOD[0], "prompt": b"fire", "params": params}
 
     def check(sent: tuple[bytes, str, bool]) -> None:
         data, field, over_http = sent
         fields = {**good, field: data}
-        answer = post(same_worker, fields) if over_http else call(same_worker, fields)
+        over_grpc = isinstance(same_worker, Server) and not over_http
+        answer = call(same_worker, fields) if over_grpc else post(same_worker, fields)
         assert answer.status in (200, 400, 413, 415, "OK", "INVALID_ARGUMENT"), answer.content[:300]
 
     run(120, st.tuples(damaged(), st.sampled_from(("photo", "mask")), st.booleans()), check)
@@ -157,7 +159,7 @@ def test_a_server_reads_or_refuses_damaged_pictures(same_worker: Server) -> None
 @pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.parametrize("path", ["predictions", "explanations"])
-def test_the_endpoint_matches_its_description(same_worker: Server, path: str) -> None:
+def test_the_endpoint_matches_its_description(same_worker: Door, path: str) -> None:
     """Schemathesis draws requests from the description; costly settings are lowered, and half get a photo."""
     operation = schemathesis.openapi.from_dict(openapi())[f"/{path}/genartisan"]["POST"]
     described = [status_code_conformance, content_type_conformance, response_schema_conformance]

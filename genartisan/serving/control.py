@@ -1,20 +1,43 @@
-"""Requests about requests, ``{"cancel": ID}`` and ``{"status": ID}``, and their answers. Knows no TorchServe."""
+"""Requests about requests, ``{"cancel": ID}`` and ``{"status": ID}``, and their answers. Knows no server."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from genartisan.errors import InputError
+from genartisan.errors import GenartisanError, InputError
+from genartisan.serving.defaults import JSON
 from genartisan.serving.duplicate_fields import check_once, load_json
+from genartisan.serving.exchange import Exchange
 from genartisan.serving.jobs import Jobs
-from genartisan.serving.request_headers import as_text, check_request_id
+from genartisan.serving.request_headers import AUTHORIZATION, as_text, check_request_id
+from genartisan.serving.traces import trace
+
+logger = logging.getLogger(__name__)
 
 ACTIONS = ("cancel", "status")
 MAX_BODY = 1000  # bytes
 USAGE = 'send {"cancel": ID} or {"status": ID}, where ID is that of a request, as in its event accepted'
+
+
+def handle(jobs: Jobs, exchange: Exchange) -> bytes:
+    """One request, one answer; any error becomes a refusal, and the worker lives on."""
+    fields = exchange.fields
+    if exchange.protocol == "grpc":
+        fields = {name: value for name, value in fields.items() if name != AUTHORIZATION}
+    try:
+        content = respond(jobs, exchange.owner, fields)
+    except GenartisanError as error:
+        return exchange.refusal(error)
+    except Exception as error:
+        logger.error("request %s failed\n%s", exchange.number, trace(error))
+        reason = f"The server failed; its log says why, at request {exchange.number}."
+        return exchange.refusal(GenartisanError(reason))
+    exchange.set_media_type(JSON)
+    return content
 
 
 def respond(jobs: Jobs, owner: str, fields: Mapping[str, Any]) -> bytes:

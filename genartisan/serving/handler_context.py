@@ -1,4 +1,4 @@
-"""TorchServe's context, as both handlers need it: the request's headers, its id and owner, refusals, metrics.
+"""TorchServe's context, as both handlers need it: requests and their answers, metrics.
 
 Of our package this module alone runs inside TorchServe's workers and imports TorchServe.
 """
@@ -12,15 +12,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ts.handler_utils.utils import send_intermediate_predict_response
 from ts.metrics.metric_type_enum import MetricTypes
 from ts.service import Service
 from ts.utils.util import PredictionException
 
-from genartisan.errors import BusyError, CancelledError, GenartisanError, UnknownRequestError
-from genartisan.serving.defaults import JSON
+from genartisan.errors import CancelledError, GenartisanError, UnknownRequestError
+from genartisan.serving.defaults import DRAFT, JSON
 from genartisan.serving.duplicate_fields import repeats_kept
+from genartisan.serving.exchange import Exchange
 from genartisan.serving.gauges import Emit
-from genartisan.serving.request_headers import AUTHORIZATION, REQUEST_ID, as_text, check_request_id
+from genartisan.serving.request import GRPC_HEADERS
 
 logger = logging.getLogger(__name__)
 OWN_RPC_STATUS = (UnknownRequestError, CancelledError)  # NOT_FOUND, CANCELLED
@@ -56,46 +58,65 @@ def is_dropped(context: Any) -> bool:
     return True
 
 
-def mark_last(context: Any) -> None:
-    """Marks the answer as the last over gRPC, or StreamPredictions, which waits for that, costs the worker."""
-    if is_grpc(context):
-        context.set_response_header(0, "ts_stream_next", "false")
+class TorchServeExchange(Exchange):
+    """An exchange through TorchServe.
 
-
-def owner_of(context: Any, fields: Mapping[str, Any]) -> str:
-    """What entitles to cancel a request: the header ``Authorization``; over gRPC the field, empty without one.
-
-    TorchServe has checked the header, or over gRPC the metadata, which it keeps from us.
+    Attributes:
+        context: TorchServe's, of a batch with this request alone.
     """
-    return str(as_text((fields if is_grpc(context) else headers_of(context)).get(AUTHORIZATION, ""))).strip()
+
+    context: Any
+
+    @classmethod
+    def of(cls, context: Any, fields: Mapping[str, Any]) -> TorchServeExchange:
+        """The exchange of a call of ``handle`` with ``fields``, its ``data[0]``."""
+        over_grpc = is_grpc(context)
+        headers = {name: fields[name] for name in GRPC_HEADERS if name in fields} if over_grpc else headers_of(context)
+        exchange = cls(
+            context.get_request_id(0),
+            "grpc" if over_grpc else "http",
+            fields,
+            headers,
+            is_explanation=context.get_request_header(0, "explain") == "True",
+            drafts_only=context.model_name == DRAFT,
+        )
+        exchange.context = context
+        if over_grpc:  # the answer is the last, or StreamPredictions, which waits for that, costs the worker
+            exchange.set_header("ts_stream_next", "false")
+        return exchange
+
+    def set_header(self, name: str, value: str) -> None:
+        """Sets a header of the answer."""
+        self.context.set_response_header(0, name, value)
+
+    def set_media_type(self, media_type: str) -> None:
+        """Sets the media type of the answer."""
+        self.context.set_response_content_type(0, media_type)
+
+    def send(self, line: bytes) -> None:
+        """Sends one event of a stream."""
+        self.is_streaming = True
+        send_event(line, self.context)
+
+    def refusal(self, error: GenartisanError) -> bytes:
+        """An error as the answer over HTTP: status and JSON.
+
+        Raises:
+            PredictionException: the same over gRPC: a status with the JSON in its details.
+        """
+        body = json.dumps(error.as_dict())
+        if self.protocol == "grpc":
+            # INVALID_ARGUMENT for all bad input: RESOURCE_EXHAUSTED (413) and FAILED_PRECONDITION (415) invite retries.
+            status = error.status if error.status >= 500 or isinstance(error, OWN_RPC_STATUS) else 400
+            raise PredictionException(f"{error.message}\n{body}", status) from None
+        self.context.set_response_status(error.status, idx=0)
+        self.set_media_type(JSON)
+        return body.encode()
 
 
-def id_of(context: Any, fields: Mapping[str, Any]) -> str:
-    """The request's id: the sender's, or else TorchServe's, a random UUID.
-
-    Raises:
-        InputError: it is malformed.
-    """
-    chosen = (fields if is_grpc(context) else headers_of(context)).get(REQUEST_ID)
-    return str(context.get_request_id(0)) if chosen is None else check_request_id(chosen)
-
-
-def refuse(error: GenartisanError, context: Any) -> bytes:
-    """An error as the answer over HTTP: status and JSON.
-
-    Raises:
-        PredictionException: the same over gRPC: a status with the JSON in its details.
-    """
-    body = json.dumps(error.as_dict())
-    if is_grpc(context):
-        # INVALID_ARGUMENT for all bad input: RESOURCE_EXHAUSTED (413) and FAILED_PRECONDITION (415) invite retries.
-        status = error.status if error.status >= 500 or isinstance(error, OWN_RPC_STATUS) else 400
-        raise PredictionException(f"{error.message}\n{body}", status) from None
-    context.set_response_status(error.status, idx=0)
-    context.set_response_content_type(0, JSON)
-    if isinstance(error, BusyError) and error.retry_after is not None:
-        context.set_response_header(0, "Retry-After", f"{error.retry_after:.0f}")
-    return body.encode()
+def send_event(line: bytes, context: Any) -> None:
+    """Sends one event of a stream."""
+    send_intermediate_predict_response([line], context.request_ids, "OK", 200, context)
 
 
 def is_no_refusal(record: logging.LogRecord) -> bool:

@@ -61,7 +61,7 @@ class Record:
     """The log record of one request.
 
     Attributes:
-        request_id: TorchServe's number.
+        request_id: the server's number.
         outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began),
             ``cancelled``, ``refused`` (bad input) or ``failed``.
         mode: of the settings; ``none`` if they are invalid.

@@ -22,6 +22,7 @@ import httpx
 import pytest
 import servers
 from PIL import Image
+from ray_servers import Door
 from servers import TINY, Answer, call, control, eventually, post
 from test_serving import FIELDS, photo
 
@@ -44,28 +45,28 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def is_free(server: serve.Server) -> bool:
+def is_free(door: Door) -> bool:
     """Whether no worker has a request, by the folder that they share."""
-    return not [path for path in (Path(server.temporary) / "jobs").iterdir() if path.suffix != ".cancel"]
+    return not [path for path in (Path(door.temporary) / "jobs").iterdir() if path.suffix != ".cancel"]
 
 
 @contextlib.contextmanager
-def freed(server: serve.Server) -> Iterator[None]:
+def freed(door: Door) -> Iterator[None]:
     """After the block the worker, still the same, answers another request at once."""
-    pid = servers.worker_pid(server)
+    pid = servers.worker_pid(door)
     yield
     began = time.monotonic()
-    assert post(server, FIELDS).status == 200
+    assert post(door, FIELDS).status == 200
     assert time.monotonic() - began < SOON
-    assert servers.worker_pid(server) == pid
+    assert servers.worker_pid(door) == pid
 
 
-def await_steps(server: serve.Server, request_id: str) -> dict[str, Any]:
+def await_steps(door: Door, request_id: str) -> dict[str, Any]:
     """Waits until a request has taken a step; its status."""
     found: dict[str, Any] = {}
 
     def has_steps() -> bool:
-        answer = control(server, status=request_id)
+        answer = control(door, status=request_id)
         found.update(json.loads(answer.content))
         return answer.status == 200 and bool(found["step"])
 
@@ -73,22 +74,22 @@ def await_steps(server: serve.Server, request_id: str) -> dict[str, Any]:
     return found
 
 
-def outcomes(server: serve.Server) -> float:
+def outcomes(door: Door) -> int:
     """The number of cancelled requests so far."""
-    return sum(map(float, re.findall(r'requests_total\{outcome="cancelled".*} (\S+)', servers.metrics(server))))
+    return servers.log(door).count('"outcome": "cancelled"')
 
 
-def test_a_cancelled_stream_ends_with_the_picture_so_far(server: serve.Server) -> None:
-    before = outcomes(server)
-    with freed(server):
-        url, headers = f"{server.url}/predictions/genartisan", {**STREAM, **servers.key(server)}
+def test_a_cancelled_stream_ends_with_the_picture_so_far(door: Door) -> None:
+    before = outcomes(door)
+    with freed(door):
+        url, headers = f"{door.url}/predictions/genartisan", {**STREAM, **servers.key(door)}
         with httpx.stream(
             "POST", url, files=FORM, headers=headers, trust_env=False, timeout=servers.PATIENCE
         ) as answer:
             lines = map(json.loads, answer.iter_lines())
             accepted = next(lines)
             next(event for event in lines if event["event"] == "progress" and event["step"] > 1)
-            cancelled = json.loads(control(server, cancel=accepted["request_id"]).content)
+            cancelled = json.loads(control(door, cancel=accepted["request_id"]).content)
             began = time.monotonic()
             *_, last = lines
         assert time.monotonic() - began < SOON
@@ -96,30 +97,30 @@ def test_a_cancelled_stream_ends_with_the_picture_so_far(server: serve.Server) -
     assert (last["event"], last["media_type"]) == ("cancelled", "image/png")
     assert 1 < last["report"]["steps"] < MAX_STEPS
     assert Image.open(io.BytesIO(base64.b64decode(last["photo"]))).size == (64, 50)
-    assert outcomes(server) == before + 1
-    assert control(server, status=accepted["request_id"]).status == 404
+    assert outcomes(door) == before + 1
+    assert control(door, status=accepted["request_id"]).status == 404
 
 
-def test_a_cancelled_reply_is_an_error(server: serve.Server, threads: ThreadPoolExecutor) -> None:
-    with freed(server):
-        pending = threads.submit(post, server, FORM, {"X-Request-ID": "one-reply"})
-        status = await_steps(server, "one-reply")
+def test_a_cancelled_reply_is_an_error(door: Door, threads: ThreadPoolExecutor) -> None:
+    with freed(door):
+        pending = threads.submit(post, door, FORM, {"X-Request-ID": "one-reply"})
+        status = await_steps(door, "one-reply")
         assert (status["state"], status["steps"]) == ("running", MAX_STEPS)
         assert status["eta_s"] > 0
-        control(server, cancel="one-reply")
+        control(door, cancel="one-reply")
         answer = pending.result(SOON)
     assert (answer.status, answer.error["code"], answer.error["field"]) == (499, "cancelled", None)
     assert re.search(r"after \d+ of \d+ steps", answer.error["message"])
-    line = next(line for line in servers.log(server).splitlines() if '"client_request_id": "one-reply"' in line)
+    line = next(line for line in servers.log(door).splitlines() if '"client_request_id": "one-reply"' in line)
     assert '"outcome": "cancelled"' in line
 
 
-def test_an_explanation_and_a_finished_request_leave_nothing(server: serve.Server) -> None:
-    assert post(server, FIELDS, {"X-Request-Id": "finished"}).status == 200
-    assert servers.send(server, {"X-Request-Id": "explained"}, "explanations", files=FIELDS).status == 200
-    assert is_free(server)
+def test_an_explanation_and_a_finished_request_leave_nothing(door: Door) -> None:
+    assert post(door, FIELDS, {"X-Request-Id": "finished"}).status == 200
+    assert servers.send(door, {"X-Request-Id": "explained"}, "explanations", files=FIELDS).status == 200
+    assert is_free(door)
     for request_id in ("finished", "explained", "never-came"):
-        answer = control(server, status=request_id)
+        answer = control(door, status=request_id)
         assert (answer.status, answer.error["code"]) == (404, "unknown_request")
 
 
@@ -196,34 +197,34 @@ def test_clients_cancel_by_id(protocol: str, server: serve.Server, threads: Thre
             client.stylize(photo(), "fire", request_id="")
 
 
-def test_clients_that_leave_cancel(server: serve.Server) -> None:
-    where = {"key_file": server.keys, "timeout": 100}
-    with freed(server):
-        client = Client(server.url, **where)
+def test_clients_that_leave_cancel(door: Door) -> None:
+    where = {"key_file": door.keys, "timeout": 100}
+    with freed(door):
+        client = Client(door.url, **where)
         for event in client.stream(photo(), "fire", params=LONG):
             if event["event"] == "progress":
                 break
-        eventually(lambda: is_free(server), "the stream that was left ended", SOON)
+        eventually(lambda: is_free(door), "the stream that was left ended", SOON)
         events = client.stream(photo(), "fire", params=LONG)
         assert next(events)["event"] == "accepted"
         client.close()
-        eventually(lambda: is_free(server), "the stream of a closed client ended", SOON)
-        assert list(Client(server.url, **where).stream(photo(), "fire", params=TINY))[-1]["event"] == "result"
+        eventually(lambda: is_free(door), "the stream of a closed client ended", SOON)
+        assert list(Client(door.url, **where).stream(photo(), "fire", params=TINY))[-1]["event"] == "result"
 
     async def leave() -> None:
-        async with AsyncClient(server.url, **where) as client:
+        async with AsyncClient(door.url, **where) as client:
             task = asyncio.create_task(client.stylize(photo(), "fire", params=LONG, request_id="task"))
-            await asyncio.to_thread(await_steps, server, "task")
+            await asyncio.to_thread(await_steps, door, "task")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.to_thread(eventually, lambda: is_free(server), "the cancelled task's request ended", SOON)
+            await asyncio.to_thread(eventually, lambda: is_free(door), "the cancelled task's request ended", SOON)
             events = client.stream(photo(), "fire", params=LONG)
             assert (await anext(events))["event"] == "accepted"
             await events.aclose()
-            await asyncio.to_thread(eventually, lambda: is_free(server), "the closed stream ended", SOON)
+            await asyncio.to_thread(eventually, lambda: is_free(door), "the closed stream ended", SOON)
 
-    with freed(server):
+    with freed(door):
         asyncio.run(leave())
 
 

@@ -36,6 +36,7 @@ from genartisan.networks.device import lower_priority, set_threads
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.telemetry import Record, Telemetry
+from genartisan.serving.worker import Worker
 
 
 class Metrics:
@@ -58,13 +59,16 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def handler(module: ModuleType, tiny_stylizer: Stylizer, tmp_path: Path) -> Any:
     handler = module.GenartisanHandler()
-    handler.stylizer = tiny_stylizer
-    handler.settings = {"max_response_bytes": 10_000_000, "precision": "auto"}
-    handler.limits, handler.bundle_hash, handler.results = Limits(), "some-hash", ByteCache(0)
-    handler.device = torch.device("cpu")
-    handler.telemetry = Telemetry(lambda name, value, labels: None, tmp_path, ("0", "tiny", "some-hash", "1.0"))
-    handler.jobs = Jobs(tmp_path)
-    handler.watchdog = SimpleNamespace(at_work=contextlib.nullcontext, progress=lambda: None)
+    handler.worker = Worker(
+        tiny_stylizer,
+        "some-hash",
+        {"max_response_bytes": 10_000_000, "precision": "auto"},
+        Limits(),
+        ByteCache(0),
+        Telemetry(lambda name, value, labels: None, tmp_path, ("0", "tiny", "some-hash", "1.0")),
+        Jobs(tmp_path),
+        SimpleNamespace(at_work=contextlib.nullcontext, progress=lambda: None),  # type: ignore[arg-type]
+    )
     return handler
 
 
@@ -95,12 +99,6 @@ def read_the_prompt(handler: Any, photo: bytes) -> None:
     assert handler.handle(fields(photo), context(HTTP))[0].startswith(b"\x89PNG")
 
 
-def prepared(handler: Any, data: dict[str, Any], request: Context) -> Any:
-    """The preprocessed request, for one of the handler's later stages."""
-    handler.context, handler.record = request, Record("some-id", "http", "explanation")
-    return handler.preprocess([data])
-
-
 @pytest.fixture
 def photo() -> bytes:
     from genartisan.serving.serve import tiny_photo
@@ -121,7 +119,7 @@ def test_unexpected_errors_are_answered_without_detail_and_logged_without_messag
     def fail(*arguments: Any, **keywords: Any) -> None:
         raise broken
 
-    monkeypatch.setattr(handler.stylizer, "steps", fail)
+    monkeypatch.setattr(handler.worker.stylizer, "steps", fail)
     request = context(HTTP)
     (content,) = handler.handle(fields(photo), request)
     error = json.loads(content)["error"]
@@ -130,7 +128,7 @@ def test_unexpected_errors_are_answered_without_detail_and_logged_without_messag
     assert "secret detail" not in content.decode() + caplog.text
     assert f"builtins.{type(broken).__name__}" in caplog.text
     assert "in fail" in caplog.text  # where it came from
-    handler.settings["log_prompts"] = True
+    handler.worker.settings["log_prompts"] = True
     handler.handle(fields(photo), context(HTTP))
     assert "secret detail" in caplog.text
 
@@ -162,7 +160,7 @@ def test_an_unexpected_error_in_a_stream_ends_it_with_an_event_without_detail(
 
 
 def test_an_answer_too_large_to_send_is_refused_before_it_kills_the_worker(handler: Any, photo: bytes) -> None:
-    handler.settings["max_response_bytes"] = 100
+    handler.worker.settings["max_response_bytes"] = 100
     request = context(HTTP)
     (content,) = handler.handle(fields(photo), request)
     assert request.get_response_status(0)[0] == 400
@@ -187,7 +185,7 @@ def test_the_limits_leave_room_for_each_other() -> None:
 
 def test_a_run_ends_by_its_deadline_and_keeps_its_presets_name(handler: Any, photo: bytes) -> None:
     read_the_prompt(handler, photo)
-    handler.limits = Limits(timeout_s=1e-6)
+    handler.worker.limits = Limits(timeout_s=1e-6)
     request = context({**HTTP, "Accept": "application/json"})
     (content,) = handler.handle(fields(photo, steps=50), request)
     report = json.loads(content)["report"]
@@ -211,7 +209,7 @@ def run_out_of_memory_above(
     monkeypatch: pytest.MonkeyPatch, handler: Any, side: int, error: Exception | None = None
 ) -> None:
     """Has VGG run out of memory on pictures with a longer side, in pixels."""
-    vgg = handler.stylizer.bundle.vgg
+    vgg = handler.worker.stylizer.bundle.vgg
     forward = vgg.forward
 
     def limited(pixels: torch.Tensor, *arguments: Any) -> Any:
@@ -264,7 +262,7 @@ def test_a_header_that_resembles_torchserves_changes_nothing(handler: Any, photo
 def test_an_identical_request_is_answered_from_the_cache(
     handler: Any, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    handler.results = ByteCache(1_000_000)
+    handler.worker.results = ByteCache(1_000_000)
 
     def ask(accept: str, control: str = "max-age=60", **params: Any) -> tuple[bytes, str]:
         request = context({**HTTP, "Accept": accept, "Cache-Control": control})
@@ -275,7 +273,7 @@ def test_an_identical_request_is_answered_from_the_cache(
     picture, first = ask("image/png")
     report = json.loads(ask("application/json")[0])["report"]
     with monkeypatch.context() as patch:
-        patch.setattr(handler.stylizer, "steps", None)  # a hit makes no picture
+        patch.setattr(handler.worker.stylizer, "steps", None)  # a hit makes no picture
         again, second = ask("image/png", timeout_s=50.0)
         streamed, third = ask("application/x-ndjson")
         jpeg, _ = ask("image/jpeg")
@@ -286,7 +284,7 @@ def test_an_identical_request_is_answered_from_the_cache(
     assert ask("image/png", "no-cache") == (picture, "miss")
     for other in ({"seed": 1}, {"steps": 3}, {"mode": "artisan"}):
         assert ask("image/png", **other)[1] == "miss"
-    handler.results = ByteCache(0)
+    handler.worker.results = ByteCache(0)
     assert [ask("image/jpeg") for _ in range(2)] == [(jpeg, "miss")] * 2
 
 
@@ -295,9 +293,9 @@ def test_a_flag_ends_a_stream_after_the_next_step_with_the_picture_so_far(
 ) -> None:
     def cancel_after_two_steps(content: bytes) -> None:
         if b'"step": 2' in content:
-            handler.jobs.cancel("Bearer ours", "chosen")
+            handler.worker.jobs.cancel("Bearer ours", "chosen")
 
-    handler.results = ByteCache(1_000_000)
+    handler.worker.results = ByteCache(1_000_000)
     headers = {**HTTP, "Authorization": "Bearer ours", "X-Request-Id": "chosen", "Accept": "application/x-ndjson"}
     request = context(headers)
     request.cl_socket = SimpleNamespace(sendall=cancel_after_two_steps)
@@ -319,13 +317,13 @@ def test_a_request_is_cancelled_while_its_text_is_read(
     accept: str, handler: Any, photo: bytes, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before there is a picture."""
-    encode_text = handler.stylizer.bundle.clip.encode_text
+    encode_text = handler.worker.stylizer.bundle.clip.encode_text
 
     def cancelling(*arguments: Any) -> Any:
-        handler.jobs.cancel("", "some-id")
+        handler.worker.jobs.cancel("", "some-id")
         return encode_text(*arguments)
 
-    monkeypatch.setattr(handler.stylizer.bundle.clip, "encode_text", cancelling)
+    monkeypatch.setattr(handler.worker.stylizer.bundle.clip, "encode_text", cancelling)
     request = context({**HTTP, "Accept": accept})
     request.cl_socket = SimpleNamespace(sendall=lambda content: None)
     (content,) = handler.handle(fields(photo, negative_prompt="an unread text"), request)
@@ -338,11 +336,11 @@ def test_a_request_is_cancelled_while_its_text_is_read(
 
 
 def test_a_request_that_was_cancelled_in_the_queue_is_not_even_read(handler: Any, records: list[Record]) -> None:
-    handler.jobs.cancel("", "some-id")
+    handler.worker.jobs.cancel("", "some-id")
     request = context(HTTP)
     error = json.loads(handler.handle([{"photo": b"no picture"}], request)[0])["error"]
     assert (request.get_response_status(0)[0], error["code"]) == (499, "cancelled")
-    handler.jobs.cancel("", "chosen")
+    handler.worker.jobs.cancel("", "chosen")
     with pytest.raises(PredictionException) as caught:
         handler.handle([{"x-request-id": b"chosen"}], context({}))
     assert caught.value.error_code == 499
@@ -353,7 +351,7 @@ def test_style_pictures_reach_the_picture_and_the_cache(
     handler: Any, tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("genartisan.method.stylizer.numbers_of_picture", numbers_of_mean)
-    handler.results = ByteCache(1_000_000)
+    handler.worker.results = ByteCache(1_000_000)
     photo, wave, sky = (encode(tiny.picture(seed=seed)) for seed in (0, 7, 8))
     people = encode(tiny.mask())
     settings = json.dumps({**TINY, "mode": "artisan"}).encode()
@@ -382,14 +380,14 @@ def test_style_pictures_reach_the_picture_and_the_cache(
     for field in ("style_image", "style_image.background"):
         error = ask(prompt=b"fire", **{field.replace(".", "__"): b"no picture"})[0]["error"]
         assert (error["code"], error["field"]) == ("unsupported_image", field)
-    handler.limits = Limits(photo_pixels=50)
+    handler.worker.limits = Limits(photo_pixels=50)
     assert ask(style_image=wave)[0]["error"]["field"] == "style_image"
 
 
 def test_an_explanation_includes_style_pictures(handler: Any, photo: bytes) -> None:
     request = context({**HTTP, "Accept": "application/json", "explain": "True"})
     data = {"photo": photo, "style_image": encode(tiny.picture(seed=7)), "params": json.dumps(TINY).encode()}
-    (content,) = handler.explain_handle(prepared(handler, data, request), None)
+    (content,) = handler.handle([data], request)
     assert json.loads(content)["explanation"]["style_images"] == ["all"]
 
 
@@ -406,15 +404,15 @@ def test_a_description_says_what_the_saved_styles_are(handler: Any, tiny_bundle:
     pictured = SavedStyle(About(prompt=None, bundle="tiny", pictures=2), torch.zeros(100))
     worded = SavedStyle(About(prompt="fire", bundle="tiny"), torch.zeros(100))
     styles = {"words": worded, "pictures": pictured, "both": worded.mixed(pictured, 0.25)}
-    handler.stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles=styles)
-    assert handler.describe_handle()["styles"] == {
+    handler.worker.stylizer = Stylizer(tiny_bundle, "cpu", "fp32", styles=styles)
+    assert handler.worker.describe()["styles"] == {
         "words": "fire", "pictures": "2 pictures", "both": "0.75 fire + 0.25 2 pictures",
     }  # fmt: skip
 
 
 def test_a_picture_cut_short_by_its_deadline_is_not_cached(handler: Any, photo: bytes) -> None:
     read_the_prompt(handler, photo)
-    handler.results = ByteCache(1_000_000)
+    handler.worker.results = ByteCache(1_000_000)
     for _ in range(2):
         request = context(HTTP)
         handler.handle(fields(photo, steps=500, timeout_s=1e-6), request)
@@ -422,7 +420,7 @@ def test_a_picture_cut_short_by_its_deadline_is_not_cached(handler: Any, photo: 
 
 
 def test_the_servers_limits_apply(handler: Any, photo: bytes) -> None:
-    handler.limits = Limits(prompt_characters=3, max_timeout_s=20, timeout_s=10)
+    handler.worker.limits = Limits(prompt_characters=3, max_timeout_s=20, timeout_s=10)
     request = context(HTTP)
     error = json.loads(handler.handle(fields(photo), request)[0])["error"]
     assert (request.get_response_status(0)[0], error["field"]) == (400, "prompt")
@@ -490,7 +488,7 @@ def test_a_request_that_expired_in_the_queue_is_refused_at_once(
     assert report["seconds"]["total"] >= report["seconds"]["queue"] >= 60
     assert report["seconds"]["optimise"] < 30
     request = context({**HTTP, "X-Request-Start": since})
-    handler.stylizer = SimpleNamespace(styles={})  # no work is begun
+    handler.worker.stylizer = SimpleNamespace(styles={}, device=torch.device("cpu"))  # no work is begun
     error = json.loads(handler.handle(fields(photo, timeout_s=50.0), request)[0])["error"]
     assert (request.get_response_status(0)[0], error["code"], error["field"]) == (504, "deadline", "timeout_s")
     assert re.search(r"was sent (6\d|[7-9]\d|\d{3})\.", error["message"])
@@ -543,7 +541,7 @@ def test_users_words_are_logged_only_with_log_prompts(
     assert len(records) == len(requests)
     assert "zebra" not in caplog.text
     assert {"mask.*", "regions.*", "regions.*.weight", "style", "*"} <= {record.get("field") for record in records}
-    handler.settings["log_prompts"] = True
+    handler.worker.settings["log_prompts"] = True
     handler.handle([requests[0]], context(HTTP))
     assert "zebra" in caplog.text
 
@@ -576,5 +574,5 @@ def test_over_grpc_no_worker_is_held(handler: Any) -> None:
 def records(handler: Any, monkeypatch: pytest.MonkeyPatch) -> list[Record]:
     """The records of the handler's requests."""
     ended: list[Record] = []
-    monkeypatch.setattr(handler.telemetry, "end", lambda record, peak_memory: ended.append(record))
+    monkeypatch.setattr(handler.worker.telemetry, "end", lambda record, peak_memory: ended.append(record))
     return ended

@@ -25,6 +25,7 @@ import servers
 import tiny
 import torch
 from PIL import Image
+from ray_servers import Door
 from servers import TINY, call, managed, post, send
 
 import genartisan
@@ -165,29 +166,29 @@ def test_media_types(server: serve.Server) -> None:
     assert report["preset"] == "custom"
 
 
-def test_a_json_body_and_a_form_are_the_same_request(server: serve.Server) -> None:
-    form = post(server, {**FIELDS, "mask": mask()})
+def test_a_json_body_and_a_form_are_the_same_request(door: Door) -> None:
+    form = post(door, {**FIELDS, "mask": mask()})
     text = {name: base64.b64encode(data).decode() for name, data in (("photo", photo()), ("mask", mask()))}
     body = {"prompt": "Watercolor painting", "params": TINY}
-    assert send(server, json={**text, **body}).content == form.content
+    assert send(door, json={**text, **body}).content == form.content
     urls = {name: f"data:image/png;base64,{data}" for name, data in text.items()}
-    assert send(server, json={**urls, **body}).content == form.content
+    assert send(door, json={**urls, **body}).content == form.content
 
 
-def test_text_parts_and_typed_parts_are_accepted(server: serve.Server) -> None:
+def test_text_parts_and_typed_parts_are_accepted(door: Door) -> None:
     """A browser names no type for text, curl names one for files; TorchServe decodes what is called text or JSON."""
     typed = {
         "photo": ("photo.png", photo(), "image/png"),
         "prompt": (None, b"Watercolor painting", "text/plain"),
         "params": (None, FIELDS["params"], "application/json"),
     }
-    assert send(server, files=typed).content == post(server, FIELDS).content
+    assert send(door, files=typed).content == post(door, FIELDS).content
 
 
-def test_a_path_in_place_of_a_photo_is_never_opened(server: serve.Server, tmp_path: Path) -> None:
+def test_a_path_in_place_of_a_photo_is_never_opened(door: Door, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(photo())
-    answer = send(server, files={**FIELDS, "photo": ("photo", str(path), "text/plain")})
+    answer = send(door, files={**FIELDS, "photo": ("photo", str(path), "text/plain")})
     assert (answer.status, answer.error["field"]) == (415, "photo")
 
 
@@ -231,44 +232,44 @@ def test_deadlines(server: serve.Server) -> None:
     assert post(server, request_for(timeout_s=3001)).error["field"] == "timeout_s"
 
 
-def test_an_explanation_lists_what_each_region_would_get(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+def test_an_explanation_lists_what_each_region_would_get(door: Door, tiny_stylizer: Stylizer) -> None:
     params = {**TINY, "steps": 50, "patches": 4, "regions": {"portrait": {"share": 0.25, "weight": 0.5}}}
     fields = {**FIELDS, "mask": mask(), "params": json.dumps(params).encode()}
-    answer = send(server, {"Accept": "application/json"}, "explanations", files=fields)
+    answer = send(door, {"Accept": "application/json"}, "explanations", files=fields)
     assert (answer.status, answer.media_type) == (200, "application/json")
     explained = json.loads(answer.content)
     background, portrait = explained["explanation"]["regions"]
     assert (portrait["name"], portrait["weight"], portrait["share_of_pixels"]) == ("portrait", 0.5, 0.5)
     assert portrait["patches"] + background["patches"] == 50 * 4
     assert 0 < portrait["share_of_patches"] <= 0.25
-    report = json.loads(post(server, fields, {"Accept": "application/json"}).content)["report"]
+    report = json.loads(post(door, fields, {"Accept": "application/json"}).content)["report"]
     for planned, got in zip(explained["explanation"]["regions"], report["regions"], strict=True):
         assert {name: value for name, value in got.items() if name != "rejected"}.items() <= planned.items()
 
-    picture = send(server, {"Accept": "image/png"}, "explanations", files=fields)
+    picture = send(door, {"Accept": "image/png"}, "explanations", files=fields)
     assert (picture.media_type, base64.b64decode(explained["overlay"])) == ("image/png", picture.content)
     config, _ = from_params(params)
     people = tiny_stylizer.regions(read_photo(photo()), mask()).resized((64, 50))
     assert picture.content == encode(people.overlay(resized(read_photo(photo()), config.size)))
-    refused = send(server, {"Accept": "application/x-ndjson"}, "explanations", files=fields)
+    refused = send(door, {"Accept": "application/x-ndjson"}, "explanations", files=fields)
     assert (refused.status, refused.error["field"]) == (400, "accept")
-    assert send(server, path="explanations", files={"photo": photo()}).error["field"] == "prompt"
+    assert send(door, path="explanations", files={"photo": photo()}).error["field"] == "prompt"
 
 
-def test_the_classes_of_an_explanation_are_a_mask_of_classes(server: serve.Server, tiny_stylizer: Stylizer) -> None:
+def test_the_classes_of_an_explanation_are_a_mask_of_classes(door: Door, tiny_stylizer: Stylizer) -> None:
     accept = {"Accept": "application/json"}
-    explained = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask": mask()}).content)
+    explained = json.loads(send(door, accept, "explanations", files={**FIELDS, "mask": mask()}).content)
     classes = base64.b64decode(explained["classes"])
     image = Image.open(io.BytesIO(classes))
     assert (image.format, image.mode, image.size) == ("PNG", "L", (72, 56))
     assert np.array_equal(image, np.where(np.array(Image.open(io.BytesIO(mask()))) > 0, 15, 0))
-    assert post(server, {**FIELDS, "mask.classes": classes}).content == post(server, {**FIELDS, "mask": mask()}).content
-    again = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask.classes": classes}).content)
+    assert post(door, {**FIELDS, "mask.classes": classes}).content == post(door, {**FIELDS, "mask": mask()}).content
+    again = json.loads(send(door, accept, "explanations", files={**FIELDS, "mask.classes": classes}).content)
     assert again["classes"] == explained["classes"]
-    named = json.loads(send(server, accept, "explanations", files={**FIELDS, "mask.hat": mask()}).content)
+    named = json.loads(send(door, accept, "explanations", files={**FIELDS, "mask.hat": mask()}).content)
     assert "classes" not in named  # VOC has no label for hats
     baseline = {**FIELDS, "params": json.dumps({**TINY, "mode": "clipstyler"}).encode()}
-    assert "classes" not in json.loads(send(server, accept, "explanations", files=baseline).content)
+    assert "classes" not in json.loads(send(door, accept, "explanations", files=baseline).content)
 
 
 def test_an_explanation_of_the_baseline_has_one_region(tiny_stylizer: Stylizer) -> None:

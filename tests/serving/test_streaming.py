@@ -17,6 +17,7 @@ import httpx
 import pytest
 import servers
 from PIL import Image
+from ray_servers import Door
 from servers import TINY, call, post
 from test_serving import FIELDS, photo
 
@@ -36,9 +37,9 @@ def events_of(content: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.splitlines()]
 
 
-def test_events_come_in_order_and_end_in_the_picture_of_one_reply(server: serve.Server) -> None:
+def test_events_come_in_order_and_end_in_the_picture_of_one_reply(door: Door) -> None:
     params = {"steps": 7, "preview_every": 3}
-    answer = post(server, with_params(**params), STREAM)
+    answer = post(door, with_params(**params), STREAM)
     assert (answer.status, answer.media_type) == (200, "application/x-ndjson")
     accepted, draft, *progress, result = events_of(answer.content)
     assert draft["event"] == "draft"
@@ -57,29 +58,29 @@ def test_events_come_in_order_and_end_in_the_picture_of_one_reply(server: serve.
     previews = [Image.open(io.BytesIO(base64.b64decode(event["preview"]))) for event in progress if "preview" in event]
     assert [(preview.format, preview.size) for preview in previews] == [("JPEG", (64, 50))] * 2
     assert (result["event"], result["media_type"]) == ("result", "image/png")
-    assert base64.b64decode(result["photo"]) == post(server, with_params(**params)).content
+    assert base64.b64decode(result["photo"]) == post(door, with_params(**params)).content
 
 
-def test_the_first_picture_is_the_draft(server: serve.Server, tmp_path: Path) -> None:
+def test_the_first_picture_is_the_draft(door: Door, tmp_path: Path) -> None:
     """A run that refines a draft begins with what the preset draft gives."""
     params = {**TINY, "steps": 2, "start": "draft", "contrast": 1.0}
-    answer = post(server, with_params(**params), STREAM)
+    answer = post(door, with_params(**params), STREAM)
     accepted, draft, first, *_ = events_of(answer.content)
     assert [event["event"] for event in (accepted, draft, first)] == ["accepted", "draft", "progress"]
     assert 0 < draft["seconds"] <= first["seconds"]
-    once = post(server, with_params(**{**params, "steps": 0}), {"Accept": "image/jpeg"})
+    once = post(door, with_params(**{**params, "steps": 0}), {"Accept": "image/jpeg"})
     preview, picture = (Image.open(io.BytesIO(data)) for data in (base64.b64decode(draft["preview"]), once.content))
     assert preview.size == picture.size
     difference = [abs(a - b) for a, b in zip(preview.tobytes(), picture.tobytes(), strict=True)]
     assert sum(difference) / len(difference) < 8  # both are JPEGs, of two qualities
     for others in ({"preview_every": 0}, {"start": "random"}, {"steps": 0}):
-        events = events_of(post(server, with_params(**{**params, **others}), STREAM).content)
+        events = events_of(post(door, with_params(**{**params, **others}), STREAM).content)
         assert "draft" not in {event["event"] for event in events}
     previews = tmp_path / "previews"
     (tmp_path / "photo.png").write_bytes(photo())
     command = ["request", str(tmp_path / "photo.png"), "fire", "-o", str(tmp_path / "out.png"), "--preset", "fast"]
     flags = [flag for name in ("size", "steps", "patches", "patch_size") for flag in ("--set", f"{name}={TINY[name]}")]
-    where = ["--url", server.url, "--key-file", server.keys, "--previews", str(previews), "--quiet"]
+    where = ["--url", door.url, "--key-file", door.keys, "--previews", str(previews), "--quiet"]
     assert main([*command, *flags, *where]) == 0
     assert [path.name for path in previews.iterdir()] == ["step_0000.jpg"]
 
@@ -88,18 +89,18 @@ def event_loss(result: dict[str, Any], step: int, name: str) -> float:
     return float(result["report"]["history"][step - 1][name])
 
 
-def test_the_picture_has_the_type_accepted_beside_the_stream(server: serve.Server) -> None:
-    *_, result = events_of(post(server, FIELDS, {"Accept": "application/x-ndjson, image/webp;q=0.5"}).content)
+def test_the_picture_has_the_type_accepted_beside_the_stream(door: Door) -> None:
+    *_, result = events_of(post(door, FIELDS, {"Accept": "application/x-ndjson, image/webp;q=0.5"}).content)
     assert result["media_type"] == "image/webp"
-    assert base64.b64decode(result["photo"]) == post(server, FIELDS, {"Accept": "image/webp"}).content
+    assert base64.b64decode(result["photo"]) == post(door, FIELDS, {"Accept": "image/webp"}).content
 
 
 @pytest.mark.slow
-def test_events_come_while_work_is_done(server: serve.Server) -> None:
-    """Each event has the server's clock; if all came at the end, the client's would disagree."""
-    url, fields = f"{server.url}/predictions/genartisan", with_params(steps=300, preview_every=0)
+def test_events_come_while_work_is_done(door: Door) -> None:
+    """Each event has the door's clock; if all came at the end, the client's would disagree."""
+    url, fields = f"{door.url}/predictions/genartisan", with_params(steps=300, preview_every=0)
     arrived, reported = [], []
-    headers = {**STREAM, **servers.key(server)}
+    headers = {**STREAM, **servers.key(door)}
     with httpx.stream("POST", url, files=fields, headers=headers, trust_env=False, timeout=servers.PATIENCE) as answer:
         assert answer.headers["x-accel-buffering"] == "no"
         for line in answer.iter_lines():
@@ -112,8 +113,8 @@ def test_events_come_while_work_is_done(server: serve.Server) -> None:
     assert arrived[-1] - arrived[0] > 0.7 * (reported[-1] - reported[0])
 
 
-def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(server: serve.Server) -> None:
-    pid = servers.worker_pid(server)
+def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(door: Door) -> None:
+    pid = servers.worker_pid(door)
     for fields, field in (
         (with_params(steps=-1), "steps"),
         (with_params(preview_every=-1), "preview_every"),
@@ -122,23 +123,23 @@ def test_bad_input_is_refused_with_a_status_before_anything_is_streamed(server: 
         ({**FIELDS, "mask": photo(10, 10)}, "mask"),
         (with_params(size=32) | {"photo": photo(640, 48)}, "size"),
     ):
-        answer = post(server, fields, STREAM)
+        answer = post(door, fields, STREAM)
         assert answer.status in (400, 415), fields
         assert (answer.media_type, answer.error["field"]) == ("application/json", field)
-    assert servers.worker_pid(server) == pid
+    assert servers.worker_pid(door) == pid
 
 
-def test_a_failure_after_the_first_event_is_an_event(server: serve.Server) -> None:
-    pid = servers.worker_pid(server)
-    answer = post(server, with_params(learning_rate=0.1, steps=30, source_text="Watercolor painting"), STREAM)
+def test_a_failure_after_the_first_event_is_an_event(door: Door) -> None:
+    pid = servers.worker_pid(door)
+    answer = post(door, with_params(learning_rate=0.1, steps=30, source_text="Watercolor painting"), STREAM)
     accepted, *_, last = events_of(answer.content)
     assert (answer.status, accepted["event"], last["event"]) == (200, "accepted", "error")
     assert (last["error"]["code"], last["error"]["field"]) == ("bad_input", "prompt")
-    where = {"url": server.url, "key_file": server.keys}
+    where = {"url": door.url, "key_file": door.keys}
     with pytest.raises(InputError, match="means the same as source_text"):
         list(client.stream(photo(), "fire", params={**TINY, "source_text": "fire"}, **where))
-    assert post(server, FIELDS).status == 200
-    assert servers.worker_pid(server) == pid
+    assert post(door, FIELDS).status == 200
+    assert servers.worker_pid(door) == pid
 
 
 def test_a_stream_over_grpc_is_refused_with_a_pointer_to_http(server: serve.Server) -> None:
@@ -148,24 +149,24 @@ def test_a_stream_over_grpc_is_refused_with_a_pointer_to_http(server: serve.Serv
     assert call(server, FIELDS).status == "OK"
 
 
-def test_the_worker_outlives_clients_that_leave_or_never_read(server: serve.Server) -> None:
-    pid, address = servers.worker_pid(server), urlsplit(server.url)
-    fields, headers = with_params(steps=40, preview_every=1), {**STREAM, **servers.key(server)}
-    request = httpx.Request("POST", f"{server.url}/predictions/genartisan", files=fields, headers=headers)
+def test_the_worker_outlives_clients_that_leave_or_never_read(door: Door) -> None:
+    pid, address = servers.worker_pid(door), urlsplit(door.url)
+    fields, headers = with_params(steps=40, preview_every=1), {**STREAM, **servers.key(door)}
+    request = httpx.Request("POST", f"{door.url}/predictions/genartisan", files=fields, headers=headers)
     head = f"POST {request.url.path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in request.headers.items())
     deaf = socket.create_connection((address.hostname, address.port))
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     deaf.sendall(head.encode() + b"\r\n" + request.read())
-    where = {"url": server.url, "key_file": server.keys}
+    where = {"url": door.url, "key_file": door.keys}
     with pytest.raises(GeneratorExit):
         _leave_after_the_first(client.stream(photo(), "fire", params={**TINY, "steps": 40}, **where))
     slow = socket.create_connection((address.hostname, address.port))
     slow.sendall(head.encode()[:40])  # and never the rest
-    assert post(server, FIELDS).status == 200
-    assert servers.worker_pid(server) == pid
+    assert post(door, FIELDS).status == 200
+    assert servers.worker_pid(door) == pid
     deaf.close()
     slow.close()
-    assert post(server, FIELDS).status == 200
+    assert post(door, FIELDS).status == 200
 
 
 def _leave_after_the_first(events: Iterator[dict[str, Any]]) -> None:

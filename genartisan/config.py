@@ -346,7 +346,12 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
             value = json.loads(text)
         except (ValueError, RecursionError):
             value = text
-        for key in reversed(keys):
-            value = {key: value}
-        changes = merged(changes, value)
+        changes = merged(changes, nested(keys, value))
     return changes
+
+
+def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """``{"a": {"b": value}}`` of the keys a and b."""
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)

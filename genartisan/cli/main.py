@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from genartisan import __version__
+from genartisan.cli.batch_command import add_batch_flags, batch
 from genartisan.cli.console import flush_stdout, print_summary, resilient_streams
 from genartisan.cli.evaluation_flags import add_evaluation_flags, evaluation_settings
 from genartisan.cli.flags import (
@@ -161,6 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_stylize_flags(command("stylize", stylize))
     add_style_actions(command("style", style))
     add_frames_flags(command("frames", frames))
+    add_batch_flags(command("batch", batch))
     add_segment_flags(command("segment", segment))
 
     sub = command("schema", schema)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -215,8 +215,11 @@ def to_image(pixels: Tensor, alpha: Tensor | None = None) -> Image.Image:
     return Image.fromarray(rounded.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92) -> bytes:
+def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92, unique_id: str | None = None) -> bytes:
     """``image`` as PNG, JPEG or WebP bytes tagged as sRGB; JPEG flattens alpha onto white.
+
+    Args:
+        unique_id: EXIF's ImageUniqueID, 32 hexadecimal digits; see `unique_id_of`.
 
     Raises:
         InputError: an unsupported media type.
@@ -229,9 +232,21 @@ def encode(image: Image.Image, media_type: str = "image/png", quality: int = 92)
         options["pnginfo"].add(b"sRGB", b"\0")  # 13 bytes, where a profile has 500
     elif media_type == "image/jpeg" and image.mode == "RGBA":
         image = on_white(image)
+    if unique_id is not None:
+        options["exif"] = exif = Image.Exif()
+        exif[ExifTags.IFD.Exif] = {ExifTags.Base.ImageUniqueID: unique_id}
     buffer = io.BytesIO()
     image.save(buffer, OUTPUTS[media_type], **options)
     return buffer.getvalue()
+
+
+def unique_id_of(picture: bytes) -> str | None:
+    """EXIF's ImageUniqueID of a picture that can be decoded in full; else None."""
+    try:
+        image = loaded(opened(picture, "output"), "output")
+        return image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ImageUniqueID)
+    except InputError:
+        return None
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,9 +11,35 @@ from torch import Tensor
 from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError
 from genartisan.io.images import Photo
+from genartisan.method.region_inputs import apply_region_prompts, check_texts
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
-from genartisan.method.style_images import ALL, style_image_field
+from genartisan.method.style_images import ALL, style_image_field, with_their_regions
+from genartisan.validation import check_prompt
+
+
+def check_words(
+    prompt: str | None,
+    config: StyleConfig,
+    saved: SavedStyle | None,
+    masks: Collection[str],
+    style_images: Collection[str],
+) -> tuple[str | None, str | None, StyleConfig]:
+    """Checks what a request says, before its pictures are read: the first three attributes of `Inputs`.
+
+    Args:
+        masks, style_images: names of their regions.
+
+    Raises:
+        InputError: a text is missing or invalid.
+    """
+    saved_prompt = None if saved is None else saved.about.prompt
+    optional = saved_prompt or ALL in style_images or (saved is not None and config.steps == 0)
+    prompt = check_prompt(prompt) if prompt is not None or not optional else saved_prompt
+    text, config = apply_region_prompts(prompt, config, masks)
+    config = with_their_regions(config, style_images)
+    check_texts(text, config)
+    return prompt, text, config
 
 
 @dataclass(frozen=True)

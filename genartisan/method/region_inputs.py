@@ -148,7 +148,7 @@ def read_masks(masks: Mapping[str, PictureSource], size: tuple[int, int], names:
     }
 
 
-def check_findable(names: Sequence[str], planes: Mapping[str, Tensor], fcn: nn.Module) -> None:
+def check_findable(names: Sequence[str], planes: Collection[str], fcn: nn.Module) -> None:
     """Checks that each region has a mask or is a class of FCN.
 
     Raises:

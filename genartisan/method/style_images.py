@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from genartisan.config import StyleConfig
@@ -46,7 +46,7 @@ def named_style_images(style_image: StyleImageSource) -> dict[str, PictureSource
     return pictures_by_region(style_image, ALL, check_style_image_name, style_image_field)
 
 
-def with_their_regions(config: StyleConfig, images: Mapping[str, Any]) -> StyleConfig:
+def with_their_regions(config: StyleConfig, images: Collection[str]) -> StyleConfig:
     """Settings with a region for each style picture; see `portrait_controls` for people with one."""
     new: dict[str, Any] = {name: {} for name in sorted(images) if name not in (*config.regions.names, ALL)}
     if PORTRAIT in images:

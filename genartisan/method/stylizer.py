@@ -19,11 +19,10 @@ from genartisan.io.decode import PictureSource
 from genartisan.io.images import Photo, read_photo, resized
 from genartisan.method.engine import Run
 from genartisan.method.graphs import Graphs, cuda_capture
-from genartisan.method.inputs import Inputs
+from genartisan.method.inputs import Inputs, check_words
 from genartisan.method.patches import plan
 from genartisan.method.region_inputs import (
     MaskSource,
-    apply_region_prompts,
     check_findable,
     check_texts,
     named_masks,
@@ -37,7 +36,6 @@ from genartisan.method.style_images import (
     StyleImageSource,
     named_style_images,
     read_style_image,
-    with_their_regions,
 )
 from genartisan.method.style_numbers import numbers_of_picture
 from genartisan.method.stylization import Result, Stylization, timed
@@ -182,13 +180,8 @@ class Stylizer:
         config, seed = config or StyleConfig(), check_seed(seed)
         saved = None if config.style is None else find(self.styles, config.style)
         image_sources = named_style_images(style_image)
-        saved_prompt = None if saved is None else saved.about.prompt
-        optional = saved_prompt or ALL in image_sources or (saved is not None and config.steps == 0)
-        prompt = check_prompt(prompt) if prompt is not None or not optional else saved_prompt
         mask_sources = named_masks(mask)
-        text, config = apply_region_prompts(prompt, config, mask_sources)
-        config = with_their_regions(config, image_sources)
-        check_texts(text, config)
+        prompt, text, config = check_words(prompt, config, saved, mask_sources, image_sources)
         with timed(seconds, "decode"):
             original = read_photo(photo)
             small = resized(original, config.size)

@@ -1,6 +1,6 @@
 """The handler of the second model, genartisan-control: cancels requests and tells how far they are.
 
-TorchServe requires that this module defines exactly one class. It loads no networks.
+TorchServe requires that this module defines exactly one class, and no function called ``handle``. It loads no networks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 import genartisan
-from genartisan.serving.control import handle
+from genartisan.serving.control import answer_control
 from genartisan.serving.handler_context import TorchServeExchange, adapt_service, is_dropped
 from genartisan.serving.jobs import Jobs
 
@@ -34,4 +34,4 @@ class ControlHandler:
             return [{"version": genartisan.__version__}]
         if is_dropped(context):
             return [b""]
-        return [handle(self.jobs, TorchServeExchange.of(context, data[0]))]
+        return [answer_control(self.jobs, TorchServeExchange.of(context, data[0]))]

@@ -1,6 +1,6 @@
 """The TorchServe handler; `genartisan.serving.handling` does the work.
 
-TorchServe requires that this module defines exactly one class.
+TorchServe requires that this module defines exactly one class, and no function called ``handle``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from genartisan.serving.handler_context import (
     is_grpc,
     send_event,
 )
-from genartisan.serving.handling import handle
+from genartisan.serving.handling import answer_request
 from genartisan.serving.worker import Worker
 
 
@@ -58,7 +58,7 @@ class GenartisanHandler:
             return [self._hold(worker, context)]
         if is_dropped(context):
             return [b""]
-        return [handle(self.worker, TorchServeExchange.of(context, data[0]))]
+        return [answer_request(self.worker, TorchServeExchange.of(context, data[0]))]
 
     def _hold(self, worker: Any, context: Any) -> bytes:
         """Idles if ``worker`` is this process, so that it can be removed (`genartisan.serving.management`)."""

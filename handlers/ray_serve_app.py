@@ -42,7 +42,7 @@ from genartisan.serving.archive_check import SETTINGS
 from genartisan.serving.defaults import CONTROL, DRAFT, JSON, MODEL
 from genartisan.serving.exchange import Exchange
 from genartisan.serving.gauges import Emit
-from genartisan.serving.handling import handle
+from genartisan.serving.handling import answer_request
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.replies import DIED
@@ -129,7 +129,7 @@ class Artisan:
 
     def _answer(self, exchange: RayExchange, body: bytes) -> None:
         exchange.fields = fields_of(body, exchange.headers.get("content-type", ""))
-        exchange.end(handle(self._worker, exchange))
+        exchange.end(answer_request(self._worker, exchange))
 
 
 class Door:
@@ -180,7 +180,7 @@ class Door:
     def _control(self, number: str, headers: dict[str, str], body: bytes) -> Response:
         """Cancels a request, or tells how far it is."""
         exchange = RayExchange(number, "http", fields_of(body, headers.get("content-type", "")), headers)
-        content = control.handle(self._jobs, exchange)
+        content = control.answer_control(self._jobs, exchange)
         return Response(content, exchange.status, exchange.answer_headers)
 
     async def _passed_on(self, model: str, *request: Any) -> Response:

@@ -23,7 +23,7 @@ MAX_BODY = 1000  # bytes
 USAGE = 'send {"cancel": ID} or {"status": ID}, where ID is that of a request, as in its event accepted'
 
 
-def handle(jobs: Jobs, exchange: Exchange) -> bytes:
+def answer_control(jobs: Jobs, exchange: Exchange) -> bytes:
     """One request, one answer; any error becomes a refusal, and the worker lives on."""
     fields = exchange.fields
     if exchange.protocol == "grpc":

@@ -34,7 +34,7 @@ from genartisan.serving.worker import Worker
 logger = logging.getLogger(__name__)
 
 
-def handle(worker: Worker, exchange: Exchange) -> bytes:
+def answer_request(worker: Worker, exchange: Exchange) -> bytes:
     """One request, one answer, one log line; of a stream the last event."""
     kind = "explanation" if exchange.is_explanation else "prediction"
     record, device = Record(exchange.number, exchange.protocol, kind), worker.stylizer.device

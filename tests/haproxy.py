@@ -91,6 +91,7 @@ def running(
     http: str | None = None,
     rates: str = "",
     quotas: str = "",
+    body: str = "60s",
 ) -> Iterator[HAProxy]:
     """HAProxy with our configuration, in which only ports and files are replaced, as the compose file starts it.
 
@@ -98,6 +99,7 @@ def running(
         http: what answers HTTP instead of the server.
         rates: the content of rates.map.
         quotas: the content of quotas.map.
+        body: the time to send a body.
     """
     ports = servers.free_ports()
     (folder / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
@@ -114,6 +116,7 @@ def running(
             "127.0.0.1:8080": http or server.url.removeprefix("http://"),
             "127.0.0.1:7070": server.grpc,
             "check port 8083": f"check port {healthy.rpartition(':')[2]}",
+            "wait-for-body time 60s": f"wait-for-body time {body}",
             "/etc/haproxy/": f"{folder}/",
             "/run/haproxy.sock mode": f"{folder}/haproxy.sock mode",
         }.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from genartisan.errors import GenartisanError
-from genartisan.serving.request_headers import AUTHORIZATION, REQUEST_ID, as_text, check_request_id
+from genartisan.serving.request_headers import AUTHORIZATION, CALLER, REQUEST_ID, as_text, check_request_id
 
 
 @dataclass
@@ -40,8 +40,11 @@ class Exchange(ABC):
 
     @property
     def owner(self) -> str:
-        """What entitles to cancel the request: its key, which the server has checked; empty without one."""
-        return str(as_text(self.headers.get(AUTHORIZATION, ""))).strip()
+        """What entitles to cancel the request: the key, which the server has checked, and the caller named by a proxy.
+
+        Empty without either; over gRPC the caller's field.
+        """
+        return "\n".join(str(as_text(self.headers.get(name, ""))).strip() for name in (AUTHORIZATION, CALLER)).strip()
 
     @property
     def request_id(self) -> str:

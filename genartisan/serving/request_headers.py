@@ -1,4 +1,4 @@
-"""Request headers besides ``Accept``: the request's id, when it was sent, and whether its body is compressed.
+"""Request headers besides ``Accept``: id, sender, when it was sent, and whether the body is compressed.
 
 TorchServe does not record when a request arrives. So the time in its queue is known only if the sender, or a proxy,
 stamps the request, with the header of Heroku, nginx and Rails: ``X-Request-Start: t=SECONDS``.
@@ -15,6 +15,7 @@ from genartisan.validation import shown
 
 # Over gRPC, where TorchServe passes no headers on, these are fields.
 REQUEST_START, REQUEST_ID, AUTHORIZATION = "x-request-start", "x-request-id", "authorization"
+CALLER = "x-genartisan-caller"  # by a proxy whose callers share the server's key
 MAX_ID = 128  # characters
 ID = re.compile(rf"[!-~]{{1,{MAX_ID}}}")
 STAMP = re.compile(r"(?:t=)?(\d{1,20}(?:\.\d{1,9})?)")

@@ -145,6 +145,28 @@ def test_the_gate_queues_for_the_workers_serves_no_one_who_left_and_refuses_when
     assert set(Slow.got) == {"first", "draft", *(f"waits-{number}" for number in range(QUEUE))}
 
 
+def test_a_caller_who_stops_in_the_middle_of_a_body_holds_nobody_up(start: Start) -> None:
+    gate = start(body="2s")
+    with sent(gate, PICTURE, length=5000) as stalled:
+        assert gate.post().status_code == 200
+        assert b" 408 " in stalled.makefile("rb").readline()
+
+
+def test_a_body_of_unknown_size_is_refused(start: Start) -> None:
+    gate = start()
+    assert gate.post(content=iter([b"x"])).status_code == 411
+
+
+def test_callers_do_not_see_each_others_requests(start: Start) -> None:
+    gate = start()
+    gate.tell(f"add map {gate.folder}/callers.map {hash_of('other')} bob")
+    asked = {"path": "/predictions/genartisan-control", "json": {"cancel": "chosen"}}
+    assert gate.post(**asked).json()["state"] == "waiting"
+    asked["json"] = {"status": "chosen"}
+    bob = {"Authorization": "Bearer other", "X-Genartisan-Caller": "ann"}
+    assert [gate.post(headers, **asked).status_code for headers in (bob, CALLER)] == [404, 200]
+
+
 def test_a_draining_node_gets_nothing_new_and_finishes_what_runs_and_waits(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

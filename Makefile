@@ -26,8 +26,8 @@ test: $(VENV)/.dev lint  ## lint, types and all but the slow tests
 test-all: $(VENV)/.dev $(VENV)/kserve lint  ## lint, types and all tests; CI runs it
 	$(PYTEST)
 
-test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted under load: ten minutes, root
-	GENARTISAN_NODES=1 python -m pytest -s tests/serving/test_nodes.py
+test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted: twenty minutes, root
+	GENARTISAN_NODES=1 python -m pytest -s tests/serving/test_nodes.py tests/cli/test_batch_cluster.py
 
 lint: $(VENV)/.dev  ## lint and types
 	ruff check .

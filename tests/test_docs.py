@@ -33,7 +33,7 @@ from genartisan.serving.telemetry import COUNTERS, LABELS
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 PROGRAMS = {
     "genartisan", "python", "pip", "make", "source", "git", "cd", "curl", "jq", "docker", "umask", "openssl", "date",
-    "locust", "ray", "export", "kubectl", "printf", "sha256sum", "cut", "tr", "touch", "xargs",
+    "locust", "ray", "serve", "export", "kubectl", "printf", "sha256sum", "cut", "tr", "touch", "xargs",
 }  # fmt: skip
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 SERVING = ROOT / "docs" / "serving.md"

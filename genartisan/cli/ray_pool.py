@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,24 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # it warns on stderr of what Ray Data does
     "OMP_WAIT_POLICY": "PASSIVE",  # as our server's workers have
 }
+ANSWER_WITHIN = 10.0  # seconds
 STARTS = 3  # on this machine: Ray gives itself 30 s, too short for a busy one
 RETRIES = 2  # of a block whose process or node died
 THREADS = 4  # of a worker on a CPU, unless the smallest node has fewer cores
+
+
+def check_answers(address: str | None) -> None:
+    """Raises InputError at once where nothing listens at HOST:PORT; Ray would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdecimal():  # none, auto, or a URL such as ray://HOST:PORT, which Ray checks
+        return
+    try:
+        socket.create_connection((host.rpartition("/")[2], int(port)), ANSWER_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"address is {address!r}, where no Ray answers ({error}); give HOST:PORT of a head, or auto on a node.",
+            "address",
+        ) from error
 
 
 @contextmanager
@@ -33,6 +49,7 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         InputError: there is none.
     """
+    check_answers(address)
     for name, value in ENVIRONMENT.items():  # read at import, and inherited by what starts on this machine
         os.environ.setdefault(name, value)
     import ray

@@ -8,7 +8,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # A thread each: two processes of two threads take a fifth more of two cores.
 PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-all test-nodes lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
+.PHONY: help setup demo test test-all test-nodes test-ray lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 21
@@ -21,13 +21,16 @@ demo: $(VENV)/.serve  ## style the sample photo through a running TorchServe: de
 # Two files at a time, because a server's start leaves a core idle. In their order: sorted by number of tests, a slow file
 # of few tests would run last and alone.
 test: $(VENV)/.dev lint  ## lint, types and all but the slow tests
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not ray and not nodes"
 
 test-all: $(VENV)/.dev $(VENV)/kserve lint  ## lint, types and all tests; CI runs it
 	$(PYTEST)
 
 test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted: twenty minutes, root
-	GENARTISAN_NODES=1 python -m pytest -s tests/serving/test_nodes.py tests/cli/test_batch_cluster.py
+	python -m pytest -s -m nodes tests/serving/test_nodes.py tests/cli/test_batch_cluster.py
+
+test-ray: $(VENV)/.dev  ## the tests of the endpoint on Ray Serve, and batch on Ray: ten minutes
+	python -m pytest -m ray
 
 lint: $(VENV)/.dev  ## lint and types
 	ruff check .

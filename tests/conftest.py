@@ -74,7 +74,7 @@ def ray_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-@pytest.fixture(scope="session", params=["torchserve", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.fixture(scope="session", params=["torchserve", pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.ray])])
 def door(request: pytest.FixtureRequest) -> Door:
     """Either server, for what holds for both."""
     name = "server" if request.param == "torchserve" else "ray_server"

@@ -25,7 +25,7 @@ from genartisan.io.images import unique_id_of
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif("GENARTISAN_NODES" not in os.environ, reason="`make test-nodes` runs it, for ten minutes"),
+    pytest.mark.nodes,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may make network namespaces"),
     pytest.mark.skipif(not (shutil.which("ip") and shutil.which("nsenter")), reason="ip or nsenter is not installed"),

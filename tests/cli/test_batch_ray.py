@@ -21,6 +21,7 @@ from genartisan.io.images import unique_id_of
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ray,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
 ]
 PATIENCE = 900  # seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -21,7 +20,7 @@ TOOLS = ("haproxy", "ip", "openssl")
 pytestmark = [
     pytest.mark.server,
     pytest.mark.slow,
-    pytest.mark.skipif("GENARTISAN_NODES" not in os.environ, reason="`make test-nodes` runs it, for ten minutes"),
+    pytest.mark.nodes,
     pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"needs {', '.join(TOOLS)}"),
 ]
 NODES = 3

@@ -29,7 +29,7 @@ from genartisan.errors import AccessError, DeadlineError, TooLargeError
 from genartisan.serving.defaults import DRAFT
 from genartisan.serving.limits import Limits
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.ray]
 QUEUE = 100  # jobQueueSize
 PICTURES = "/predictions/genartisan"
 

@@ -54,6 +54,7 @@ from genartisan.serving.worker import Worker
 MAX_CALLERS = 10_000  # connections, far above the queues
 RETRY_AFTER = 10  # seconds, as docker/gate/haproxy.cfg says
 FORM = "multipart/form-data"
+MAX_NAME = 65_536  # bytes of a form field's name, and what else its header says
 
 
 @dataclass
@@ -230,7 +231,7 @@ def fields_of(body: bytes, media_type: str) -> dict[str, Any]:
             {"Content-Type": media_type.encode("latin-1")},
             lambda part: add(part.field_name, part.value),
             add_file,
-            {"MAX_MEMORY_FILE_SIZE": len(body)},
+            {"MAX_MEMORY_FILE_SIZE": len(body), "MAX_HEADER_SIZE": MAX_NAME},
         )
         parser.write(body)
         parser.finalize()

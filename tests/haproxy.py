@@ -67,7 +67,7 @@ class HAProxy(Gate):
 
     def queued(self, backend: str) -> int:
         """Requests that wait."""
-        return self._sum("haproxy_backend_current_queue", backend)
+        return self._sum("haproxy_server_current_queue", backend)
 
     def refusals(self) -> int:
         """5xx that are the gate's own, as docker/prometheus/rules.yml counts them."""
@@ -77,7 +77,7 @@ class HAProxy(Gate):
 
     def _sum(self, metric: str, proxy: str, code: str | None = None) -> int:
         text = httpx.get(f"http://127.0.0.1:{self.metrics}/metrics", trust_env=False).text
-        labels = f'proxy="{proxy}"' + (f',code="{code}"' if code else "")
+        labels = f'proxy="{proxy}"' + (f',code="{code}"' if code else r'(?:,server="node")?')
         samples = re.findall(rf"^{metric}{{{labels}}} (\S+)$", text, re.M)
         assert samples, f"{metric} {labels}"
         return sum(int(float(sample)) for sample in samples)

@@ -147,7 +147,7 @@ def test_the_gate_passes_its_servers_health_and_metrics_on(pod: Pod) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_who_runs_or_waits_when_the_gate_is_stopped_is_served(number: signal.Signals, pod: Pod) -> None:
     def waiting(count: int) -> bool:
-        return f'haproxy_backend_current_queue{{proxy="pictures"}} {count}\n' in pod.look("/metrics").text
+        return f'haproxy_server_current_queue{{proxy="pictures",server="node"}} {count}\n' in pod.look("/metrics").text
 
     with ThreadPoolExecutor(3) as threads:
         asked: list[Future[Any]] = [threads.submit(pod.ask) for _ in range(3)]

@@ -83,6 +83,14 @@ class HAProxy(Gate):
         return sum(int(float(sample)) for sample in samples)
 
 
+def write_files(folder: Path, certificate: tuple[Path, Path], rates: str, quotas: str) -> None:
+    """The certificate, the caller with `KEY`, and the contents of rates.map and quotas.map."""
+    (folder / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
+    (folder / "callers.map").write_text(f"{hash_of(KEY)} ann\n")
+    (folder / "rates.map").write_text(rates)
+    (folder / "quotas.map").write_text(quotas)
+
+
 @contextmanager
 def running(
     server: Server,
@@ -102,10 +110,7 @@ def running(
         body: the time to send a body.
     """
     ports = servers.free_ports()
-    (folder / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
-    (folder / "callers.map").write_text(f"{hash_of(KEY)} ann\n")
-    (folder / "rates.map").write_text(rates)
-    (folder / "quotas.map").write_text(quotas)
+    write_files(folder, certificate, rates, quotas)
     (folder / "key").write_text(servers.key(server)["Authorization"].removeprefix("Bearer "))
     with ExitStack() as stack:
         healthy = stack.enter_context(answering(Healthy))

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import psutil
 import servers
-from proxies import CALLER
+from haproxy import CONFIGURATION, KEY, end, write_files
 
-GATE = servers.ROOT / "docker" / "gate"
+GATE = CONFIGURATION.parent
 NETWORK = "10.213.7"  # ".1" is the balancer, ".11" the first node
 ADDRESS = f"{NETWORK}.1"
 BRIDGE = "genartisan0"
@@ -73,7 +73,6 @@ class Node:
     number: int
     folder: Path
     store: Path
-    certificate: tuple[Path, Path]
     environment: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     starts: int = 0
@@ -133,9 +132,7 @@ class Node:
     def end(self) -> None:
         for process in self.processes.values():
             if process.poll() is None:
-                family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-                for member in reversed(family):
-                    member.kill()
+                end(process)
 
 
 @contextmanager
@@ -146,11 +143,8 @@ def node(number: int, folder: Path, arguments: dict[str, Any], certificate: tupl
     patch.mkdir()
     (patch / "sitecustomize.py").write_text(SLOW_STEPS.format(seconds=0.05))
     (folder / "config.properties").write_text(Path(arguments["config"]).read_text())
-    files = {"callers.map": f"{caller_hash()} ann\n", "rates.map": "ann 100000\n", "quotas.map": "ann 1000000\n"}
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    (folder / "pictures.pem").write_bytes(b"".join(path.read_bytes() for path in certificate))
-    text = (GATE / "haproxy.cfg").read_text()
+    write_files(folder, certificate, rates="ann 100000\n", quotas="ann 1000000\n")
+    text = CONFIGURATION.read_text()
     (folder / "haproxy.cfg").write_text(
         text.replace("/etc/haproxy/", f"{folder}/").replace("/run/haproxy.sock", f"{folder}/haproxy.sock")
     )
@@ -158,17 +152,11 @@ def node(number: int, folder: Path, arguments: dict[str, Any], certificate: tupl
         **os.environ, "PYTHONPATH": f"{patch}:{servers.ROOT}", "GATE_METRICS": f"{NETWORK}.{10 + number}:8405",
         "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    made = Node(number, folder, Path(arguments["store"]), certificate, environment)
+    made = Node(number, folder, Path(arguments["store"]), environment)
     try:
         yield made
     finally:
         made.end()
-
-
-def caller_hash() -> str:
-    from hashlib import sha256
-
-    return sha256(CALLER["Authorization"].removeprefix("Bearer ").encode()).hexdigest().upper()
 
 
 @dataclass
@@ -216,11 +204,10 @@ def load(url: str, folder: Path, users: int, steps: int) -> Iterator[dict[str, A
         "--i-own-this", "--users", str(users), "--spawn-rate", "10", "--run-time", "1h", "--stop-timeout", "60",
         "--params", params, "--check-share", "0", "--report", str(folder),
     ]  # fmt: skip
-    token = CALLER["Authorization"].removeprefix("Bearer ")
     report: dict[str, Any] = {}
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=servers.ROOT, env={**os.environ, "GENARTISAN_TOKEN": token}
+            command, stdout=log, stderr=log, cwd=servers.ROOT, env={**os.environ, "GENARTISAN_TOKEN": KEY}
         )
         try:
             time.sleep(10)  # Locust starts

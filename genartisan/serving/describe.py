@@ -91,6 +91,11 @@ def describe(server: Server, version: str = "", model: str = MODEL) -> list[dict
     return described
 
 
+def describe_all(server: Server) -> list[dict[str, Any]]:
+    """Descriptions of all versions of the models that serve the archives; errors as in `describe`."""
+    return [version for model in server.models for version in describe(server, "all", model)]
+
+
 def workers(server: Server, model: str = MODEL) -> list[dict[str, Any]]:
     """The workers of a model's default version; none while the server does not answer."""
     try:

@@ -10,10 +10,9 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from genartisan.errors import ServeError
-from genartisan.serving.describe import describe
+from genartisan.serving.describe import describe_all
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.processes import current
 from genartisan.serving.state import Server, leave, stay
@@ -27,12 +26,11 @@ LISTENING = "0A"  # state in them
 Say = Callable[[str], None]
 
 
-def drain(server: Server, say: Say, *, notice: float = NOTICE) -> bool:
+def drain(server: Server, say: Say) -> bool:
     """Returns once the server has no work left, or after its ``responseTimeout``, the longest that a request may take.
 
     Args:
         say: receives progress, a line at a time.
-        notice: seconds before the first check.
 
     Returns:
         Whether all work was finished.
@@ -41,10 +39,10 @@ def drain(server: Server, say: Say, *, notice: float = NOTICE) -> bool:
         ServeError: the server does not answer.
     """
     jobs, began = Jobs(Path(server.temporary)), time.monotonic()
-    grace = max(float(version["responseTimeout"]) for version in _described(server))
+    grace = max(float(version["responseTimeout"]) for version in describe_all(server))
     leave(server.state)
     say(f"draining: no new requests; up to {grace:g} s for those in progress")
-    time.sleep(notice)
+    time.sleep(NOTICE)
     busy_at = reported_at = time.monotonic()
     while (now := time.monotonic()) - busy_at < QUIET:
         if current(server.state) is None:
@@ -71,26 +69,22 @@ def resume(server: Server) -> None:
     Jobs(Path(server.temporary)).open()
 
 
-def _described(server: Server) -> list[dict[str, Any]]:
-    return [version for model in server.models for version in describe(server, "all", model)]
-
-
 def _waiting(server: Server) -> int | None:
     """Requests in TorchServe's queues; None if it does not say."""
     try:
-        return sum(int(version["jobQueueStatus"]["pendingRequests"]) for version in _described(server))
+        return sum(int(version["jobQueueStatus"]["pendingRequests"]) for version in describe_all(server))
     except (ServeError, LookupError):
         return None
 
 
-def unsent_bytes(ports: Iterable[int], tables: Iterable[Path] = TABLES) -> int:
+def unsent_bytes(ports: Iterable[int]) -> int:
     """Bytes of answers that slow readers have not taken, on this machine's connections of these ports.
 
     Linux only; elsewhere 0.
     """
     endings = tuple(f":{port:04X}" for port in ports)
     total = 0
-    for table in tables:
+    for table in TABLES:
         with contextlib.suppress(FileNotFoundError):
             for line in table.read_text(encoding="ascii").splitlines()[1:]:
                 _, local, _, state, queues = line.split()[:5]

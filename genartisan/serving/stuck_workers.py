@@ -13,7 +13,7 @@ from collections.abc import Callable
 import psutil
 
 from genartisan.errors import ServeError
-from genartisan.serving.describe import describe
+from genartisan.serving.describe import describe_all
 from genartisan.serving.events import HOLD
 from genartisan.serving.processes import is_member
 from genartisan.serving.state import Server
@@ -37,7 +37,7 @@ class StuckWorkers:
     def check(self) -> None:
         """Checks all workers, and kills the stuck ones."""
         try:
-            described = [version for model in self._server.models for version in describe(self._server, "all", model)]
+            described = describe_all(self._server)
         except ServeError:  # the server is busy, or about to end
             return
         with_queue = {

@@ -9,8 +9,8 @@ from genartisan.errors import GenartisanError
 from genartisan.serving.defaults import JSON
 
 Schema = dict[str, Any]
-OUR_STATUSES = (400, 404, 413, 415, 499, 500, 503, 504)
 TORCHSERVE_STATUSES = (400, 500, 503, 507)  # an invalid key, a worker that died, a full queue, too little memory
+TORCHSERVE_ALONE = 507
 
 
 def refusals(errors: Sequence[type[GenartisanError]]) -> Schema:
@@ -36,8 +36,8 @@ def refusals(errors: Sequence[type[GenartisanError]]) -> Schema:
 
 def _refusal_schema(status: int) -> Schema:
     """The schema of an error with this status, of ours or of TorchServe."""
-    names = {"Error": OUR_STATUSES, "ServerError": TORCHSERVE_STATUSES}
-    schemas = [{"$ref": f"#/components/schemas/{name}"} for name, statuses in names.items() if status in statuses]
+    senders = {"Error": status != TORCHSERVE_ALONE, "ServerError": status in TORCHSERVE_STATUSES}
+    schemas = [{"$ref": f"#/components/schemas/{name}"} for name, sends in senders.items() if sends]
     return {"anyOf": schemas} if len(schemas) > 1 else schemas[0]
 
 

@@ -76,7 +76,7 @@ def _run_once(signals: Signals, store: str | Path, state: str | Path, say: Say, 
             drain(server, say)
         return None
     finally:
-        signals.ignore()  # a second one would interrupt the clean-up
+        signals.remember()  # one now would interrupt the clean-up
         serve.stop(state, say=say)
 
 
@@ -96,6 +96,7 @@ class Signals:
     def __init__(self) -> None:
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
         self._before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+        self._came = False  # while they were remembered
 
     def __enter__(self) -> Signals:
         return self
@@ -105,19 +106,24 @@ class Signals:
             signal.signal(number, handler)
 
     def interrupt(self) -> None:
-        """Each raises KeyboardInterrupt."""
+        """Each raises KeyboardInterrupt, at once if one came while they were remembered."""
         for number in self._before:
             signal.signal(number, _interrupt)
+        if self._came:
+            raise KeyboardInterrupt
 
     def terminate(self) -> None:
         """SIGTERM raises `Terminated`."""
         if signal.SIGTERM in self._before:
             signal.signal(signal.SIGTERM, _terminate)
 
-    def ignore(self) -> None:
-        """None does anything."""
+    def remember(self) -> None:
+        """Each waits for `interrupt`."""
         for number in self._before:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, self._remember)
+
+    def _remember(self, *_: object) -> None:
+        self._came = True
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -137,8 +137,10 @@ def test_a_closed_server_refuses_with_retry_after_and_clients_try_again(server: 
     assert servers.post(server, {name: content for name, (_, content, _) in FORM}).status == 200
 
 
-def test_more_crashes_than_allowed_end_the_supervisor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    started, said = [], []
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+    """When servers were started, each of which crashes at once."""
+    started: list[float] = []
 
     class Dead:
         def has_ended(self, within: float) -> bool:
@@ -155,11 +157,24 @@ def test_more_crashes_than_allowed_end_the_supervisor(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(serve, "start_process", start)
     monkeypatch.setattr(serve, "stop", lambda *_, **__: True)
+    return started
+
+
+def test_more_crashes_than_allowed_end_the_supervisor(starts: list[float], tmp_path: Path) -> None:
+    said: list[str] = []
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(EndedError, match="SIGKILL"):
         supervisor.run(state=tmp_path, say=said.append)
-    assert len(started) == 1 + supervisor.RESTARTS == 1 + len(said)
+    assert len(starts) == 1 + supervisor.RESTARTS == 1 + len(said)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_sigterm_while_a_crash_is_cleaned_up_is_not_lost(
+    starts: list[float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serve, "stop", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    supervisor.run(state=tmp_path, say=[].append)
+    assert len(starts) == 1
 
 
 def test_unsent_bytes_are_those_of_slow_readers() -> None:

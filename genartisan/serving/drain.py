@@ -1,7 +1,8 @@
 """Draining: a server takes nothing new and finishes what it has, so that it can end without losing a request.
 
 Proxies learn it from the probe (`genartisan.serving.probe`), and send nothing more. TorchServe itself cannot stop
-accepting requests; those that come after its queue was first empty are refused by the workers, as 503.
+accepting requests; workers refuse, as 503, those that were sent after its queue was first empty. What waits in a proxy
+since before is served.
 """
 
 from __future__ import annotations

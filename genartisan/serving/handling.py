@@ -68,7 +68,6 @@ class Handling:
     def answer(self) -> bytes:
         """The answer; any error becomes a refusal, and the worker lives on."""
         try:
-            self.worker.jobs.check_open()
             self._check()
             return self._answer()
         except GenartisanError as error:
@@ -85,6 +84,7 @@ class Handling:
         fields, headers = self.exchange.fields, self.exchange.headers
         check_encoding(headers.get("content-encoding"))
         self.waited = seconds_waited(headers.get(REQUEST_START))
+        self.worker.jobs.check_open(self.waited)
         request = read_grpc(fields) if self.exchange.protocol == "grpc" else read_http(fields, headers)
         self.record.requested(request, self.worker.stylizer.styles, bool(self.worker.settings.get("log_prompts")))
         if self.exchange.drafts_only and not self.exchange.is_explanation:

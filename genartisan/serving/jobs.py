@@ -27,7 +27,7 @@ UPDATE = 0.25  # seconds between two updates of a request's file
 EXPIRY = 3600.0  # seconds after which a flag, or the file of a request that is no longer updated, counts no more
 MAX_FLAGS = 1000  # that wait for their request
 FLAG = "cancel"
-CLOSED = "closed"  # a file that is there while no request may begin
+CLOSED = "closed"  # a file as old as the time since which no request may be sent
 RETRY_AFTER = 10.0  # seconds, for those refused then
 
 State = Literal["waiting", "running", "cancelling"]
@@ -119,16 +119,28 @@ class Jobs:
         return sum(map(_is_alive, self._folder.glob("*.[0-9]*")))
 
     def close(self) -> None:
-        """Has all workers refuse requests from now on."""
-        (self._folder / CLOSED).touch(mode=0o600)
+        """Has all workers refuse what is sent from now on; the first call counts."""
+        with contextlib.suppress(FileExistsError):
+            (self._folder / CLOSED).touch(mode=0o600, exist_ok=False)
 
     def open(self) -> None:
         """Takes `close` back."""
         (self._folder / CLOSED).unlink(missing_ok=True)
 
-    def check_open(self) -> None:
-        """Raises BusyError if no request may begin."""
-        if (self._folder / CLOSED).exists():
+    def check_open(self, waited: float | None) -> None:
+        """Checks that a request was sent before `close`; it may have waited in a proxy until now.
+
+        Args:
+            waited: seconds since then; None if unknown.
+
+        Raises:
+            BusyError: it came later, or may have.
+        """
+        try:
+            closed_for = time.time() - (self._folder / CLOSED).stat().st_mtime
+        except FileNotFoundError:
+            return
+        if waited is None or waited < closed_for:
             reason = "the server is about to end, and finishes only what it has begun; try again later, or another"
             raise BusyError(f"{reason}.", None, RETRY_AFTER)
 

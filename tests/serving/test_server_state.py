@@ -313,11 +313,11 @@ def test_a_stuck_worker_is_killed(tmp_path: Path, process: Start, monkeypatch: p
     server, worker, stranger = server_of(state, process(of=state)), process(of=state), process()
     waiting = 0
 
-    def describe_(*_: object) -> list[dict[str, Any]]:
+    def describe_all(_: object) -> list[dict[str, Any]]:
         workers = [{"pid": each.pid, "status": "READY"} for each in (worker, stranger)]
         return [{"workers": workers, "jobQueueStatus": {"pendingRequests": waiting}}]
 
-    monkeypatch.setattr(stuck_workers, "describe", describe_)
+    monkeypatch.setattr(stuck_workers, "describe_all", describe_all)
     clock = [0.0]
     monkeypatch.setattr(stuck_workers.time, "monotonic", lambda: clock[0])
     lines: list[str] = []

@@ -65,8 +65,8 @@ bundle: $(VENV)/.build  ## rebuild the embedded bundle in build/bundle, from PyP
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 lock: $(VENV)/bin/uv  ## pin the image's packages and their hashes: docker/locks
 	$(LOCK) --group image --output-file docker/locks/build.txt
-	$(LOCK) --extra serve pyproject.toml --output-file docker/locks/cuda.txt
-	$(LOCK) --extra serve pyproject.toml --output-file docker/locks/cpu.txt --torch-backend cpu
+	$(LOCK) --extra serve --extra tracing pyproject.toml --output-file docker/locks/cuda.txt
+	$(LOCK) --extra serve --extra tracing pyproject.toml --output-file docker/locks/cpu.txt --torch-backend cpu
 
 ACCELERATOR ?= cpu
 KIT ?= build/offline-kit-$(ACCELERATOR)

@@ -11,6 +11,7 @@ from torch import Tensor
 from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError
 from genartisan.io.images import Photo
+from genartisan.method.phases import Phases
 from genartisan.method.region_inputs import apply_region_prompts, check_texts
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
@@ -58,7 +59,7 @@ class Inputs:
         every_layer: keep layers for regions that the photo lacks.
         began: when the request came in, by `time.perf_counter`.
         between: called between pieces of work before the first step; what it raises ends them.
-        seconds: time of each phase so far.
+        phases: of the work so far.
     """
 
     prompt: str | None
@@ -73,7 +74,7 @@ class Inputs:
     every_layer: bool
     began: float
     between: Callable[[], None]
-    seconds: dict[str, float]
+    phases: Phases
 
     def check_time(self) -> None:
         """Calls ``between``, then refuses to go on after the deadline.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -58,13 +57,14 @@ class Stylization(Iterator[Step]):
     Attributes:
         config: the settings, with a region for each mask, region prompt and style picture.
         size: (width, height) of the optimised photo, in pixels.
+        phases: of its work so far, but the steps.
     """
 
     def __init__(
         self, inputs: Inputs, prepare: Callable[[Inputs], Run], facts: dict[str, Any], release: Callable[[], bool]
     ) -> None:
         self.config, self.size = inputs.config, inputs.photo.size
-        self._inputs, self._seconds = inputs, inputs.seconds
+        self._inputs, self.phases = inputs, inputs.phases
         self._prepare, self._facts, self._release = prepare, facts, release
         self._closed = False
 
@@ -130,7 +130,7 @@ class Stylization(Iterator[Step]):
             InputError: the optimisation diverged.
         """
         self.run.pace.settle()  # so that the time of the steps is not counted as rendering
-        with timed(self._seconds, "render"):
+        with self.phases.timed("render"):
             image = self._with_room(lambda: self.run.picture(self.run.render_target() if full_size else None))
         return Result(image, self._report(image))
 
@@ -156,7 +156,7 @@ class Stylization(Iterator[Step]):
         run = self.run
         losses = run.losses()
         total = time.perf_counter() - run.began
-        seconds = {"total": total, **self._seconds, "optimise": total - sum(self._seconds.values())}
+        seconds = {"total": total, **self.phases, "optimise": total - sum(self.phases.values())}
         return {
             **self._facts,
             "mode": run.config.mode,
@@ -173,11 +173,3 @@ class Stylization(Iterator[Step]):
             "warnings": list(run.warnings),
             "config": run.config.model_dump(),
         }
-
-
-@contextmanager
-def timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    """Sets ``seconds[phase]`` to the duration of its block."""
-    began = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - began

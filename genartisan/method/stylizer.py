@@ -21,6 +21,7 @@ from genartisan.method.engine import Run
 from genartisan.method.graphs import Graphs, cuda_capture
 from genartisan.method.inputs import Inputs, check_words
 from genartisan.method.patches import plan
+from genartisan.method.phases import Phases
 from genartisan.method.region_inputs import (
     MaskSource,
     check_findable,
@@ -38,7 +39,7 @@ from genartisan.method.style_images import (
     read_style_image,
 )
 from genartisan.method.style_numbers import numbers_of_picture
-from genartisan.method.stylization import Result, Stylization, timed
+from genartisan.method.stylization import Result, Stylization
 from genartisan.method.text import blend, nothing, unescaped
 from genartisan.method.tiling import RenderTarget
 from genartisan.networks.bundle import Bundle
@@ -174,15 +175,15 @@ class Stylizer:
         Raises:
             InputError: an input cannot be read or is out of range.
         """
-        now, seconds = time.perf_counter(), dict[str, float]()
+        now, phases = time.perf_counter(), Phases()
         if began is not None:
-            seconds["queue"] = now - began
+            phases["queue"] = now - began
         config, seed = config or StyleConfig(), check_seed(seed)
         saved = None if config.style is None else find(self.styles, config.style)
         image_sources = named_style_images(style_image)
         mask_sources = named_masks(mask)
         prompt, text, config = check_words(prompt, config, saved, mask_sources, image_sources)
-        with timed(seconds, "decode"):
+        with phases.timed("decode"):
             original = read_photo(photo)
             small = resized(original, config.size)
             masks = read_masks(mask_sources, original.size, config.regions.names)
@@ -191,7 +192,7 @@ class Stylizer:
         return Inputs(
             prompt=prompt, text=text, config=config, seed=seed, photo=small, original=original, masks=masks,
             style_images=images, saved=saved, every_layer=every_layer, began=now if began is None else began,
-            between=between, seconds=seconds,
+            between=between, phases=phases,
         )  # fmt: skip
 
     def prepare(self, inputs: Inputs) -> Run:
@@ -201,17 +202,17 @@ class Stylizer:
             DeadlineError: the deadline passes first.
             InputError: a text means nothing.
         """
-        config, photo, seconds = inputs.config, inputs.photo, inputs.seconds
-        with timed(seconds, "segment"):
+        config, photo, phases = inputs.config, inputs.photo, inputs.phases
+        with phases.timed("segment"):
             original_regions = regions = None
             if config.mode == "artisan":
                 original_regions = self._segment(inputs.original, inputs.masks, config.regions.names)
                 regions = original_regions.resized(photo.size)
-        with timed(seconds, "text"):
+        with phases.timed("text"):
             encoder = self._encoder(config, inputs.draws_numbers, inputs.check_time)
             styles = encoder.of_regions(inputs.text, photo, inputs.saved, inputs.style_images, regions)
             style = styles.pop(ALL)
-        with timed(seconds, "plan"):
+        with phases.timed("plan"):
             patches = plan(config, photo.size, regions, inputs.seed)
         run = Run(
             bundle=self.bundle,

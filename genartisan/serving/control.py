@@ -14,7 +14,7 @@ from genartisan.serving.duplicate_fields import check_once, load_json
 from genartisan.serving.exchange import Exchange
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.request_headers import AUTHORIZATION, as_text, check_request_id
-from genartisan.serving.traces import trace
+from genartisan.serving.tracebacks import trace
 
 logger = logging.getLogger(__name__)
 

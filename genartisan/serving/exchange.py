@@ -1,7 +1,6 @@
 """A request and its answer, as the server between caller and worker passes them on.
 
 Each server has its own kind: TorchServe in `genartisan.serving.handler_context`, Ray Serve in `handlers`.
-
 """
 
 from __future__ import annotations
@@ -12,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from genartisan.errors import GenartisanError
-from genartisan.serving.request_headers import AUTHORIZATION, CALLER, REQUEST_ID, as_text, check_request_id
+from genartisan.serving.request_headers import (
+    AUTHORIZATION,
+    CALLER,
+    REQUEST_ID,
+    TRACE_CONTEXT,
+    as_text,
+    check_request_id,
+)
 
 
 @dataclass
@@ -55,6 +61,11 @@ class Exchange(ABC):
         """
         chosen = self.headers.get(REQUEST_ID)
         return self.number if chosen is None else check_request_id(chosen)
+
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """The headers that name the sender's span, as far as there are any."""
+        return {name: str(as_text(self.headers[name])) for name in TRACE_CONTEXT if name in self.headers}
 
     @abstractmethod
     def set_header(self, name: str, value: str) -> None:

@@ -15,7 +15,7 @@ from genartisan.errors import BusyError, CancelledError, GenartisanError, InputE
 from genartisan.io.images import encode
 from genartisan.method.fitting_size import fitting_size
 from genartisan.method.step import Step
-from genartisan.method.stylization import Result, Stylization, timed
+from genartisan.method.stylization import Result, Stylization
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events
 from genartisan.serving.answers import answer
@@ -24,11 +24,11 @@ from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.exchange import Exchange
 from genartisan.serving.jobs import Job
 from genartisan.serving.limits import check_draft, check_not_expired, out_of_memory_error
+from genartisan.serving.record import Record
 from genartisan.serving.request import StyleRequest, read_grpc, read_http
 from genartisan.serving.request_headers import REQUEST_START, check_encoding, seconds_waited
 from genartisan.serving.streaming import run_events
-from genartisan.serving.telemetry import Record
-from genartisan.serving.traces import trace
+from genartisan.serving.tracebacks import trace
 from genartisan.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 def answer_request(worker: Worker, exchange: Exchange) -> bytes:
     """One request, one answer, one log line; of a stream the last event."""
     kind = "explanation" if exchange.is_explanation else "prediction"
-    record, device = Record(exchange.number, exchange.protocol, kind), worker.stylizer.device
+    record = Record(exchange.number, exchange.protocol, kind, trace_context=exchange.trace_context)
+    device = worker.stylizer.device
     watch_peak(device)
     worker.telemetry.begin(record)
     try:
@@ -147,6 +148,7 @@ class Handling:
             began=None if self.waited is None else time.perf_counter() - self.waited,
             between=self._progress,
         )
+        self.record.work = steps.phases
         self.worker.limits.check_cost(steps.size, steps.config, request.style_images)
         return steps
 
@@ -178,6 +180,7 @@ class Handling:
     def _stepped(self, step: Step) -> None:
         """A step is done."""
         self.job.stepped(step.index, step.total, step.eta)
+        self.record.steps.append(time.perf_counter())
         self._progress()
 
     def _progress(self) -> None:
@@ -194,7 +197,7 @@ class Handling:
 
     def _content(self, name: str, image: Image.Image, facts: dict[str, Any], request: StyleRequest) -> bytes:
         """The answer with a picture and ``facts`` about it; ``name`` is the picture's field in JSON."""
-        with timed(self.record.seconds, "encode"):
+        with self.record.seconds.timed("encode"):
             picture = encode(image, request.picture_type)
         most = self.worker.settings["max_response_bytes"]  # more kills TorchServe's worker
         content = answer(request, name, picture, facts, most, is_cancelled=self.record.outcome == "cancelled")

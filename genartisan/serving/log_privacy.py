@@ -1,4 +1,4 @@
-"""Logs of requests without the users' words; tracebacks without them are in `genartisan.serving.traces`."""
+"""Logs of requests without the users' words; tracebacks without them are in `genartisan.serving.tracebacks`."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from genartisan.serving.defaults import MODEL
 from genartisan.serving.duplicate_fields import check_once, load_json
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.media_types import media_types
-from genartisan.serving.request_headers import AUTHORIZATION, REQUEST_ID, REQUEST_START
+from genartisan.serving.request_headers import AUTHORIZATION, REQUEST_ID, REQUEST_START, TRACE_CONTEXT
 from genartisan.validation import PERSON, PORTRAIT, check_mask_name, check_prompt, mask_field, shown
 
 MASK = "mask"
 BY_REGION = (MASK, STYLE_IMAGE)  # one picture, or several by the names of their regions: mask.sky
 FIELDS = ("photo", "prompt", STYLE_IMAGE, MASK, "params")
-GRPC_HEADERS = ("accept", REQUEST_START, REQUEST_ID, AUTHORIZATION)  # fields over gRPC
+GRPC_HEADERS = ("accept", REQUEST_START, REQUEST_ID, AUTHORIZATION, *TRACE_CONTEXT)  # fields over gRPC
 USAGE = (
     "send multipart/form-data with the fields photo and prompt or style_image, as in "
     "curl -F photo=@photo.jpg -F 'prompt=Watercolor painting' URL, or JSON with photo as base64"

@@ -15,6 +15,7 @@ from genartisan.validation import shown
 
 # Over gRPC, where TorchServe passes no headers on, these are fields.
 REQUEST_START, REQUEST_ID, AUTHORIZATION = "x-request-start", "x-request-id", "authorization"
+TRACE_CONTEXT = ("traceparent", "tracestate")  # of W3C
 CALLER = "x-genartisan-caller"  # by a proxy whose callers share the server's key
 MAX_ID = 128  # characters
 ID = re.compile(rf"[!-~]{{1,{MAX_ID}}}")

@@ -11,17 +11,15 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from genartisan.config import StyleConfig
-from genartisan.errors import CancelledError, ExpiredError, GenartisanError
 from genartisan.serving.gauges import Emit, WorkerGauges
-from genartisan.serving.log_privacy import public_field
-from genartisan.serving.request import StyleRequest
+from genartisan.serving.record import Record
+from genartisan.serving.tracing import Tracing
 
 BOUNDS = (0.01, 0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)  # seconds
 WITHIN = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
@@ -56,74 +54,6 @@ LABELS = {**{name: tuple(labels) for name, labels in COUNTERS.items()}, **GAUGES
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Record:
-    """The log record of one request.
-
-    Attributes:
-        request_id: the server's number.
-        outcome: ``ok``, ``timeout`` (its deadline passed), ``expired`` (it passed before the work began),
-            ``cancelled``, ``refused`` (bad input) or ``failed``.
-        mode: of the settings; ``none`` if they are invalid.
-        answer: what was asked for, ``picture`` or ``draft``; None for explanations and invalid requests.
-        details: further fields of the log line.
-    """
-
-    request_id: str
-    protocol: str
-    kind: str
-    outcome: str = "ok"
-    status: int = 200
-    mode: str = "none"
-    answer: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
-
-    def identified(self, request_id: str) -> str:
-        """Notes the id if its sender chose it, and returns it."""
-        if request_id != self.request_id:
-            self.details["client_request_id"] = request_id
-        return request_id
-
-    def requested(self, request: StyleRequest, styles: Container[str], with_prompt: bool) -> None:
-        """Notes a valid request.
-
-        Args:
-            styles: the names of the saved styles; any other name is the user's and stays out of the log.
-        """
-        self.mode = request.config.mode
-        if self.kind == "prediction":
-            self.answer = "picture" if request.config.steps else "draft"
-        self.details["prompt_characters"] = len(request.prompt or "")
-        if request.config.style is not None and request.config.style in styles:
-            self.details["style"] = request.config.style
-        if request.style_images:
-            self.details["style_images"] = len(request.style_images)
-        if with_prompt:
-            self.details["prompt"] = request.prompt
-
-    def refused(self, error: GenartisanError) -> None:
-        """Notes an error."""
-        self.status = error.status
-        self.outcome = "timeout" if error.status == 504 else "refused" if error.status < 500 else "failed"
-        if isinstance(error, ExpiredError | CancelledError):
-            self.outcome = "expired" if isinstance(error, ExpiredError) else "cancelled"
-        self.details |= {"code": error.code, "field": public_field(error.field)}
-
-    def cancelled(self) -> None:
-        """Notes that a stream ended with the picture so far."""
-        self.outcome = "cancelled"
-
-    def made(self, report: dict[str, Any], requested_steps: int, prompt_cached: bool) -> None:
-        """Notes a finished picture."""
-        if report["steps"] < requested_steps:
-            self.outcome = "timeout"
-        self.seconds |= {phase: value for phase, value in report["seconds"].items() if phase != "total"}
-        self.details |= {name: report[name] for name in ("preset", "seed", "steps", "size")}
-        self.details["prompt_cached"] = prompt_cached
-
-
 class Telemetry:
     """Counts requests and writes the log.
 
@@ -131,10 +61,11 @@ class Telemetry:
         emit: takes a metric's name, what to add to a counter or set a gauge to, and the values of its labels.
         folder: shared by all workers of a server, for `WorkerGauges`.
         build: the labels of ``genartisan_build_info`` after the worker.
+        tracing: exports requests as traces; None: nothing does.
     """
 
-    def __init__(self, emit: Emit, folder: Path, build: Sequence[str]) -> None:
-        self._emit = emit
+    def __init__(self, emit: Emit, folder: Path, build: Sequence[str], tracing: Tracing | None = None) -> None:
+        self._emit, self._tracing = emit, tracing
         self._gauges = WorkerGauges(emit, folder, tuple(GAUGES), {"genartisan_build_info": build})
         self._last_step, self._emitted_step = 0.0, 0.0
         for name, labels in COUNTERS.items():
@@ -184,6 +115,8 @@ class Telemetry:
                 self._gauge("steps_per_second", details["steps"] / max(record.seconds["optimise"], 1e-3))
         self._gauge("peak_memory_bytes", peak_memory)
         self._gauge("in_flight", 0)
+        if self._tracing is not None:
+            details["trace_id"] = self._tracing.export(record)
         line = {name: getattr(record, name) for name in ("request_id", "protocol", "kind", "outcome", "status", "mode")}
         rounded = {phase: round(value, 3) for phase, value in record.seconds.items()}
         logger.info("%s", json.dumps({**line, "seconds": rounded, "peak_memory": peak_memory, **details}))

@@ -22,6 +22,7 @@ from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.model_description import describe_model
 from genartisan.serving.telemetry import Telemetry
+from genartisan.serving.tracing import Tracing, is_wanted
 from genartisan.serving.warm_up import warm_up
 from genartisan.serving.watchdog import Watchdog
 
@@ -73,6 +74,7 @@ class Worker:
 
         Raises:
             ValueError: a setting is invalid.
+            ServeError: traces are wanted, but OpenTelemetry is missing.
         """
         settings = config["handler"]
         limits = Limits.of_server(settings.get("limits", {}), config["responseTimeout"])
@@ -90,7 +92,7 @@ class Worker:
         )
         warm_up(stylizer, settings.get("warm_up"))
         build = (genartisan.__version__, networks.name, bundle_hash, version)
-        counted = Telemetry(emit, shared, build)
+        counted = Telemetry(emit, shared, build, Tracing(build) if is_wanted() else None)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
         logger.info("bundle %s on %s in %s", networks.name, stylizer.device, stylizer.precision)
         return cls(

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a server with the embedded bundle holds on this machine, in 23 minutes: knee, soak, simulation, overload.
+# What a server with the embedded bundle holds on this machine, in half an hour: knee, soak, simulation, overload, crashes.
 #
 #   benchmarks/load.sh [FOLDER]            results: FOLDER/*/report.html, benchmarks/results/load_cpu.json
 #
@@ -28,4 +28,5 @@ times() { python -c "print(f'{$1 * $best:.3f}')"; }
 run soak --rate "$(times 0.8)" --constant --run-time 600s
 run open --rate "$(times 0.6)" --run-time 240s --seed 3
 run overload --rate 1 --levels "$(times 0.6)x40,$(times 3)x60,$(times 0.6)x40"
+run killed --users 2 --run-time 300s --kill-every 60
 PYTHONPATH=loadtest python benchmarks/load_summary.py "$out"

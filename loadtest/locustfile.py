@@ -26,7 +26,7 @@ from levels import level_at
 from locust import LoadTestShape, events
 from locust.runners import MasterRunner, WorkerRunner
 from options import add_options, read
-from processes import service_times, watched
+from processes import kill_worker, service_times, watched
 from record import Moment, Record
 from report import summary_of, write
 from scrape import scraped
@@ -83,12 +83,15 @@ class Levels(LoadTestShape):
 
 
 def refused(environment: Any) -> str | None:
-    """Why the target is none; None if it is one."""
+    """Why there can be no test; None if there can."""
     host = httpx.URL(environment.host or "").host
     if not host:
         return "--host is missing: the endpoint, such as http://127.0.0.1:8080"
     if not is_loopback(host) and not environment.parsed_options.i_own_this:
         return f"--host is {host}: a load test may stop a service; add --i-own-this if it is yours to stop"
+    options = environment.parsed_options
+    if options.kill_every is not None and (options.kill_every <= 0 or not options.state):
+        return f"--kill-every is {options.kill_every:g}: give seconds above 0, and --state of a server on this machine"
     return None
 
 
@@ -152,6 +155,8 @@ def begin(environment: Any, **_: Any) -> None:
     )  # fmt: skip
     if not isinstance(runner, WorkerRunner):
         gevent.spawn(watch, environment)
+        if options.kill_every:
+            gevent.spawn(kill_workers, environment)
 
 
 def params_of(options: Any) -> dict[str, Any]:
@@ -186,6 +191,18 @@ def watch(environment: Any) -> None:
             in_flight = test.in_flight + sum(environment.in_flight_elsewhere.values())
             environment.record.moments.append(Moment(test.now(), level, in_flight, server))
         gevent.sleep(MOMENT)
+
+
+def kill_workers(environment: Any) -> None:
+    """Kills a worker again and again until the test ends."""
+    options, test = environment.parsed_options, environment.test
+    while True:
+        gevent.sleep(options.kill_every)
+        if environment.test is not test or environment.runner.state in ("stopping", "stopped", "cleanup"):
+            return
+        if (pid := kill_worker(Path(options.state))) is not None:
+            environment.record.killed += 1
+            logger.info("killed worker %d", pid)
 
 
 @events.quitting.add_listener

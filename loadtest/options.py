@@ -113,4 +113,10 @@ def add_options(parser: Any) -> None:
         "--state", metavar="DIR",
         help="state folder of a server on this machine: watch its queue, memory, descriptors and logs",
     )  # fmt: skip
+    ours.add_argument(
+        "--kill-every",
+        type=float,
+        metavar="SECONDS",
+        help="kill a worker of the server of --state, again and again",
+    )
     ours.add_argument("--report", metavar="DIR", help="write report.html, report.png and report.json")

@@ -1,4 +1,4 @@
-"""Memory, open files and logs of a server on this machine: what must not grow."""
+"""A server on this machine: its memory, open files and logs, which must not grow, and its workers, to kill them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from genartisan.errors import ServeError
-from genartisan.serving.processes import current
+from genartisan.serving.describe import workers
+from genartisan.serving.processes import current, is_member
 from genartisan.serving.versions import all_versions
 
 WAITING = "waiting"  # in TorchServe's queues
@@ -27,15 +28,27 @@ def watched(state: Path) -> dict[str, float]:
         if server is None:
             return {}
         java = psutil.Process(server.pid)
-        workers = [process for process in java.children() if "model_service_worker" in " ".join(process.cmdline())]
+        children = [process for process in java.children() if "model_service_worker" in " ".join(process.cmdline())]
         return {
             WAITING: sum(version.waiting for version in all_versions(server)),
             JAVA: own_memory(java),
-            WORKERS: sum(map(own_memory, workers)),
-            DESCRIPTORS: sum(process.num_fds() for process in (java, *workers)),
+            WORKERS: sum(map(own_memory, children)),
+            DESCRIPTORS: sum(process.num_fds() for process in (java, *children)),
             LOGS: sum(path.stat().st_size for path in Path(server.logs).iterdir()),
         }
     return {}
+
+
+def kill_worker(state: Path) -> int | None:
+    """Kills a worker for pictures of a state folder's server, as a crash would; its PID, None if none is ready."""
+    with suppress(ServeError, psutil.Error):
+        server = current(state)
+        for worker in workers(server) if server else ():
+            pid = int(worker["pid"])
+            if server and worker["status"] == "READY" and is_member(process := psutil.Process(pid), server.state):
+                process.kill()
+                return pid
+    return None
 
 
 def service_times(state: Path, since: float) -> list[float]:

@@ -56,18 +56,21 @@ class Record:
 
     Attributes:
         began: when the test began, in seconds since 1970: processes begin at different times.
+        killed: workers that the test killed.
         service: the seconds of pictures in the workers, without waiting, if the server's log is known.
     """
 
     samples: list[Sample] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     began: float = field(default_factory=time.time)
+    killed: int = 0
     service: list[float] = field(default_factory=list)
 
     def restart(self) -> None:
         """Forgets everything: a test begins."""
         self.samples.clear()
         self.moments.clear()
+        self.killed = 0
         self.began = time.time()
 
     def drain(self) -> dict[str, Any]:

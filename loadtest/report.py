@@ -103,6 +103,7 @@ def summary_of(record: Record, settings: dict[str, Any], has_levels: bool) -> Su
         dict(reasons.most_common(20)),
         (
             *words_of(whole, settings),
+            *([f"{record.killed} times a worker was killed."] if record.killed else ()),
             *words_of_levels(levels, settings),
             *words_of_growth(growth([moment.server for moment in record.moments]), len(samples)),
         ),

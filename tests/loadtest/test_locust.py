@@ -63,6 +63,7 @@ def test_a_target_elsewhere_must_be_ones_own_and_bad_flags_are_named() -> None:
     assert "none of picture" in refusal("--host", "http://127.0.0.1:1", "--mix", "pictures")
     assert "no server answers" in refusal("--host", "http://127.0.0.1:1", "--run-time", "50s")
     assert "LEVELxSECONDS" in refusal("--host", "http://127.0.0.1:1", "--levels", "1-5")
+    assert "--state" in refusal("--host", "http://127.0.0.1:1", "--kill-every", "5")
     assert "JSON" in refusal("--host", "http://127.0.0.1:1", "--params", "[1]")
 
 
@@ -87,6 +88,17 @@ def test_every_kind_of_job_is_done_and_reported(server: Server, tmp_path: Path) 
     assert "pictures, closed model, 3 users" in done.stdout
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert len(read(tmp_path)["service"]) >= outcomes(tmp_path)["ok"] // 4
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_no_caller_his_picture(server: Server, tmp_path: Path) -> None:
+    starts = servers.worker_starts(server)
+    flags = ("--users", "2", "--run-time", "40s", "--presets", "fast", "--kill-every", "15", "--check-share", "0.2")
+    done = run(server, *flags, report=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "times a worker was killed" in done.stdout
+    assert set(outcomes(tmp_path)) == {"ok"}
+    assert servers.worker_starts(server) > starts
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ class GenartisanHandler:
             StyleFolder(archive / "styles"),
             context.model_yaml_config,
             self._device(context),
-            gives_way=context.model_name != DRAFT,
+            drafts_only=context.model_name == DRAFT,
             version=context.manifest["model"]["modelVersion"],
             shared=Path(tempfile.gettempdir()),  # by all workers of this server
             emit=emitter(context.metrics),

@@ -311,8 +311,8 @@ def build(given: dict[str, str]) -> serve.Application:
     door: Any = serve.deployment(max_ongoing_requests=MAX_CALLERS, ray_actor_options={"num_cpus": 0})(Door)
     pictures = worker.options(name="pictures", num_replicas=config["minWorkers"])
     application: serve.Application = door.bind(
-        pictures.bind({**load, "gives_way": True}, drafts_only=False),
-        worker.options(name="drafts").bind({**load, "gives_way": False}, drafts_only=True),
+        pictures.bind({**load, "drafts_only": False}, drafts_only=False),
+        worker.options(name="drafts").bind({**load, "drafts_only": True}, drafts_only=True),
         limits.request_bytes,
         state,
     )

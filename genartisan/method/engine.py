@@ -115,7 +115,6 @@ class Run:
         self.extractor = FeatureExtractor(self.bundle, self.dtype)
         width, height = self.photo.size
         self.objective = Objective(self.config, self.extractor, self.directions, self.layers, width * height)
-        self.optimizer = adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
         self.schedule = Schedule.of(self.config)
         coarse_steps = self.schedule.coarse_steps
         self.coarse_plan = plan_coarse(self.config, self.plan, *self._halved, self.seed) if coarse_steps else self.plan
@@ -124,6 +123,11 @@ class Run:
         self.pace = Pace.of(self.device)
         self._optimising_since, self._out_of_time = time.perf_counter(), False
         self._steps = self._optimise()
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Adam:
+        """Adam over the painter. A draft needs none, and PyTorch's first one imports torch._dynamo: 5 s."""
+        return adam(self.painter, self.config.learning_rate, self.config.numbers_rate)
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -143,7 +147,7 @@ class Run:
         if self.config.steps:
             if self._pulled:
                 self.draft  # noqa: B018 - drawn before anything moves
-            self.targets_at(0)  # prepared outside the time of the first step
+            self.targets_at(0), self.optimizer
         self._optimising_since = time.perf_counter()
         with self._capturing() as take_step:
             while not self.is_over():

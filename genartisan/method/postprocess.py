@@ -1,4 +1,7 @@
-"""Post-processing."""
+"""Post-processing.
+
+Contrast and luminance are torchvision's, whose import takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import adjust_contrast, rgb_to_grayscale
 
 from genartisan.config import StyleConfig
 from genartisan.io.images import Photo, to_image
@@ -30,10 +32,11 @@ def postprocess(
     width, height = photo.size
     if picture.shape[-2:] != (height, width):
         picture = F.interpolate(picture, size=(height, width), mode="bicubic")
-    pixels = adjust_contrast(picture[0].clamp(0, 1), contrast)  # (3, H, W)
+    pixels = picture[0].clamp(0, 1)  # (3, H, W)
+    pixels = (contrast * pixels + (1.0 - contrast) * luminance(pixels).mean()).clamp(0, 1)
     original = photo.pixels.to(pixels)
     if keep_colors:
-        pixels = (original + rgb_to_grayscale(pixels) - rgb_to_grayscale(original)).clamp(0, 1)
+        pixels = (original + luminance(pixels) - luminance(original)).clamp(0, 1)
     if strength is not None:
         pixels = torch.lerp(original, pixels, strength[0].to(pixels))
     return to_image(pixels, photo.alpha)
@@ -45,3 +48,9 @@ def region_strength(regions: RegionMap | None, config: StyleConfig) -> Tensor | 
         return None
     strengths = [config.regions[name].strength for name in regions.names]
     return region_values(regions, strengths, config) if min(strengths) < 1 else None
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """The luminance of RGB, ``(3, H, W)``: ``(1, H, W)``."""
+    red, green, blue = pixels.unbind()
+    return (0.2989 * red + 0.587 * green + 0.114 * blue).unsqueeze(0)

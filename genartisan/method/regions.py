@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from genartisan.errors import InputError
 from genartisan.io.images import Photo, to_image
@@ -243,11 +242,10 @@ def _blurred(planes: Tensor, deviation: float) -> Tensor:
         small = F.interpolate(small, size=[-(-side // factor) for side in size], mode="area")  # (1, R, h, w)
     narrow = deviation / factor
     reach = max(1, round(3 * narrow))
+    distances = torch.arange(-reach, reach + 1, dtype=small.dtype, device=small.device)
+    kernel = torch.exp(-0.5 * (distances / max(narrow, 1e-3)) ** 2)
+    kernel = (kernel / kernel.sum()).expand(small.shape[1], 1, 1, -1)  # (R, 1, 1, 2 reach + 1)
     small = F.pad(small, (reach,) * 4, mode="replicate")
-    for kernel in (
-        (1, 2 * reach + 1),
-        (2 * reach + 1, 1),
-    ):  # torchvision would convolve with their product
-        small = gaussian_blur(small, list(kernel), [max(narrow, 1e-3)] * 2)
-    small = small[..., reach:-reach, reach:-reach]
+    small = F.conv2d(small, kernel.mT, groups=len(kernel))
+    small = F.conv2d(small, kernel, groups=len(kernel))
     return small[0] if factor == 1 else F.interpolate(small, size=size, mode="bilinear")[0]

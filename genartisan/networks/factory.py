@@ -11,8 +11,6 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.segmentation import fcn_resnet101
-from torchvision.models.vgg import make_layers
 
 from genartisan.errors import BundleError
 from genartisan.networks.compact_clip import CompactClip
@@ -112,6 +110,8 @@ class Vgg19(nn.Module):
     RELU4_2, RELU5_2 = 22, 31  # positions in `features`
 
     def __init__(self, *, width: float = 1.0) -> None:
+        from torchvision.models.vgg import make_layers  # takes seconds, and the other kinds do not need it
+
         super().__init__()
         self.features = make_layers([n if isinstance(n, str) else round(n * width) for n in self.LAYERS])
 
@@ -127,6 +127,8 @@ class FcnResnet101(nn.Module):
     image_size = 520  # short side, as in FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1
 
     def __init__(self, *, classes: Sequence[str] = VOC_CLASSES) -> None:
+        from torchvision.models.segmentation import fcn_resnet101  # as above
+
         super().__init__()
         self.classes = tuple(classes)
         self.model = fcn_resnet101(weights=None, weights_backbone=None, num_classes=len(self.classes))

@@ -11,10 +11,12 @@ import os
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genartisan.errors import ServeError
-from genartisan.serving.record import Record
+
+if TYPE_CHECKING:  # it imports PyTorch, and `genartisan status` only asks `is_wanted`
+    from genartisan.serving.record import Record
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 MOST_EVENTS = 100  # of the span of the steps; the SDK keeps 128

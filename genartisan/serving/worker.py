@@ -56,7 +56,7 @@ class Worker:
         config: Mapping[str, Any],
         device: str,
         *,
-        gives_way: bool,
+        drafts_only: bool,
         version: str,
         shared: Path,
         emit: Emit,
@@ -67,7 +67,7 @@ class Worker:
             bundle: its folder.
             styles: saved styles to serve by name.
             config: the settings of handlers/model-config.yaml.
-            gives_way: whether runs on a CPU have a lower priority.
+            drafts_only: whether it is to make no runs; runs on a CPU have a lower priority.
             version: of the model.
             shared: a folder for all workers of a server.
             emit: as in `genartisan.serving.telemetry.Telemetry`.
@@ -79,7 +79,7 @@ class Worker:
         settings = config["handler"]
         limits = Limits.of_server(settings.get("limits", {}), config["responseTimeout"])
         networks, bundle_hash = Bundle.load(bundle), sha256(bundle / MANIFEST)
-        if gives_way and not device.startswith("cuda"):
+        if not drafts_only and not device.startswith("cuda"):
             lower_priority(settings.get("nice", 0))
         set_threads(settings.get("threads", "auto"), int(config.get("maxWorkers", 1)))
         stylizer = Stylizer(
@@ -90,7 +90,7 @@ class Worker:
             graphs=settings.get("cuda_graphs", False) is True and device.startswith("cuda"),
             styles=dict(styles),
         )
-        warm_up(stylizer, settings.get("warm_up"))
+        warm_up(stylizer, settings.get("warm_up"), drafts_only=drafts_only)
         build = (genartisan.__version__, networks.name, bundle_hash, version)
         counted = Telemetry(emit, shared, build, Tracing(build) if is_wanted() else None)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)

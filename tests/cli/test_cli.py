@@ -18,6 +18,7 @@ import genartisan
 from genartisan.cli.main import main
 from genartisan.cli.outputs import MEDIA_TYPES
 from genartisan.config import PRESETS, StyleConfig, preset
+from genartisan.io.files import SAMPLE
 from genartisan.io.images import OUTPUTS
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.compact_clip import CompactClip
@@ -319,12 +320,27 @@ def test_styles_of_a_clip_with_an_open_vocabulary(
     assert json.loads(capsys.readouterr().out) == {"bundle": "tiny", "any_words": True}
 
 
-def test_help_does_not_import_torch() -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "status",
+        "stop",
+        "serve --store none",
+        "models list",
+        "keys show",
+        f"request {SAMPLE} Fire -o x.png --url http://127.0.0.1:9",
+    ],
+)
+def test_what_needs_no_network_of_its_own_does_not_import_torch(command: str, tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom genartisan.cli.main import build_parser\n"
-        "build_parser().format_help()\nsys.exit('torch' in sys.modules)"
+        "import sys\nfrom genartisan.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    print('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.split()[-1] == "False", done.stderr
 
 
 def test_public_names_can_be_imported() -> None:

@@ -24,7 +24,6 @@ from genartisan.config import from_params
 from genartisan.io.images import encode
 from genartisan.method.stylizer import Stylizer
 from genartisan.serving import serve
-from genartisan.serving.client import Client
 
 pytestmark = pytest.mark.server
 WAYS = ("form", "json", "stream", "grpc")
@@ -100,7 +99,7 @@ def test_two_hundred_requests_each_get_their_own(server: serve.Server, tiny_styl
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_loses_one_request_each_time(server: serve.Server) -> None:
-    times = 5
+    times = 3
     expected = post(server, slow()).content
     stopped, answers = threading.Event(), list[tuple[float, int | str, bytes]]()
 
@@ -131,29 +130,6 @@ def test_a_worker_that_is_killed_loses_one_request_each_time(server: serve.Serve
     for at, when in zip((at for at, _ in killed), lost, strict=True):
         assert 0 <= when - at < 2
     assert statistics.median(seconds for _, seconds in killed) < 90  # 8 to 9.5 on two idle cores, 58 on busy ones
-
-
-@pytest.mark.slow
-def test_our_client_gets_its_picture_although_workers_are_killed(server: serve.Server) -> None:
-    expected = post(server, slow()).content
-    stopped, pictures = threading.Event(), set[bytes]()
-
-    def ask() -> None:
-        params = json.loads(slow()["params"])
-        with Client(server.url, key_file=server.keys) as client:
-            while not stopped.is_set():
-                pictures.add(client.stylize(FIELDS["photo"], "Watercolor painting", params=params).content)
-
-    with ThreadPoolExecutor(4) as threads:
-        asking = [threads.submit(ask) for _ in range(4)]  # so that no request is killed twice
-        try:
-            for _ in range(3):
-                kill(server)
-        finally:
-            stopped.set()
-        for each in asking:
-            each.result()
-    assert pictures == {expected}
 
 
 def slow() -> dict[str, bytes]:

@@ -22,6 +22,13 @@ def test_a_worker_warms_up_as_configured() -> None:
     assert pictures == [*small, *small, ((90, 60), 3, None), ((90, 60), 3, (0, 0, 45, 60))]
 
 
+def test_a_worker_for_drafts_makes_no_run() -> None:
+    steps: list[int] = []
+    each = [{"width": 90, "height": 60, "params": {"preset": preset}} for preset in ("fast", "draft", "paper")]
+    warm_up(lambda *_, config, **__: steps.append(config.steps), each, drafts_only=True)  # type: ignore[arg-type, return-value]
+    assert steps == [0] * 4
+
+
 def test_a_real_stylizer_warms_up(tiny_stylizer: Stylizer) -> None:
     for none in ([], None):
         warm_up(tiny_stylizer, none)

@@ -28,5 +28,6 @@ times() { python -c "print(f'{$1 * $best:.3f}')"; }
 run soak --rate "$(times 0.8)" --constant --run-time 600s
 run open --rate "$(times 0.6)" --run-time 240s --seed 3
 run overload --rate 1 --levels "$(times 0.6)x40,$(times 3)x60,$(times 0.6)x40"
-run killed --users 2 --run-time 300s --kill-every 60
+run killed --users 2 --run-time 300s --kill-every 60 --max-failures 1
+run retried --users 2 --run-time 300s --kill-every 60 --retries 1
 PYTHONPATH=loadtest python benchmarks/load_summary.py "$out"

@@ -13,7 +13,7 @@ from sizing import compared, service_times
 
 from genartisan.evaluation.provenance import provenance
 
-RUNS = ("alone", "knee", "soak", "open", "overload", "killed")
+RUNS = ("alone", "knee", "soak", "open", "overload", "killed", "retried")
 OUT = Path(__file__).resolve().parent / "results" / "load_cpu.json"
 
 

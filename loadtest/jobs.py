@@ -45,12 +45,12 @@ class Endpoint:
     """What a user reaches the server by.
 
     Attributes:
-        http, grpc: clients, which repeat nothing, so that every refusal is seen.
+        http, grpc: clients; they repeat nothing unless told to, so that every refusal is seen.
         access: the key.
     """
 
-    def __init__(self, url: str, grpc: str, timeout: float, key_file: str | None) -> None:
-        options: dict[str, Any] = {"timeout": timeout, "retries": 0, "key_file": key_file}
+    def __init__(self, url: str, grpc: str, timeout: float, key_file: str | None, retries: int = 0) -> None:
+        options: dict[str, Any] = {"timeout": timeout, "retries": retries, "key_file": key_file}
         self.http, self.grpc = Client(url, **options, transport=NoCache()), Client(url, grpc=grpc, **options)
         self.access = Access.to(url, key_file=key_file)
 

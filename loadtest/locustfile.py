@@ -138,6 +138,7 @@ def begin(environment: Any, **_: Any) -> None:
         return
     endpoint = {
         "url": environment.host, "grpc": options.grpc, "timeout": options.patience, "key_file": options.key_file,
+        "retries": options.retries,
     }  # fmt: skip
     workload = Workload(read(options, "presets"), params_of(options), share=options.check_share)
     index = runner.worker_index if isinstance(runner, WorkerRunner) else 0

@@ -113,6 +113,7 @@ def add_options(parser: Any) -> None:
         "--state", metavar="DIR",
         help="state folder of a server on this machine: watch its queue, memory, descriptors and logs",
     )  # fmt: skip
+    ours.add_argument("--retries", type=int, default=0, help="of our client; by default every refusal is seen")
     ours.add_argument(
         "--kill-every",
         type=float,

@@ -38,7 +38,7 @@ def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def self_signed(folder: Path, addresses: Sequence[str] = ()) -> tuple[Path, Path]:
     """A self-signed certificate for localhost and further addresses, and its key."""
     path, key = folder / "pictures.pem", folder / "pictures.key"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
     name = [
         "-subj",
         "/CN=localhost",

@@ -93,8 +93,8 @@ def test_every_kind_of_job_is_done_and_reported(server: Server, tmp_path: Path) 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_caller_his_picture(server: Server, tmp_path: Path) -> None:
     starts = servers.worker_starts(server)
-    flags = ("--users", "2", "--run-time", "40s", "--presets", "fast", "--kill-every", "25", "--check-share", "1")
-    done = run(server, *flags, report=tmp_path)
+    flags = ("--users", "2", "--run-time", "40s", "--presets", "fast", "--check-share", "1")
+    done = run(server, *flags, "--kill-every", "25", "--retries", "1", report=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "times a worker was killed" in done.stdout
     assert set(outcomes(tmp_path)) == {"ok"}

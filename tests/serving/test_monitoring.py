@@ -27,6 +27,7 @@ from genartisan.serving.telemetry import COUNTERS, LABELS
 
 DOCKER = ROOT / "docker"
 FOLDER = DOCKER / "prometheus"
+BLACKBOX = "prometheus-blackbox-exporter"  # as Debian calls it
 GROUPS = [
     group for name in ("rules.yml", "alerts.yml") for group in yaml.safe_load((FOLDER / name).read_text())["groups"]
 ]
@@ -36,7 +37,7 @@ DASHBOARD = json.loads((DOCKER / "grafana" / "dashboard.json").read_text())
 PANELS = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-SELECTOR = re.compile(r"\b((?:genartisan|haproxy|ts)_\w+|(?:slo|gate):[\w:]+|up)\b(\{[^}]*\})?")
+SELECTOR = re.compile(r"\b((?:genartisan|haproxy|ts|probe)_\w+|(?:slo|gate):[\w:]+|up)\b(\{[^}]*\})?")
 
 
 def needs(*tools: str) -> pytest.MarkDecorator:
@@ -45,8 +46,9 @@ def needs(*tools: str) -> pytest.MarkDecorator:
 
 
 def live(test: Any) -> Any:
-    """Marks a test with a server, HAProxy and Prometheus."""
-    for mark in (pytest.mark.server, pytest.mark.slow, needs("prometheus"), *haproxy.installed):
+    """Marks a test with a server, HAProxy, Prometheus and the blackbox exporter."""
+    tools = needs("prometheus", BLACKBOX)
+    for mark in (pytest.mark.server, pytest.mark.slow, tools, *haproxy.installed):
         test = mark(test)
     return test
 
@@ -126,7 +128,7 @@ def test_what_compose_mounts_and_builds_exists() -> None:
         if "build" in service:
             assert (DOCKER / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
         script = service.get("command", [""])[0]
-        assert not script or (DOCKER / "gate" / Path(script).name).is_file()
+        assert not script.startswith("/gate/") or (DOCKER / "gate" / Path(script).name).is_file()
     secrets = [secret for service in SERVICES.values() for secret in service.get("secrets", [])]
     needed = {secret if isinstance(secret, str) else secret["source"] for secret in secrets}
     assert needed == set(COMPOSE["secrets"])
@@ -181,25 +183,32 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(torchserve: str, gate: int, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus with our configuration, in which only ports and intervals are replaced."""
+def scraping(torchserve: str, gate: haproxy.HAProxy, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus and the blackbox exporter with our configuration, in which only ports and intervals are replaced."""
     shutil.copytree(FOLDER, folder / "prometheus")
-    configuration = folder / "prometheus" / "prometheus.yml"
+    configuration, ports = folder / "prometheus" / "prometheus.yml", servers.free_ports()
     text = configuration.read_text()
     for documented, actual in {
         "127.0.0.1:8082": torchserve.removeprefix("http://"),
-        "127.0.0.1:8405": f"127.0.0.1:{gate}",
+        "127.0.0.1:8405": f"127.0.0.1:{gate.metrics}",
+        "127.0.0.1:443": f"127.0.0.1:{gate.port}",
+        "127.0.0.1:9115": f"127.0.0.1:{ports.inference}",
         "interval: 15s": "interval: 1s",
     }.items():
         assert documented in text, documented
         text = text.replace(documented, actual)
     configuration.write_text(text)
-    port = servers.free_ports().metrics
+    port = ports.metrics
+    prober = [BLACKBOX, f"--config.file={FOLDER / 'blackbox.yml'}", f"--web.listen-address=127.0.0.1:{ports.inference}"]
     command = [
         "prometheus", f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
-    with (folder / "prometheus.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (
+        (folder / "prometheus.log").open("w") as log,
+        subprocess.Popen(prober, stdout=log, stderr=log) as exporter,
+        subprocess.Popen(command, stdout=log, stderr=log) as process,
+    ):
         try:
 
             def listens() -> bool:
@@ -213,6 +222,7 @@ def scraping(torchserve: str, gate: int, folder: Path) -> Iterator[Prometheus]:
             yield Prometheus(port)
         finally:
             process.terminate()
+            exporter.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +233,9 @@ def prometheus(
     folder = tmp_path_factory.mktemp("monitoring")
     with (
         haproxy.running(server, certificate, folder) as gate,
-        scraping(server.metrics, gate.metrics, folder) as prometheus,
+        scraping(server.metrics, gate, folder) as prometheus,
     ):
-        servers.eventually(lambda: prometheus.values("up") == [1, 1], "both are scraped")
+        servers.eventually(lambda: prometheus.values("up") == [1, 1, 1], "all are scraped")
         draft = [*FORM[:2], ("params", ("params", b'{"preset": "draft", "size": 64}', "application/octet-stream"))]
         assert [gate.post(CALLER, files=files).status_code for files in (FORM, draft, FORM[:1])] == [200, 200, 400]
         seen = 'count(increase(genartisan_answers_within_total{seconds="+Inf"}[5m]) > 0) == 2'

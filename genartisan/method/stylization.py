@@ -19,7 +19,7 @@ from genartisan.method.region_report import Explanation, region_plan, region_rep
 from genartisan.method.step import Step
 from genartisan.networks.device import hardware
 from genartisan.networks.factory import VOC_CLASSES
-from genartisan.networks.memory import out_of_memory
+from genartisan.networks.memory import out_of_memory, return_freed_memory
 
 T = TypeVar("T")
 
@@ -119,6 +119,8 @@ class Stylization(Iterator[Step]):
         self._closed = True
         if "run" in vars(self):
             self.run.close()
+            if self.run.history:
+                return_freed_memory()
 
     def result(self, *, full_size: bool = True) -> Result:
         """The picture as it is now, with its report.

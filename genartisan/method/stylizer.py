@@ -45,6 +45,7 @@ from genartisan.method.tiling import RenderTarget
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS, find_device, find_precision
 from genartisan.networks.factory import VOC_CLASSES
+from genartisan.networks.memory import keep_freed_memory, return_freed_memory
 from genartisan.validation import CLASSES, check_prompt, check_seed
 
 PROMPT_BYTES = 4 * 1024 * 1024  # cache of text directions and style numbers, 1 to 11 kB each
@@ -85,6 +86,7 @@ class Stylizer:
         if self.device.type == "cpu":
             # Once the number is set, MKL no longer lowers it at will, which would change the rounding.
             torch.set_num_threads(torch.get_num_threads())
+            keep_freed_memory()
         self.bundle = bundle.to(self.device, self.dtype)
         self._texts = ByteCache[Tensor](prompt_bytes)
 
@@ -273,6 +275,7 @@ class Stylizer:
         captured = self.graphs is not None and self.graphs.clear()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        return_freed_memory()
         return captured
 
     def regions(self, photo: Photo, mask: MaskSource = None, names: Sequence[str] = NAMES) -> RegionMap:

@@ -7,6 +7,7 @@ ViT-B/32 in fp32 on two cores of an Intel Xeon with AVX-512; not yet timed on a 
 - tokens are rows of one matrix; open_clip's attention inputs are not contiguous and need batched products;
 - QuickGELU is three operations that store three maps; ``x sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``, with both
   factors merged into the neighbouring products;
+- attention is two batched products on a CPU;
 - the last block's attention and MLP are computed for the class token alone, the only one read.
 """
 
@@ -74,7 +75,7 @@ def _block(block: Any, x: Tensor) -> Tensor:
     rows = x.reshape(-1, width)  # (N L, C)
     projected = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)  # (N L, 3 C)
     q, k, v = projected.reshape(count, length, 3, block.attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (N, H, L, C / H)
-    rows = rows + _joined(block, F.scaled_dot_product_attention(q, k, v))
+    rows = rows + _joined(block, _attention(q, k, v))
     return (rows + _mlp(block.mlp, block.ln_2(rows))).reshape(x.shape)
 
 
@@ -87,8 +88,16 @@ def _last_block(block: Any, x: Tensor) -> Tensor:
     q = F.linear(normed[:, 0], weights[0], biases[0]).reshape(count, 1, attention.num_heads, -1).transpose(1, 2)
     projected = F.linear(normed.reshape(-1, width), weights[1], biases[1])  # (N L, 2 C)
     k, v = projected.reshape(count, length, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    rows = x[:, 0] + _joined(block, F.scaled_dot_product_attention(q, k, v))
+    rows = x[:, 0] + _joined(block, _attention(q, k, v))
     return rows + _mlp(block.mlp, block.ln_2(rows))
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention, ``(N, H, Q, C / H)``."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    # PyTorch's kernel makes a product for each head and picture: its backward pass in bf16 takes five times as long.
+    return torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, dim=-1) @ v
 
 
 def _joined(block: Any, heads: Tensor) -> Tensor:

@@ -1,0 +1,132 @@
+"""Where a step's time goes: by phase and kind of kernel, and on a CPU by oneDNN's primitives and their layouts."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from genartisan.method.engine import PHASES
+
+KINDS = {  # of kernels, by a part of the operator's name; the first that fits
+    "matrix product": ("mm", "linear", "matmul"),
+    "convolution": ("conv",),
+    "attention": ("attention",),
+    "norm": ("norm",),
+    "resampling": ("grid_sampl", "upsample", "interpolate"),
+    "copy": ("copy", "clone", "contiguous", "cat", "_to_copy", "fill", "zero", "pad", "reorder", "index", "select"),
+    "optimiser": ("adam",),
+    "sum": ("sum", "mean", "std", "var"),
+    "elementwise": ("",),
+}
+PRIMITIVES = 20  # of oneDNN, that take most
+
+
+def kind_of(operator: str) -> str:
+    """The kind of an operator such as ``aten::addmm``."""
+    name = operator.lower()
+    return next(kind for kind, parts in KINDS.items() if any(part in name for part in parts))
+
+
+def profiled(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
+    """The profile of one warm step.
+
+    Returns:
+        ``phases``: milliseconds and launches by phase, the backward pass by the phase that it belongs to, and by kind;
+        ``onednn``: on a CPU, of each primitive its implementation, layouts, calls and milliseconds, the slowest first.
+    """
+    cuda = device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+    # In one thread, or the backward pass would lie outside its phase.
+    with torch.autograd.set_multithreading_enabled(False), profile(activities=activities) as profiler:
+        step()
+    rows = by_phase_and_kind(profiler.events() or [], cuda)
+    table = [
+        {"phase": phase, "kind": kind, "ms": round(spent / 1000, 3), "calls": calls}
+        for (phase, kind), (spent, calls) in sorted(rows.items(), key=lambda row: -row[1][0])
+    ]
+    return {"phases": table, **({} if cuda else {"onednn": primitives(step)})}
+
+
+def by_phase_and_kind(events: Sequence[Any], cuda: bool) -> dict[tuple[str, str], tuple[float, int]]:
+    """Microseconds and calls of operators, without those that they call, by phase and kind."""
+    forward = dict[int, str]()  # number of an operator in the autograd graph -> its phase
+    for event in events:
+        phase = phase_of(event)
+        if event.sequence_nr >= 0 and phase not in (None, "backward"):
+            forward.setdefault(event.sequence_nr, str(phase))
+    spent, calls = defaultdict[tuple[str, str], float](float), Counter[tuple[str, str]]()
+    for event in events:
+        time = event.self_device_time_total if cuda else event.self_cpu_time_total
+        phase = phase_of(event)
+        if event.name in PHASES or phase is None or not time:
+            continue
+        if phase == "backward":
+            phase = f"{forward.get(node_of(event), 'loss')}, backward"
+        place = (phase, kind_of(event.name))
+        spent[place] += time
+        calls[place] += 1
+    return {place: (spent[place], calls[place]) for place in spent}
+
+
+def phase_of(event: Any) -> str | None:
+    """The phase in which an operator runs; None outside."""
+    return next((each.name for each in lineage(event) if each.name in PHASES), None)
+
+
+def node_of(event: Any) -> int:
+    """The number, in the autograd graph, of the operator whose gradient an event belongs to; -1 if it has none."""
+    return max((each.sequence_nr for each in lineage(event)), default=-1)
+
+
+def lineage(event: Any) -> Iterator[Any]:
+    """An event, and what called it."""
+    while event is not None:
+        yield event
+        event = event.cpu_parent
+
+
+def primitives(step: Callable[[], object]) -> list[dict[str, Any]]:
+    """oneDNN's primitives in a step; matrix products in fp32 are MKL's, and not among them."""
+    spent, calls = defaultdict[tuple[str, ...], float](float), Counter[tuple[str, ...]]()
+    verbose = torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON)  # type: ignore[no-untyped-call]
+    with printed_by_libraries() as lines, verbose:
+        step()
+    for line in lines:
+        fields = line.strip().split(",")
+        if fields[0] == "onednn_verbose" and "exec" in fields[:4]:
+            place = (fields[5], fields[6], fields[8])
+            spent[place] += float(fields[-1])
+            calls[place] += 1
+    names = ("primitive", "implementation", "layouts")
+    slowest = sorted(spent.items(), key=lambda row: -row[1])[:PRIMITIVES]
+    return [
+        {**dict(zip(names, place, strict=True)), "calls": calls[place], "ms": round(milliseconds, 3)}
+        for place, milliseconds in slowest
+    ]
+
+
+@contextmanager
+def printed_by_libraries() -> Iterator[list[str]]:
+    """The lines that C libraries print to standard output within the block; there after it."""
+    lines: list[str] = []
+    sys.stdout.flush()
+    saved = os.dup(1)
+    with tempfile.TemporaryFile("w+") as file:
+        os.dup2(file.fileno(), 1)
+        try:
+            yield lines
+        finally:
+            ctypes.CDLL(None).fflush(None)
+            os.dup2(saved, 1)
+            os.close(saved)
+        file.seek(0)
+        lines += file

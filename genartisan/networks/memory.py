@@ -7,20 +7,21 @@ import sys
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGE = 32 * 1024 * 1024  # bytes, the most that glibc takes as M_MMAP_THRESHOLD
 ON_CPU = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 
 
 def keep_freed_memory() -> None:
     """Has this process keep what it frees until `return_freed_memory`, where the C library is glibc.
 
-    A step allocates again what the last one freed. By default glibc maps large blocks anew each time, and the kernel
-    clears their pages: a tenth of a step.
+    A step allocates again what the last one freed. By default glibc returns it meanwhile, and the kernel clears every
+    page anew: a tenth of a step. Blocks of `LARGE` bytes and more are returned all the same, or they would leave gaps.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)  # never
+        mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 def return_freed_memory() -> None:

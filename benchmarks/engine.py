@@ -3,10 +3,11 @@
     python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --turns 3
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
+    python benchmarks/engine.py --size 256 --patches 16 --profile
 
 All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
 Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
-file and a plot to benchmarks/results.
+file and a plot to benchmarks/results, with ``--profile`` also a plot of a step by phase and kind of kernel.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import torch
 from clipstyler import TheirClip, run_script
 from full_size import make_bundle_apart
 from PIL import Image
+from step_profile import KINDS, profiled, table_of
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,6 +67,8 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(result, arguments.out.with_suffix(".png"))
+    if arguments.profile:
+        draw_profile(result, arguments.out.with_suffix(".profile.png"))
     print(summary(result))
     print(f"{arguments.out} and {arguments.out.with_suffix('.png')}")
 
@@ -84,6 +88,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--graphs", action="store_true", help="also with captured steps (GPU only)")
     parser.add_argument("--compile", action="store_true", help="also with CLIP and VGG compiled by PyTorch")
     parser.add_argument("--together", nargs="+", type=int, default=[], help="also with so many photos per step")
+    parser.add_argument("--profile", action="store_true", help="also where a step's time goes")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--bundle", type=Path, help="use this bundle instead of random full-size networks")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/engine_DEVICE_SIZE_PATCHES.json)")
@@ -136,6 +141,10 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         result["gflop_a_step"] = round(flops / 1e9, 2)
         result["share_of_matmul_rate"] = round(flops / result["seconds_a_step"] / peaks[name], 3)
         result["phases"] = phases(stylizer, photo, config)
+        if arguments.profile:
+            run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
+            next(run)
+            result["profile"] = profiled(partial(next, run), device)
     together = {
         name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
         for name, stylizer in stylizers.items()
@@ -300,6 +309,9 @@ def summary(result: dict[str, Any]) -> str:
         if "share_of_matmul_rate" in each:
             line += f"  {each['gflop_a_step']:.0f} GFLOP, {each['share_of_matmul_rate']:.0%} of a matrix product's rate"
         lines.append(line)
+    for name, each in result["contestants"].items():
+        if "profile" in each:
+            lines += ["", f"{name}:", *table_of(each["profile"])]
     for name, together in result["seconds_a_step_of_so_many_photos"].items():
         for count, seconds in together.items():
             lines.append(f"{name}: {count} photos {seconds:.4f} s a step, {seconds / count:.4f} s a photo")
@@ -329,6 +341,35 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.margins(x=0.15)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def draw_profile(result: dict[str, Any], path: Path) -> None:
+    """Bars of a step's phases, divided into kinds of kernels, for each contestant with a profile."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    profiles = {name: each["profile"]["kernels"] for name, each in result["contestants"].items() if "profile" in each}
+    figure, all_axes = plt.subplots(len(profiles), figsize=(8, 3 * len(profiles)), sharex=True, squeeze=False)
+    for axes, (name, rows) in zip(all_axes[:, 0], profiles.items(), strict=True):
+        of_phase = {
+            phase: sum(row["ms"] for row in rows if row["phase"] == phase) for phase in (r["phase"] for r in rows)
+        }
+        phases = sorted(of_phase, key=lambda phase: of_phase[phase])
+        lefts = dict.fromkeys(phases, 0.0)
+        for number, kind in enumerate(KINDS):
+            spent = {row["phase"]: row["ms"] for row in rows if row["kind"] == kind}
+            if spent:
+                color = plt.get_cmap("tab10")(number)
+                axes.barh(list(spent), list(spent.values()), left=[lefts[p] for p in spent], label=kind, color=color)
+                lefts |= {phase: lefts[phase] + ms for phase, ms in spent.items()}
+        axes.set_yticks(phases)
+        axes.set_title(f"{name}: {sum(of_phase.values()):.0f} ms", fontsize="medium")
+    all_axes[0, 0].legend(fontsize="small", frameon=False)
+    all_axes[-1, 0].set_xlabel("milliseconds of a step, profiled")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def profiled(step: Callable[[], object], device: torch.device) -> dict[str, Any]
     """The profile of one warm step.
 
     Returns:
-        ``phases``: milliseconds and launches by phase, the backward pass by the phase that it belongs to, and by kind;
+        ``kernels``: milliseconds and launches by phase, the backward pass by the phase that it belongs to, and by kind;
         ``onednn``: on a CPU, of each primitive its implementation, layouts, calls and milliseconds, the slowest first.
     """
     cuda = device.type == "cuda"
@@ -53,7 +53,18 @@ def profiled(step: Callable[[], object], device: torch.device) -> dict[str, Any]
         {"phase": phase, "kind": kind, "ms": round(spent / 1000, 3), "calls": calls}
         for (phase, kind), (spent, calls) in sorted(rows.items(), key=lambda row: -row[1][0])
     ]
-    return {"phases": table, **({} if cuda else {"onednn": primitives(step)})}
+    return {"kernels": table, **({} if cuda else {"onednn": primitives(step)})}
+
+
+def table_of(profile: dict[str, Any], most: int = 20) -> list[str]:
+    """The rows that take most, as lines."""
+    lines = [
+        f"{row['ms']:9.1f} ms {row['calls']:6} x  {row['phase']}: {row['kind']}" for row in profile["kernels"][:most]
+    ]
+    for row in profile.get("onednn", [])[:most]:
+        name = " ".join(row[part] for part in ("primitive", "implementation", "layouts"))
+        lines.append(f"{row['ms']:9.1f} ms {row['calls']:6} x  oneDNN {name}")
+    return lines
 
 
 def by_phase_and_kind(events: Sequence[Any], cuda: bool) -> dict[tuple[str, str], tuple[float, int]]:

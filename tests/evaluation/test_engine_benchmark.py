@@ -16,7 +16,22 @@ import engine
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2", "--together", "1", "3"]
+SMALL = [
+    "--size",
+    "64",
+    "--patches",
+    "2",
+    "--patch-size",
+    "32",
+    "--steps",
+    "4",
+    "--turns",
+    "2",
+    "--together",
+    "1",
+    "3",
+    "--profile",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +41,9 @@ def result(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
         patch.setattr(engine, "MATMUL", 512)  # in bf16, large products take minutes where the CPU has none
         patch.setattr(sys, "argv", ["engine.py", "--bundle", str(tiny_folder), "--out", str(out), *SMALL])
         engine.main()
-    with Image.open(out.with_suffix(".png")) as plot:
-        assert plot.width > 400
+    for suffix in (".png", ".profile.png"):
+        with Image.open(out.with_suffix(suffix)) as plot:
+            assert plot.width > 400
     return dict(json.loads(out.read_text(encoding="utf-8")))
 
 
@@ -56,6 +72,19 @@ def test_work_is_counted_and_spread_over_the_phases(result: dict[str, Any]) -> N
     assert all(seconds > 0 for seconds in measured["phases"].values())
     assert result["hardware"]["threads"] >= 1
     assert "--turns 2" in result["command"]
+
+
+def test_a_profile_divides_a_step_by_phase_and_kind(result: dict[str, Any]) -> None:
+    for measured in result["contestants"].values():
+        rows, primitives = (measured["profile"][part] for part in ("kernels", "onednn"))
+        assert {("clip", "matrix product"), ("clip, backward", "matrix product"), ("adam", "optimiser")} <= {
+            (row["phase"], row["kind"]) for row in rows
+        }
+        phases = {row["phase"].removesuffix(", backward") for row in rows}
+        assert phases == {*engine.PHASES, "loss"} - {"backward"}
+        assert 0 < sum(row["ms"] for row in rows) < 60_000
+        assert [row["ms"] for row in rows] == sorted((row["ms"] for row in rows), reverse=True)
+        assert {"convolution", "reorder"} <= {row["primitive"] for row in primitives}
 
 
 def test_several_photos_in_one_step_are_timed(result: dict[str, Any]) -> None:

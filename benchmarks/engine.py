@@ -353,19 +353,14 @@ def draw_profile(result: dict[str, Any], path: Path) -> None:
     profiles = {name: each["profile"]["kernels"] for name, each in result["contestants"].items() if "profile" in each}
     figure, all_axes = plt.subplots(len(profiles), figsize=(8, 3 * len(profiles)), sharex=True, squeeze=False)
     for axes, (name, rows) in zip(all_axes[:, 0], profiles.items(), strict=True):
-        of_phase = {
-            phase: sum(row["ms"] for row in rows if row["phase"] == phase) for phase in (r["phase"] for r in rows)
-        }
-        phases = sorted(of_phase, key=lambda phase: of_phase[phase])
-        lefts = dict.fromkeys(phases, 0.0)
+        lefts = dict.fromkeys((row["phase"] for row in rows), 0.0)
         for number, kind in enumerate(KINDS):
             spent = {row["phase"]: row["ms"] for row in rows if row["kind"] == kind}
             if spent:
                 color = plt.get_cmap("tab10")(number)
                 axes.barh(list(spent), list(spent.values()), left=[lefts[p] for p in spent], label=kind, color=color)
                 lefts |= {phase: lefts[phase] + ms for phase, ms in spent.items()}
-        axes.set_yticks(phases)
-        axes.set_title(f"{name}: {sum(of_phase.values()):.0f} ms", fontsize="medium")
+        axes.set_title(f"{name}: {sum(lefts.values()):.0f} ms", fontsize="medium")
     all_axes[0, 0].legend(fontsize="small", frameon=False)
     all_axes[-1, 0].set_xlabel("milliseconds of a step, profiled")
     figure.tight_layout()

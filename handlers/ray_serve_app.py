@@ -102,7 +102,7 @@ class Artisan:
     """A worker, which makes one picture at a time.
 
     Args:
-        load: the arguments of `Worker.load` but ``emit``.
+        load: the arguments of `Worker.load` but ``drafts_only`` and ``emit``.
         drafts_only: as in `Exchange`.
     """
 
@@ -110,7 +110,7 @@ class Artisan:
         logging.basicConfig(format="%(message)s")
         self._drafts_only = drafts_only
         self._thread = ThreadPoolExecutor(1)  # niceness and PyTorch's number of threads are a thread's own
-        self._worker = self._thread.submit(Worker.load, **load, emit=emitter()).result()
+        self._worker = self._thread.submit(Worker.load, **load, drafts_only=drafts_only, emit=emitter()).result()
 
     async def __call__(
         self, number: str, is_explanation: bool, headers: dict[str, str], body: bytes
@@ -311,8 +311,8 @@ def build(given: dict[str, str]) -> serve.Application:
     door: Any = serve.deployment(max_ongoing_requests=MAX_CALLERS, ray_actor_options={"num_cpus": 0})(Door)
     pictures = worker.options(name="pictures", num_replicas=config["minWorkers"])
     application: serve.Application = door.bind(
-        pictures.bind({**load, "drafts_only": False}, drafts_only=False),
-        worker.options(name="drafts").bind({**load, "drafts_only": True}, drafts_only=True),
+        pictures.bind(load, drafts_only=False),
+        worker.options(name="drafts").bind(load, drafts_only=True),
         limits.request_bytes,
         state,
     )

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 grpc_gevent.init_gevent()  # or a gRPC call blocks all users
 
+ENDING = ("stopping", "stopped", "cleanup")  # states of Locust's runner
 MOMENT = 1.0  # seconds between two looks at load and metrics
 SIZE = 256  # pixels of the pictures' long side, where --params say nothing
 PASSWORD_VARIABLE = "GENARTISAN_LOADTEST_PASSWORD"
@@ -184,7 +185,7 @@ def watch(environment: Any) -> None:
     url = options.metrics
     if url is None and is_loopback(httpx.URL(environment.host).host):
         url = f"http://127.0.0.1:{Ports.metrics}/metrics"
-    while environment.runner.state not in ("stopping", "stopped", "cleanup"):
+    while environment.runner.state not in ENDING:
         is_told = options.levels or options.rate is not None
         level = test.level() if is_told else environment.runner.user_count
         if level is not None:
@@ -199,7 +200,7 @@ def kill_workers(environment: Any) -> None:
     options, test = environment.parsed_options, environment.test
     while True:
         gevent.sleep(options.kill_every)
-        if environment.test is not test or environment.runner.state in ("stopping", "stopped", "cleanup"):
+        if environment.test is not test or environment.runner.state in ENDING:
             return
         if (pid := kill_worker(Path(options.state))) is not None:
             environment.record.killed += 1

@@ -147,7 +147,7 @@ class Run:
         if self.config.steps:
             if self._pulled:
                 self.draft  # noqa: B018 - drawn before anything moves
-            self.targets_at(0), self.optimizer
+            self.targets_at(0), self.optimizer  # prepared outside the time of the first step
         self._optimising_since = time.perf_counter()
         with self._capturing() as take_step:
             while not self.is_over():

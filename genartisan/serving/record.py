@@ -1,4 +1,4 @@
-"""The log record of a request."""
+"""What log, metrics and trace say of a request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from genartisan.serving.request import StyleRequest
 
 @dataclass
 class Record:
-    """What log, metrics and trace say of one request.
+    """A request, as far as it is known.
 
     Attributes:
         request_id: the server's number.

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from genartisan.errors import EndedError, GenartisanError, ServeError
-from genartisan.serving import restore
+from genartisan.serving import restore, tracing
 from genartisan.serving.archive import archive
 from genartisan.serving.archive_check import check
 from genartisan.serving.client import request
@@ -37,7 +37,6 @@ from genartisan.serving.management import restore_versions
 from genartisan.serving.processes import current, end
 from genartisan.serving.server_log import failure, rotate
 from genartisan.serving.state import LOGS, MODELS, Server, forget, leave, make_run, prepare
-from genartisan.serving.tracing import is_wanted
 
 __all__ = ["Ports", "Server", "archive", "current", "start", "stop", "workers"]
 
@@ -99,7 +98,7 @@ def start_process(
     recipes = [check(store / version.archive, key_file) for version in planned]
     check(store / f"{CONTROL}.mar", key_file, CONTROL)
     check_ports(ports, host)
-    if is_wanted():
+    if tracing.is_wanted():
         say("requests are traced")
     java = java_home()
     stop(state)  # cleans up after a server that crashed

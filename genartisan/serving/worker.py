@@ -16,13 +16,12 @@ from genartisan.method.stylization import Result
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import MANIFEST, Bundle
 from genartisan.networks.device import lower_priority, set_threads
-from genartisan.serving import telemetry
+from genartisan.serving import telemetry, tracing
 from genartisan.serving.gauges import Emit
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.model_description import describe_model
 from genartisan.serving.telemetry import Telemetry
-from genartisan.serving.tracing import Tracing, is_wanted
 from genartisan.serving.warm_up import warm_up
 from genartisan.serving.watchdog import Watchdog
 
@@ -92,7 +91,7 @@ class Worker:
         )
         warm_up(stylizer, settings.get("warm_up"), drafts_only=drafts_only)
         build = (genartisan.__version__, networks.name, bundle_hash, version)
-        counted = Telemetry(emit, shared, build, Tracing(build) if is_wanted() else None)
+        counted = Telemetry(emit, shared, build, tracing.Tracing(build) if tracing.is_wanted() else None)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)
         logger.info("bundle %s on %s in %s", networks.name, stylizer.device, stylizer.precision)
         return cls(

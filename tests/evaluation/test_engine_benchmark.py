@@ -17,21 +17,9 @@ import engine
 pytestmark = pytest.mark.slow
 
 SMALL = [
-    "--size",
-    "64",
-    "--patches",
-    "2",
-    "--patch-size",
-    "32",
-    "--steps",
-    "4",
-    "--turns",
-    "2",
-    "--together",
-    "1",
-    "3",
+    "--size", "64", "--patches", "2", "--patch-size", "32", "--steps", "4", "--turns", "2", "--together", "1", "3",
     "--profile",
-]
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

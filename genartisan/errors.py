@@ -136,6 +136,10 @@ class WorkerDiedError(ServeError):
     """The worker that had the request died."""
 
 
+class DisconnectedError(ServeError):
+    """The connection ended before the answer did."""
+
+
 class LateError(ServeError):
     """The server did not answer within the client's timeout."""
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 from tenacity import RetryCallState, retry_if_exception, wait_random_exponential
 
-from genartisan.errors import BusyError, GenartisanError, LateError, NoModelError, WorkerDiedError
+from genartisan.errors import BusyError, DisconnectedError, GenartisanError, LateError, NoModelError, WorkerDiedError
 from genartisan.serving.access import Access
 from genartisan.serving.calls import Call, ControlCall, Pictures, Source, form_fields, is_draft
 from genartisan.serving.defaults import DRAFT, MODEL, TIMEOUT, URL, is_loopback
@@ -25,6 +25,7 @@ CONNECT = 10.0  # seconds to wait for a connection
 LEAVE_WITHIN = 5.0  # seconds to tell the server that we want no answer any more
 RETRIES, LONGEST_PAUSE = 4, 20.0  # seconds
 BACKOFF = wait_random_exponential(1, LONGEST_PAUSE)
+LOST = (WorkerDiedError, DisconnectedError)  # the request went with them
 
 R = TypeVar("R")  # a reply, or what has to be awaited for it
 E = TypeVar("E")  # a stream of events
@@ -49,7 +50,8 @@ class Endpoint(ABC, Generic[R, E, P]):
         timeout: seconds to wait for an answer; in a stream, for each event.
         retries: how often to send a request again if the server is busy or does not answer in time. The pauses grow
             exponentially, with jitter; a server's ``Retry-After`` takes precedence, unless it exceeds ``timeout``.
-            A request whose worker died is sent once more. Requests have no side effects, so repeating one is safe.
+            A request whose worker died, or whose connection ended without an answer, is sent once more. Requests have
+            no side effects, so repeating one is safe.
         token, key_file: the server's inference key, or the file that holds it. By default from the environment
             (``GENARTISAN_TOKEN``, ``GENARTISAN_KEY_FILE``), or of the server that was started from this folder.
         transport: httpx's transport, such as one with a proxy or a Unix socket.
@@ -236,11 +238,11 @@ def retry_rule(retries: int, timeout: float) -> dict[str, Any]:
     def again(error: BaseException) -> bool:
         if isinstance(error, BusyError):
             return (error.retry_after or 0) <= timeout
-        return isinstance(error, LateError | NoDraftsError | WorkerDiedError)
+        return isinstance(error, (LateError, NoDraftsError, *LOST))
 
     def exhausted(state: RetryCallState) -> bool:
         error = error_of(state)
-        most = min(retries, 1) if isinstance(error, WorkerDiedError) else retries  # the request may be what kills it
+        most = min(retries, 1) if isinstance(error, LOST) else retries  # the request may be what ends them
         return state.attempt_number > most and not isinstance(error, NoDraftsError)
 
     def pause(state: RetryCallState) -> float:

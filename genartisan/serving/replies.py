@@ -17,6 +17,7 @@ from genartisan.errors import (
     BusyError,
     CancelledError,
     DeadlineError,
+    DisconnectedError,
     GenartisanError,
     InputError,
     LateError,
@@ -149,8 +150,11 @@ def transport_errors(url: str, timeout: float) -> Iterator[None]:
         raise ServeError(f"url is {url!r}: {str(error).rstrip('.')}. Write it as in {URL}.", "url") from error
     except httpx.ReadTimeout as error:
         raise late(url, timeout) from error
-    except httpx.RemoteProtocolError as error:
-        raise ServeError(f"the server at {url} broke off its answer ({error}); its log says why.", "url") from error
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+        reason = str(error) or type(error).__name__
+        raise DisconnectedError(
+            f"the server at {url} closed the connection without a whole answer ({reason}); its log says why.", "url"
+        ) from error
     except httpx.TransportError as error:
         raise unreachable(url, str(error) or type(error).__name__, "url") from error
 

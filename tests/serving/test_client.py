@@ -19,6 +19,7 @@ import tenacity.nap
 from genartisan.errors import (
     AccessError,
     BusyError,
+    DisconnectedError,
     GenartisanError,
     InputError,
     LateError,
@@ -176,16 +177,26 @@ def test_a_busy_or_silent_server_is_retried(kind: str, method: str, pauses: list
 
 @both
 @pytest.mark.parametrize("method", ["stylize", "explain", "stream"])
-def test_a_request_whose_worker_died_is_sent_once_more(kind: str, method: str) -> None:
-    died = httpx.Response(500, json={"code": 500, "type": "InternalServerException", "message": "Worker died."})
-    server = Server([died, STREAM])
+@pytest.mark.parametrize(
+    ("lost", "error"),
+    [
+        (httpx.Response(500, json={"code": 500, "message": "Worker died."}), WorkerDiedError),
+        (httpx.RemoteProtocolError("Server disconnected without sending a response."), DisconnectedError),
+        (httpx.ReadError("Connection reset by peer"), DisconnectedError),
+        (httpx.WriteError("Broken pipe"), DisconnectedError),
+    ],
+)
+def test_a_request_lost_with_its_worker_or_connection_is_sent_once_more(
+    kind: str, method: str, lost: Answer, error: type[Exception]
+) -> None:
+    server = Server([lost, STREAM])
     assert ask(kind, server, method)
-    server = Server([died] * 9)
-    with pytest.raises(WorkerDiedError):
+    server = Server([lost] * 9)
+    with pytest.raises(error):
         ask(kind, server, method)
     assert len(server.requests) == 2
-    with pytest.raises(WorkerDiedError):
-        ask(kind, server := Server([died] * 9), method, retries=0)
+    with pytest.raises(error):
+        ask(kind, server := Server([lost] * 9), method, retries=0)
     assert len(server.requests) == 1
 
 
@@ -229,7 +240,6 @@ def test_retries_are_limited(kind: str) -> None:
         (httpx.Response(413), TooLargeError, r"the request has \d{3,} bytes"),
         (httpx.Response(500, text="broken"), ServeError, "answered 500: broken"),
         (httpx.ConnectError("refused"), ServeError, "no server answers"),
-        (httpx.RemoteProtocolError("gone"), ServeError, "broke off"),
     ],
 )
 def test_other_failures_are_raised_at_once(
@@ -271,7 +281,7 @@ def test_a_late_attempt_is_cancelled_and_the_next_has_another_id(kind: str, meth
 
 @both
 def test_only_what_is_left_is_cancelled(kind: str, pauses: list[float]) -> None:
-    for answers in ([PICTURE], [REFUSED], [httpx.RemoteProtocolError("gone")], [BUSY] * 9):
+    for answers in ([PICTURE], [REFUSED], [httpx.RemoteProtocolError("gone")] * 2, [BUSY] * 9):
         server = Server(answers)
         with contextlib.suppress(GenartisanError):
             ask(kind, server, "stylize")

@@ -41,7 +41,7 @@ def targets(results: dict[str, Any]) -> list[Target]:
     baseline = rows.get("clipstyler")
     made = "" if baseline is None else f" ({baseline['size']} px, {baseline['steps']} steps)"
     for name in BY_STYLE:
-        what = f"{name}: portrait, VGG distance over that of clipstyler{made}, the same photos and styles"
+        what = f"{name}: portrait, VGG distance over clipstyler's{made}, same photos and styles"
         of_rows.append(Target(what, portrait_ratio(results["pictures"], name), "≤", PORTRAIT_RATIO))
     worse = worse_columns(rows.get("fast"), rows.get("draft"))
     where = f": {', '.join(worse)}" if worse else ""
@@ -98,10 +98,10 @@ def blocks_of(results: dict[str, Any], sheets: Mapping[str, Path]) -> list[Block
         *reductions(results),
         Text(
             "draft, fast and paper are the presets; clipstyler is paper in clipstyler mode, the baseline. "
-            f"{about_judge(results['judge'])} A plain photo is one of its classes. The edge share is how much of the "
-            "edges of a picture's background lies on the quarter of it with the photo's strongest edges: chance is "
-            "0.25, a photo against itself has about 0.55 to 0.8. Portraits are compared with the photo: the less VGG "
-            f"distance and the more SSIM, the better. Edges and portraits are measured at {SIDE} px."
+            f"{about_judge(results['judge'])} A plain photo is one of its classes. Edge share: how much of a "
+            "background's edges lies on the quarter of it with the photo's strongest edges; chance is 0.25, a photo "
+            "against itself has about 0.55 to 0.8. Portraits are compared with the photo: less VGG distance and more "
+            f"SSIM are better. Both are measured at {SIDE} px."
         ),
         *aims(targets(results)),
         Text(f"Pixels called a person: {called}. What is known of CLIP and FCN alone is in the model card."),
@@ -110,7 +110,8 @@ def blocks_of(results: dict[str, Any], sheets: Mapping[str, Path]) -> list[Block
         Text(f"From the reports of the pictures; up to {results['processes']} pictures were made side by side."),
         *style_table(results),
         Heading("The pictures"),
-        *(Picture(sheet, f"{name}: every style over every photo.") for name, sheet in sheets.items()),
+        Text("Every style over every photo."),
+        *(Picture(sheet, name) for name, sheet in sheets.items()),
     ]
 
 
@@ -154,11 +155,15 @@ def style_table(results: dict[str, Any]) -> list[Block]:
     for name in names:
         columns += [f"{name}: first / among three, of {of}", f"{name}: taken for"]
     styles = dict.fromkeys(picture["style"] for name in names for picture in pictures[name])
+    mistaken = {picture["style"] for name in names for picture in pictures[name] if picture["place"] > 1}
     lines = tuple(
         (results["prompts"][style], *(cell for name in names for cell in style_cells(pictures[name], style)))
         for style in styles
+        if style in mistaken
     )
-    return [Heading("Style by style"), Table(tuple(columns), lines)]
+    rest = ", ".join(results["prompts"][style] for style in styles if style not in mistaken)
+    always = [Text(f"First in every picture: {rest}.")] if rest else []
+    return [Heading("Style by style"), *([Table(tuple(columns), lines)] if lines else []), *always]
 
 
 def style_cells(pictures: Sequence[dict[str, Any]], style: str) -> tuple[str, str]:

@@ -63,8 +63,7 @@ def find_precision(name: str, device: torch.device, multiplies: bool = False) ->
 def bf16_gain() -> float:
     """This CPU's speed-up of matrix products in bf16 over fp32, measured within some hundredths of a second.
 
-    CPU flags do not predict it: of two processors with AVX-512 BF16 one was three times as fast, the other half as
-    fast.
+    CPU flags do not predict it: of two processors with AVX-512 BF16 one gains, and the other loses half.
     """
     seconds = dict.fromkeys(PRECISIONS.values(), float("inf"))
     matrices = {dtype: torch.ones(768, 768, dtype=dtype) for dtype in seconds}

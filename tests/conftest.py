@@ -89,13 +89,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """SIGINT interrupts this process and those it starts.
+    """SIGINT and SIGHUP reach this process and those it starts.
 
-    A job in the background inherits an ignored SIGINT, which Python and its children leave ignored.
+    A job in the background inherits an ignored SIGINT, one under nohup a SIGHUP, which children leave ignored.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ class Pod:
 
 
 @pytest.fixture
-def pod(tmp_path: Path) -> Iterator[Pod]:
+def pod(tmp_path: Path, interruptible: None) -> Iterator[Pod]:
     with ExitStack() as stack:
         started = Pod(tmp_path, stack)
         servers.eventually(started.is_ready, "the gate is ready")

@@ -142,7 +142,7 @@ def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> Non
     found = visitor.stylises()
     visitor.presses("button[role=tab]:has-text('People and background')")
     canvas = visitor.page.locator("#editor canvas").first
-    canvas.wait_for(timeout=visits.WAIT)
+    canvas.wait_for()
     text = visitor.page.locator("#regions-text")
     before = text.inner_text()
     box = canvas.bounding_box()
@@ -178,7 +178,7 @@ def test_the_style_of_a_picture(visitor: Visitor) -> None:
     visitor.opens("#style-panel")
     chosen = {"name": "style.png", "mimeType": "image/png", "buffer": png(64, 64, seed=9)}
     visitor.page.locator("#style-image input[type=file]").set_input_files(chosen)
-    visitor.page.locator("#style-image img[src*=sitting-]").wait_for(timeout=visits.WAIT)  # ours, once it is decoded
+    visitor.page.locator("#style-image img[src*=sitting-]").wait_for()  # ours, once it is decoded
     settings = read_settings(visitor.stylises())
     assert (settings.prompt, settings.style_image) == (None, True)
 
@@ -301,10 +301,9 @@ def test_odd_files_are_answered_on_the_page(visitor: Visitor) -> None:
     for name, content in odd_files().items():
         before = visitor.page.get_attribute("#photo img", "src")
         visitor.gives_photo(content, name)
-        visitor.page.wait_for_function(ANSWERED, arg=before, timeout=visits.WAIT)
+        visitor.page.wait_for_function(ANSWERED, arg=before)
         assert "went wrong" not in said(visitor), name
-        for toast in visitor.page.locator(".toast-close").all():
-            toast.click()
+        visitor.page.evaluate("document.querySelectorAll('.toast-close').forEach(button => button.click())")
         visitor.presses("#sample")
         visitor.sees(re.compile("People cover|No people"))
 
@@ -353,7 +352,7 @@ def test_others_must_sign_in(chromium: Any, server: Server, tmp_path: Path) -> N
             visitor.page.get_by_label("username").fill("ann")
             visitor.page.get_by_label("password").fill("correct horse")
             visitor.page.keyboard.press("Enter")
-            visitor.page.locator("#run").wait_for(timeout=visits.WAIT)
+            visitor.page.locator("#run").wait_for()
 
 
 def test_the_page_is_not_shown_to_others_without_a_login(capsys: pytest.CaptureFixture[str]) -> None:
@@ -408,7 +407,7 @@ def test_axe_finds_nothing_grave_in_any_state(chromium: Any, site: Site, axe: st
         visitor.stylises()
         check_access(visitor, axe, "done")
         visitor.presses("button[role=tab]:has-text('People and background')")
-        visitor.page.locator("#editor canvas").first.wait_for(timeout=visits.WAIT)
+        visitor.page.locator("#editor canvas").first.wait_for()
         visitor.opens("#keys-panel")
         visitor.presses("#box-people")
         visitor.sees("Corrected by you", "#regions-text")
@@ -424,7 +423,7 @@ def test_axe_finds_nothing_grave_without_a_server_or_at_the_login(chromium: Any,
         visits.site(tmp_path, nowhere, str(tmp_path / "keys"), "--login", "ann", **secret) as site,
         visiting(chromium, site.url, bypass_csp=True) as visitor,
     ):
-        visitor.page.get_by_label("username").wait_for(timeout=visits.WAIT)
+        visitor.page.get_by_label("username").wait_for()
         check_access(visitor, axe, "login")
         visitor.page.get_by_label("username").fill("ann")
         visitor.page.get_by_label("password").fill("correct horse")

@@ -56,17 +56,20 @@ def site(folder: Path, url: str, key_file: str, *flags: str, **variables: str) -
     temporary.mkdir()
     command = [sys.executable, "-m", "genartisan", "ui", "--url", url, "--key-file", key_file, "--port", port]
     environment = {**os.environ, "PYTHONPATH": "", "TMPDIR": str(temporary), **variables}
-    process = subprocess.Popen([*command, "--no-browser", *flags], env=environment, stderr=subprocess.PIPE)
+    said = folder / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen([*command, "--no-browser", *flags], env=environment, stderr=stderr)
     try:
-        assert process.stderr is not None
-        line = process.stderr.readline().decode()
-        while line and "is open at" not in line:
-            line = process.stderr.readline().decode()
-        assert line, "the page did not open"
-        yield Site(re.findall(r"http://\S+?(?=[;\s])", line)[0], temporary, process)
+        opened = re.compile(r"is open at (http://\S+?)[;\s]")
+        servers.eventually(
+            lambda: process.poll() is not None or opened.search(said.read_text()) is not None, "it opens"
+        )
+        found = opened.search(said.read_text())
+        assert found, said.read_text()
+        yield Site(found[1], temporary, process)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.wait(60)
     assert process.returncode == 0
     assert list(temporary.glob("genartisan-page-*")) == []
 
@@ -118,7 +121,7 @@ class Visitor:
 
     def downloads(self) -> bytes:
         """The finished picture's file."""
-        with self.page.expect_download(timeout=WAIT) as download:
+        with self.page.expect_download() as download:
             self.page.click("#download")
         assert download.value.suggested_filename.endswith(".png")
         return Path(download.value.path()).read_bytes()
@@ -141,6 +144,7 @@ class Visitor:
 def visiting(chromium: Any, url: str, **options: Any) -> Iterator[Visitor]:
     """A visitor, who is never shown a traceback, whose console stays clean, and who is sent to no other host."""
     context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    context.set_default_timeout(WAIT)
     visitor = Visitor(context.new_page())
 
     def logged(message: Any) -> None:
@@ -154,12 +158,14 @@ def visiting(chromium: Any, url: str, **options: Any) -> Iterator[Visitor]:
     visitor.page.on("console", logged)
     visitor.page.on("pageerror", lambda error: visitor.complaints.append(str(error)))
     visitor.page.on("request", requested)
-    visitor.page.goto(url)
-    visitor.page.wait_for_selector("#run, input[type=password]", timeout=WAIT)
-    yield visitor
-    assert "Traceback" not in visitor.page.content()
-    assert visitor.complaints == [], visitor.complaints
-    context.close()
+    try:
+        visitor.page.goto(url)
+        visitor.page.wait_for_selector("#run, input[type=password]")
+        yield visitor
+        assert "Traceback" not in visitor.page.content()
+        assert visitor.complaints == [], visitor.complaints
+    finally:
+        context.close()
 
 
 def png(width: int = 96, height: int = 72, seed: int = 0) -> bytes:

@@ -40,7 +40,7 @@ def watched(work: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def child_of(process: subprocess.Popen[str], but: int | None = None) -> psutil.Process:

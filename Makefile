@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
 # A thread each: two processes of two threads take a fifth more of two cores.
-PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 python -m pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-all test-nodes test-ray lint fuzz serve stop loadtest bench bundle lock offline-kit offline-test image-test clean
 

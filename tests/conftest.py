@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ from genartisan.serving.serve import Server
 # An example is not slow because the machine is busy.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_collection_finish() -> None:
+    """Collections need not look at the modules of all tests: each would take seconds."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

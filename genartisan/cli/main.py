@@ -228,7 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("request", request)
     add_request_flags(sub)
     sub.add_argument("--url", default=URL, help=f"server (default: {URL})")
-    sub.add_argument("--grpc", metavar="HOST:PORT", help="use gRPC instead")
+    sub.add_argument("--grpc", metavar="HOST:PORT", help="use gRPC instead; https://HOST:PORT with TLS")
     add_key_flag(sub)
     add_stream_flags(sub)
     add_timeout_flag(sub, TIMEOUT, "to wait for the picture or, in a stream, for each event")

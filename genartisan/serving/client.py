@@ -15,7 +15,7 @@ import httpx
 from tenacity import AsyncRetrying, Retrying
 
 from genartisan.errors import ServeError
-from genartisan.io.proxies import proxy_errors
+from genartisan.io.network_environment import environment_errors
 from genartisan.serving.calls import Call, ControlCall, Source
 from genartisan.serving.defaults import CONTROL, JSON, TIMEOUT, URL
 from genartisan.serving.endpoint import LEAVE_WITHIN, Endpoint, unanswered
@@ -29,8 +29,8 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
 
     @cached_property
     def _http(self) -> httpx.Client:
-        with proxy_errors(ServeError):
-            return httpx.Client(**self._options)
+        with environment_errors(ServeError):
+            return httpx.Client(**self._options, verify=httpx.create_ssl_context())
 
     def __enter__(self) -> Client:
         return self
@@ -123,8 +123,8 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
 
     @cached_property
     def _http(self) -> httpx.AsyncClient:
-        with proxy_errors(ServeError):
-            return httpx.AsyncClient(**self._options)
+        with environment_errors(ServeError):
+            return httpx.AsyncClient(**self._options, verify=httpx.create_ssl_context())
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -46,7 +46,8 @@ class Endpoint(ABC, Generic[R, E, P]):
 
     Args:
         url: the server's HTTP endpoint.
-        grpc: HOST:PORT, to call `stylize` over gRPC instead; streams and explanations use HTTP.
+        grpc: HOST:PORT, or https://HOST:PORT with TLS, to call `stylize` over gRPC instead; streams and explanations
+            use HTTP.
         timeout: seconds to wait for an answer; in a stream, for each event.
         retries: how often to send a request again if the server is busy or does not answer in time. The pauses grow
             exponentially, with jitter; a server's ``Retry-After`` takes precedence, unless it exceeds ``timeout``.
@@ -78,7 +79,7 @@ class Endpoint(ABC, Generic[R, E, P]):
             local = is_loopback(httpx.URL(url).host)
         self._options: dict[str, Any] = {
             "timeout": httpx.Timeout(timeout, connect=CONNECT),
-            "trust_env": not local,  # HTTP_PROXY and the like do not apply to this machine
+            "trust_env": not local,  # proxies do not apply to this machine
             "transport": transport,
         }
 

@@ -7,8 +7,10 @@ of inputs is what protoc makes of ``map<string, bytes>``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +18,7 @@ import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from genartisan.errors import ServeError
+from genartisan.io.network_environment import environment_errors
 from genartisan.serving.defaults import MODEL
 from genartisan.serving.replies import from_rpc
 
@@ -24,6 +27,7 @@ OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # gRPC's default is 4 MB; here the server's limits decide
     ("grpc.enable_http_proxy", 0),
 ]
+TLS = "https://"
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 
@@ -57,9 +61,10 @@ PredictionsRequest, PredictionResponse = _messages()
 def predict(
     address: str, fields: Mapping[str, bytes], timeout: float, key: Mapping[str, str], model: str = MODEL
 ) -> bytes:
-    """One ``Predictions`` call at HOST:PORT.
+    """One ``Predictions`` call.
 
     Args:
+        address: HOST:PORT, or https://HOST:PORT with TLS.
         fields: the map of inputs.
         timeout: in seconds.
         key: the metadata that authorises it.
@@ -67,7 +72,7 @@ def predict(
     Raises:
         GenartisanError: it failed (`genartisan.serving.replies.from_rpc`).
     """
-    with rpc_errors(address, timeout), grpc.insecure_channel(address, options=OPTIONS) as channel:
+    with rpc_errors(address, timeout), open_channel(address, grpc) as channel:
         call = channel.unary_unary(METHOD)  # bytes in, bytes out
         return decode_response(call(encode_request(model, fields), timeout=timeout, metadata=tuple(key.items())))
 
@@ -77,10 +82,25 @@ async def predict_async(
 ) -> bytes:
     """As `predict`, for programs with an event loop."""
     with rpc_errors(address, timeout):
-        async with grpc.aio.insecure_channel(address, options=OPTIONS) as channel:
+        async with open_channel(address, grpc.aio) as channel:
             call = channel.unary_unary(METHOD)
             answer = await call(encode_request(model, fields), timeout=timeout, metadata=tuple(key.items()))
             return decode_response(answer)
+
+
+def open_channel(address: str, kind: Any) -> Any:
+    """A channel by ``kind``, `grpc` or `grpc.aio`. With TLS it trusts the authorities in SSL_CERT_FILE, else gRPC's.
+
+    Raises:
+        ServeError: SSL_CERT_FILE cannot be read.
+    """
+    target = address.removeprefix(TLS)
+    if target == address:
+        return kind.insecure_channel(target, options=OPTIONS)
+    with environment_errors(ServeError):
+        roots = os.environ.get("SSL_CERT_FILE")
+        credentials = grpc.ssl_channel_credentials(Path(roots).read_bytes() if roots else None)
+    return kind.secure_channel(target.rstrip("/"), credentials, options=OPTIONS)
 
 
 @contextmanager
@@ -90,7 +110,7 @@ def rpc_errors(address: str, timeout: float) -> Iterator[None]:
         address.encode()  # or gRPC fails with a UnicodeError of its own
         yield
     except UnicodeError as error:
-        raise ServeError(f"grpc is {address!r}; write HOST:PORT.", "grpc") from error
+        raise ServeError(f"grpc is {address!r}; write HOST:PORT, or {TLS}HOST:PORT.", "grpc") from error
     except grpc.RpcError as error:
         raise from_rpc(error.code().name, error.details() or "", address, timeout) from error
 

@@ -199,7 +199,10 @@ def retry_after(value: str) -> float | None:
 
 
 def unreachable(where: str, reason: str, field: str) -> ServeError:
-    """Nothing listens at the address."""
+    """Nothing listens at the address, or its certificate is not trusted."""
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        remedy = "name the PEM file of its authority in SSL_CERT_FILE"
+        return ServeError(f"the certificate of {where} is not trusted ({reason}); {remedy}.", field)
     remedy = "start one with `genartisan serve`, or correct the address"
     return ServeError(f"no server answers at {where} ({reason}); {remedy}.", field)
 

@@ -20,7 +20,7 @@ import httpx
 from tqdm import tqdm
 
 from genartisan.errors import WeightsError
-from genartisan.io.proxies import proxy_errors
+from genartisan.io.network_environment import environment_errors
 from genartisan.weights.disk import FULL, disk_errors, no_room
 
 BLOCK = 1 << 20
@@ -54,7 +54,7 @@ def download(
         WeightsError: unreachable, refused, redirected to a server without TLS, wrong hash or disk full. ``NAME.part``
             is kept, except after a wrong hash.
     """
-    with proxy_errors(WeightsError):
+    with environment_errors(WeightsError):
         client = httpx.Client(
             timeout=httpx.Timeout(patience.timeout, connect=min(patience.timeout, 10.0)),
             follow_redirects=True,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,11 +17,10 @@ from test_serving import FIELDS, photo
 
 from genartisan.cli.main import main
 from genartisan.client import AsyncClient, Client
-from genartisan.errors import InputError, ServeError
+from genartisan.errors import InputError
 from genartisan.serving import serve
 from genartisan.serving.archive import archive
 from genartisan.serving.defaults import DRAFT, MODEL
-from genartisan.serving.management import Models
 from genartisan.serving.versions import versions_of
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -29,10 +29,16 @@ SKETCH = {"preset": "draft", "size": 64, "seed": 7}
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[serve.Server]:
-    """A server with workers for drafts."""
-    with servers.running(tiny_folder, tmp_path_factory.mktemp("drafts"), with_drafts=True) as running:
-        yield running
+def arguments(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Those of a server with workers for drafts."""
+    with servers.prepared(tiny_folder, tmp_path_factory.mktemp("drafts"), with_drafts=True) as prepared:
+        yield prepared
+
+
+@pytest.fixture(scope="module")
+def server(arguments: dict[str, Any]) -> Iterator[serve.Server]:
+    yield serve.start(**arguments)
+    serve.stop(arguments["state"])
 
 
 @pytest.fixture
@@ -100,48 +106,28 @@ def test_runs_give_way_to_drafts_on_a_cpu(server: serve.Server) -> None:
 
 
 def test_versions_and_workers_of_drafts_follow_and_are_restored(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: serve.Server, arguments: dict[str, Any], tiny_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The last test of this file: it leaves a server of another version."""
+
     def in_service(model: str) -> dict[str, tuple[bool, int]]:
         return {version.name: (version.default, version.ready) for version in versions_of(running, model)}
 
-    with servers.prepared(tiny_folder, tmp_path, with_drafts=True) as arguments:
-        archive(tiny_folder, tmp_path / "store", "2.0", tmp_path / "model-config.yaml")
-        running = serve.start(**arguments)
-        where = ["--state", str(tmp_path / "state")]
-        try:
-            assert main(["models", "register", "genartisan-2.0.mar", *where]) == 0
-            assert main(["models", "scale", "2", "--drafts", *where]) == 0
-            assert in_service(DRAFT) == {"1.0": (True, 2), "2.0": (False, 1)}
-            assert in_service(MODEL) == {"1.0": (True, 1), "2.0": (False, 1)}
-            assert main(["models", "default", "2.0", *where]) == 0
-            assert in_service(DRAFT) == {"1.0": (False, 2), "2.0": (True, 1)}
-            capsys.readouterr()
-            assert main(["status", *where]) == 0
-            rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("genartisan")]
-            assert [row[:2] for row in rows] == [[MODEL, "1.0"], [MODEL, "2.0"], [DRAFT, "1.0"], [DRAFT, "2.0"]]
-            serve.stop(tmp_path / "state")
-            running = serve.start(**arguments)
-            assert in_service(DRAFT) == {"1.0": (False, 2), "2.0": (True, 1)}
-            assert main(["models", "remove", "1.0", *where]) == 0
-            assert in_service(DRAFT) == in_service(MODEL) == {"2.0": (True, 1)}
-        finally:
-            serve.stop(tmp_path / "state")
-
-
-def test_a_server_without_them_still_makes_drafts(
-    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with servers.running(tiny_folder, tmp_path) as without:
-        for client in (
-            Client(without.url, key_file=without.keys, retries=0),
-            Client(without.url, grpc=without.grpc, key_file=without.keys, retries=0),
-        ):
-            with client:
-                assert client.stylize(photo(), "Fire", params=SKETCH).media_type == "image/png"
-                assert json.loads(client.explain(photo(), "Fire").content)["explanation"]
-                assert list(client.stream(photo(), "Fire", params=SKETCH))[-1]["event"] == "result"
-        with pytest.raises(ServeError, match="have no workers of their own"):
-            Models(without, model=DRAFT)
-        assert main(["models", "scale", "2", "--drafts", "--state", str(without.state)]) == 2
-        assert "config.properties" in capsys.readouterr().err
+    running, state = server, arguments["state"]
+    archive(tiny_folder, arguments["store"], "2.0", state.parent / "model-config.yaml")
+    where = ["--state", str(state)]
+    assert main(["models", "register", "genartisan-2.0.mar", *where]) == 0
+    assert main(["models", "scale", "2", "--drafts", *where]) == 0
+    assert in_service(DRAFT) == {"1.0": (True, 2), "2.0": (False, 1)}
+    assert in_service(MODEL) == {"1.0": (True, 1), "2.0": (False, 1)}
+    assert main(["models", "default", "2.0", *where]) == 0
+    assert in_service(DRAFT) == {"1.0": (False, 2), "2.0": (True, 1)}
+    capsys.readouterr()
+    assert main(["status", *where]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("genartisan")]
+    assert [row[:2] for row in rows] == [[MODEL, "1.0"], [MODEL, "2.0"], [DRAFT, "1.0"], [DRAFT, "2.0"]]
+    serve.stop(state)
+    running = serve.start(**arguments)
+    assert in_service(DRAFT) == {"1.0": (False, 2), "2.0": (True, 1)}
+    assert main(["models", "remove", "1.0", *where]) == 0
+    assert in_service(DRAFT) == in_service(MODEL) == {"2.0": (True, 1)}

@@ -24,6 +24,7 @@ from haproxy import KEY, HAProxy, hash_of
 from proxies import CALLER, FIELDS, FORM, answering, raw, sent
 from servers import ROOT
 
+from genartisan.cli.main import main
 from genartisan.errors import AccessError, BusyError
 from genartisan.serving.client import Client
 from genartisan.serving.inference_grpc import METHOD, PACKAGE, decode_response, encode_request
@@ -229,6 +230,25 @@ def test_our_client_behind_the_gate(start: Start) -> None:
         assert client.stylize(FIELDS["photo"], "Fire", params=sketch).media_type == "image/png"
     with client_of(gate, "wrong") as client, pytest.raises(AccessError):
         client.stylize(FIELDS["photo"], "Fire", params=servers.TINY)
+
+
+@pytest.mark.parametrize("flags", [("--url",), ("--grpc",)])
+def test_the_command_line_trusts_the_authorities_that_it_is_given(
+    flags: tuple[str], start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = start()
+    (photo := tmp_path / "photo.png").write_bytes(FIELDS["photo"])
+    monkeypatch.setenv("GENARTISAN_TOKEN", KEY)
+    line = ["request", str(photo), "Fire", "-o", str(tmp_path / "fire.png"), "--preset", "draft", *flags, gate.url]
+    assert main(line) == 2
+    assert "SSL_CERT_FILE" in capsys.readouterr().err  # the remedy: nobody vouches for the certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(gate.certificate))
+    assert main(line) == 0
+    assert (tmp_path / "fire.png").read_bytes()[:4] == b"\x89PNG"
+    monkeypatch.setenv("SSL_CERT_FILE", "nowhere.pem")
+    capsys.readouterr()
+    assert main(line) == 2
+    assert "(SSL_CERT_FILE) names 'nowhere.pem': No such file" in capsys.readouterr().err
 
 
 def test_a_node_that_is_down_is_503_with_retry_after(start: Start) -> None:

@@ -38,8 +38,10 @@ from genartisan.method.saved_style import SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.serving import client, serve
+from genartisan.serving.defaults import DRAFT
 from genartisan.serving.inference_grpc import METHOD, decode_response, encode_request
 from genartisan.serving.limits import Limits
+from genartisan.serving.management import Models
 from genartisan.serving.telemetry import COUNTERS, LABELS, WITHIN
 
 pytestmark = pytest.mark.server
@@ -530,3 +532,18 @@ def test_nobody_can_make_the_server_fetch_anything(server: serve.Server) -> None
     }
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert post(server, FIELDS).status == 200
+
+
+def test_a_server_without_workers_for_drafts_still_makes_drafts(
+    server: serve.Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sketch = {"preset": "draft", "size": 64}
+    for address in ({}, {"grpc": server.grpc}):
+        with client.Client(server.url, key_file=server.keys, retries=0, **address) as asking:
+            assert asking.stylize(photo(), "Fire", params=sketch).media_type == "image/png"
+            assert json.loads(asking.explain(photo(), "Fire").content)["explanation"]
+            assert list(asking.stream(photo(), "Fire", params=sketch))[-1]["event"] == "result"
+    with pytest.raises(ServeError, match="have no workers of their own"):
+        Models(server, model=DRAFT)
+    assert main(["models", "scale", "2", "--drafts", "--state", str(server.state)]) == 2
+    assert "config.properties" in capsys.readouterr().err

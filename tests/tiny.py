@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from genartisan.config import PORTRAIT
+from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import About, SavedStyle
 from genartisan.networks.bundle import write_bundle
 from genartisan.networks.compact_clip import CompactClip
@@ -94,3 +96,8 @@ def mask(width: int = 64, height: int = 48, box: tuple[int, int, int, int] = (0,
     image = Image.new("L", (width, height))
     image.paste(255, box)
     return image
+
+
+def from_mask(people: torch.Tensor) -> RegionMap:
+    """The map of a mask of people, ``(H, W)``: bool, True for people, or float in [0, 1] for soft edges."""
+    return RegionMap(torch.zeros(people.shape, dtype=torch.uint8)).under({PORTRAIT: people})

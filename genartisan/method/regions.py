@@ -142,11 +142,6 @@ def tint(number: int) -> tuple[int, int, int]:
     return round(255 * colour[0]), round(255 * colour[1]), round(255 * colour[2])
 
 
-def from_mask(portrait: Tensor) -> RegionMap:
-    """The map of a mask of people, ``(H, W)``: bool, True for portrait, or float in [0, 1] for soft edges."""
-    return RegionMap(torch.zeros(portrait.shape, dtype=torch.uint8)).under({PORTRAIT: portrait})
-
-
 def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -> RegionMap:
     """The map of a picture of class labels.
 
@@ -160,25 +155,6 @@ def from_classes(labels: Tensor, classes: Sequence[str], names: Sequence[str]) -
         if name in names:
             position[label] = list(names).index(name)
     return RegionMap(position[labels.long()], tuple(names))
-
-
-def random_regions(rng: np.random.Generator, size: tuple[int, int], whole: float = 0.5) -> RegionMap | None:
-    """One to three random ellipses and boxes as portrait, for training; None if all is background.
-
-    Args:
-        size: (height, width) in pixels.
-        whole: probability that all is background.
-    """
-    if rng.random() < whole:
-        return None
-    height, width = size
-    y, x = np.mgrid[:height, :width]
-    portrait = np.zeros(size, bool)
-    for _ in range(rng.integers(1, 4)):
-        centre, radii = rng.uniform(0, 1, 2) * size, rng.uniform(0.1, (0.45, 0.3)) * size
-        reach = np.abs((y - centre[0]) / radii[0]), np.abs((x - centre[1]) / radii[1])
-        portrait |= (np.hypot(*reach) if rng.random() < 0.7 else np.maximum(*reach)) < 1
-    return None if portrait.all() or not portrait.any() else from_mask(torch.from_numpy(portrait))
 
 
 @torch.inference_mode()

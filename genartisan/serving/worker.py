@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 from collections.abc import Mapping
@@ -92,6 +93,7 @@ class Worker:
         )
         warm_up(stylizer, settings.get("warm_up"), drafts_only=drafts_only)
         gc.freeze()  # a collection, as after memory ran out, takes half a second if it looks at all modules
+        atexit.register(gc.unfreeze)  # or extension modules report leaks
         build = (genartisan.__version__, networks.name, bundle_hash, version)
         counted = Telemetry(emit, shared, build, tracing.Tracing(build) if tracing.is_wanted() else None)
         logging.getLogger(telemetry.__name__).setLevel(logging.INFO)

@@ -20,6 +20,8 @@ pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 pytest.importorskip("matplotlib")
 
+from tiny import from_mask
+
 from genartisan.cli.evaluation_flags import evaluation_settings
 from genartisan.cli.main import build_parser, main
 from genartisan.config import StyleConfig, preset
@@ -38,7 +40,7 @@ from genartisan.io.documents import Text, as_html, as_markdown
 from genartisan.io.images import read_photo
 from genartisan.method.objective import Objective
 from genartisan.method.patches import plan
-from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_mask
+from genartisan.method.regions import PORTRAIT_LABEL, RegionMap
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import ScaleTargets
 from genartisan.training.train_fcn import FIRST_SEED

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 pytest.importorskip("cv2")
 pytest.importorskip("skimage")
 
+from tiny import from_mask
+
 from genartisan.cli.evaluation_flags import evaluation_settings
 from genartisan.cli.main import build_parser, main
 from genartisan.config import StyleConfig
@@ -32,7 +34,7 @@ from genartisan.evaluation.report import Target, as_json
 from genartisan.evaluation.runner import evaluate
 from genartisan.evaluation.settings import JudgedRows, Row, Settings
 from genartisan.io.images import Photo, read_photo
-from genartisan.method.regions import RegionMap, from_mask
+from genartisan.method.regions import RegionMap
 from genartisan.method.targets import FeatureExtractor
 from genartisan.networks.bundle import EMBEDDED, read_manifest
 from genartisan.training import model_card

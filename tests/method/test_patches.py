@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tiny import from_mask
 from torchvision.transforms import RandomPerspective
 from torchvision.transforms.functional import perspective
 
 from genartisan.config import StyleConfig
 from genartisan.method.patches import decided, plan
 from genartisan.method.perspective import crop_corners, homographies, warp
-from genartisan.method.regions import BACKGROUND_LABEL, PORTRAIT_LABEL, RegionMap, from_mask
+from genartisan.method.regions import BACKGROUND_LABEL, PORTRAIT_LABEL, RegionMap
 
 WIDTH, HEIGHT, SIDE = 96, 64, 24
 

@@ -10,6 +10,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from tiny import from_mask
 from torch import Tensor, nn
 
 from genartisan.cli.flags import masks_of
@@ -22,7 +23,7 @@ from genartisan.method.directions import Directions
 from genartisan.method.engine import Run
 from genartisan.method.losses import directional_distances
 from genartisan.method.patches import controls_of_crops, limits_of, plan
-from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_classes, from_mask, segment
+from genartisan.method.regions import PORTRAIT_LABEL, RegionMap, from_classes, segment
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.text import text_direction

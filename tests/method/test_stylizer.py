@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from tiny import from_mask
 from torch import nn
 
 from genartisan.config import StyleConfig, preset
@@ -19,7 +20,7 @@ from genartisan.io.images import Photo, read_photo
 from genartisan.method import engine
 from genartisan.method.objective import LOSSES
 from genartisan.method.painters import Painter
-from genartisan.method.regions import BACKGROUND_LABEL, RegionMap, from_mask
+from genartisan.method.regions import BACKGROUND_LABEL, RegionMap
 from genartisan.method.stylization import Result
 from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import ScaleTargets, halved

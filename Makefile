@@ -27,7 +27,7 @@ test-all: $(VENV)/.dev $(VENV)/kserve lint  ## lint, types and all tests; CI run
 	$(PYTEST)
 
 test-nodes: $(VENV)/.dev  ## three nodes in network namespaces, cut, killed, hung and restarted: twenty minutes, root
-	python -m pytest -s -m nodes tests/serving/test_nodes.py tests/cli/test_batch_cluster.py
+	python -m pytest -s -m nodes -o faulthandler_timeout=1800 tests/serving/test_nodes.py tests/cli/test_batch_cluster.py
 
 test-ray: $(VENV)/.dev  ## the tests of the endpoint on Ray Serve, and batch on Ray: ten minutes
 	python -m pytest -m ray
@@ -39,7 +39,7 @@ lint: $(VENV)/.dev  ## lint and types
 	lint-imports
 
 fuzz: $(VENV)/.dev  ## damaged pictures and random requests, new ones each time: forty minutes
-	FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -W ignore
+	FUZZ_SECONDS=600 python -m pytest tests/test_fuzz.py -W ignore -o faulthandler_timeout=0
 
 serve: $(VENV)/.serve  ## build the embedded archive and start the server
 	genartisan archive

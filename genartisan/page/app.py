@@ -25,6 +25,7 @@ CONTROLS = (
     "prompt", "gallery", "style_share", "portrait", "background", "preset", "size", "seed", "keep_colors", "view",
     "amount", "area", "left", "top", "right", "bottom",
 )  # fmt: skip
+LAST = "always_last"  # by default Gradio drops an event while the one before is pending, as of a second photo
 FAILED = "Something went wrong on this page; its log says what. Everything you entered is still here."
 
 Handler = Callable[[Sitting, Values], Updates]
@@ -61,11 +62,13 @@ class _Wires:
             payload = values[name]
             return handler(sitting, {name: None if payload is None else payload["path"]})
 
-        return {**self._event(self._once(given), (name,)), "queue": False, "preprocess": False}
+        event = self._event(self._once(given), (name,))
+        return {**event, "queue": False, "preprocess": False, "trigger_mode": LAST}
 
     def queued(self, handler: Handler, *inputs: str) -> dict[str, Any]:
         """The arguments of an event that calls the endpoint."""
-        return {**self._event(self._once(handler), inputs or CONTROLS), "concurrency_limit": AT_ONCE}
+        event = self._event(self._once(handler), inputs or CONTROLS)
+        return {**event, "concurrency_limit": AT_ONCE, "trigger_mode": LAST}
 
     def stream(self, handler: Callable[[Sitting, Values], Iterator[Updates]]) -> dict[str, Any]:
         """The arguments of an event that updates the page again and again."""
@@ -79,7 +82,7 @@ class _Wires:
                 logger.exception("a run failed")
                 yield self._placed({**idle(sitting), "status": wording.alert(FAILED)})
 
-        return {**self._event(call, CONTROLS), "concurrency_limit": AT_ONCE}
+        return {**self._event(call, CONTROLS), "concurrency_limit": AT_ONCE, "trigger_mode": LAST}
 
     def choice(self, handler: Callable[[Sitting, int], Updates]) -> dict[str, Any]:
         """The arguments of an event that chooses a picture of a gallery, by its position."""
@@ -128,9 +131,9 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
     parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode="multiple")
-    parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode="always_last")
+    parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode=LAST)
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
-    parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode="always_last")
+    parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode=LAST)
     _wire_runs(parts, handlers, wires)
     parts["history"].select(**wires.choice(handlers.result_chosen))
     parts["seeds"].select(**wires.choice(handlers.seed_chosen))

@@ -23,8 +23,14 @@ SEEDS = 4  # side by side
 
 
 def prepare(sitting: Sitting, values: Values) -> Updates:
-    """Before the run: its id is drawn, so that it can be cancelled from now on, and the page shows that it is busy."""
+    """Before the run: its id is drawn, so that it can be cancelled from now on, and the page shows that it is busy.
+
+    Nothing happens during a run, whose button was pressed twice.
+    """
+    if sitting.request_id is not None:
+        return {}
     sitting.request_id, sitting.is_cancelled, sitting.is_looking = new_request_id(), False, False
+    sitting.is_due = True
     return {
         "run": gr.update(interactive=False),
         "cancel": gr.update(visible=True, interactive=True),
@@ -35,7 +41,11 @@ def prepare(sitting: Sitting, values: Values) -> Updates:
 
 
 def run(sitting: Sitting, values: Values, client: Client, seeds: int = 1) -> Iterator[Updates]:
-    """One picture, or one for each of several seeds from the present one on."""
+    """One picture, or one for each of several seeds from the present one on; none that is not due."""
+    if not sitting.is_due:
+        yield {}
+        return
+    sitting.is_due = False
     try:
         wish = _checked(sitting, values)
         for number in range(seeds):

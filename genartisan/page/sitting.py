@@ -66,6 +66,7 @@ class Sitting:
         found: the region map that the endpoint found, and ``labels`` the corrected one; None before it is known.
         request_id: of the run in progress, or None.
         is_cancelled: whether that run was cancelled.
+        is_due: whether a run was asked for and has not begun.
         is_looking: whether the visitor waits to hear who is in the photo, and has started nothing since.
         results: the newest last.
         chosen: position in ``results`` of the picture that is shown.
@@ -79,6 +80,7 @@ class Sitting:
     undo: list[Labels] = field(default_factory=list)
     request_id: str | None = None
     is_cancelled: bool = False
+    is_due: bool = False
     is_looking: bool = False
     results: list[Made] = field(default_factory=list)
     chosen: int = -1

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import servers
 import visitor as visits
@@ -117,6 +118,22 @@ def test_cancel_frees_the_worker(visitor: Visitor, server: Server) -> None:
     servers.eventually(lambda: is_free(server), "the worker is free", SOON)
     visitor.sees("Cancelled")
     assert time.monotonic() - began < SOON
+    visitor.presses(FEW_STEPS)
+    assert visitor.stylises()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_for_twice_runs_once_and_can_be_cancelled(visitor: Visitor, server: Server) -> None:
+    visitor.begins(png(), size=128)
+    visitor.page.fill("#prompt textarea", "Fire")
+    visitor.presses(MANY_STEPS)
+    visitor.page.focus("#prompt textarea")
+    for _ in range(2):
+        visitor.page.keyboard.press("Shift+Enter")
+        visitor.sees("Step", "#progress")
+    visitor.presses("#cancel")
+    visitor.sees("Cancelled")
+    servers.eventually(lambda: is_free(server), "the worker is free", SOON)
     visitor.presses(FEW_STEPS)
     assert visitor.stylises()
 
@@ -274,6 +291,10 @@ ANSWERED = """before => {
     && picture.src.includes("sitting-") && /People cover|No people/.test(said);
   return isTaken || document.querySelector("#photo-error [role=alert], .toast-body");
 }"""
+TAKEN = """before => {
+  const picture = document.querySelector("#photo img");
+  return picture && picture.src !== before && picture.src.includes("sitting-");
+}"""
 PROMPTS = (
     "\u202egnp",
     "x" * 1001,
@@ -306,6 +327,23 @@ def test_odd_files_are_answered_on_the_page(visitor: Visitor) -> None:
         visitor.page.evaluate("document.querySelectorAll('.toast-close').forEach(button => button.click())")
         visitor.presses("#sample")
         visitor.sees(re.compile("People cover|No people"))
+
+
+@pytest.mark.slow
+def test_people_are_found_in_the_last_of_several_photos(visitor: Visitor, server: Server) -> None:
+    """Those before it are still being looked at when it is given."""
+    worker = psutil.Process(servers.worker_pid(server))
+    shown = visitor.page.locator("#photo img")
+    worker.suspend()
+    try:
+        for seed in range(3):
+            before = shown.get_attribute("src") if seed else ""
+            visitor.gives_photo(png(seed=seed), f"{seed}.png")
+            visitor.page.wait_for_function(TAKEN, arg=before)
+            visitor.sees("Looking for people")
+    finally:
+        worker.resume()
+    visitor.sees(re.compile("People cover|No people"))
 
 
 @pytest.mark.slow

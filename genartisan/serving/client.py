@@ -66,27 +66,37 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
         return Retrying(**self._retrying)(attempt)
 
     def _events(self, call: Call) -> Generator[Event, None, None]:
-        def attempt() -> tuple[str, httpx.Response]:
-            with self._cancelling(call.request_id) as request_id, self._attempt(call, request_id) as request:
-                answer = self._http.send(request, stream=True)
-                if answer.status_code != 200:
-                    answer.read()
-                    raise refusal(answer, self.url)
-                return request_id, answer
+        ids: list[str] = []
 
-        request_id, opened = Retrying(**self._retrying)(attempt)
-        with (
-            self._cancelling(request_id, is_repeated=False),
-            transport_errors(self.url, self.timeout),
-            closing(opened) as answer,
-        ):
-            for line in answer.iter_lines():
-                event = read_event(line, self.url)
-                if event["event"] in LAST:
-                    self._in_progress.discard(request_id)
+        def attempt() -> httpx.Response:
+            with self._cancelling(call.request_id, is_whole=False) as request_id:
+                ids.append(request_id)
+                with self._attempt(call, request_id) as request:
+                    answer = self._http.send(request, stream=True)
+                    if answer.status_code != 200:
+                        answer.read()
+                        raise refusal(answer, self.url)
+                    return answer
+
+        try:
+            opened = Retrying(**self._retrying)(attempt)
+            with (
+                self._cancelling(ids[-1], is_repeated=False),
+                transport_errors(self.url, self.timeout),
+                closing(opened) as answer,
+            ):
+                for line in answer.iter_lines():
+                    event = read_event(line, self.url)
+                    if event["event"] in LAST:
+                        self._in_progress.discard(ids[-1])
+                        yield event
+                        return
                     yield event
-                    return
-                yield event
+        except BaseException as error:  # such as Ctrl-C between the two
+            for request_id in ids[-1:]:
+                if self._is_left(request_id, error, is_repeated=False):
+                    self._leave(request_id)
+            raise
         raise cut_off(self.url)
 
     def _control(self, call: ControlCall) -> Event:
@@ -100,8 +110,12 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
         return read_progress(content, self.url)
 
     @contextmanager
-    def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> Iterator[str]:
-        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves."""
+    def _cancelling(self, given_id: str | None, *, is_repeated: bool = True, is_whole: bool = True) -> Iterator[str]:
+        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves.
+
+        Args:
+            is_whole: the request ends with the block; a stream goes on.
+        """
         request_id = given_id or new_request_id()
         self._in_progress.add(request_id)
         try:
@@ -110,7 +124,7 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
             if self._is_left(request_id, error, is_repeated and given_id is not None):
                 self._leave(request_id)
             raise
-        finally:
+        if is_whole:
             self._in_progress.discard(request_id)
 
     def _leave(self, request_id: str) -> None:
@@ -158,28 +172,35 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
         return await AsyncRetrying(**self._retrying)(attempt)
 
     async def _events(self, call: Call) -> AsyncGenerator[Event, None]:
-        async def attempt() -> tuple[str, httpx.Response]:
-            async with self._cancelling(call.request_id) as request_id:
+        ids: list[str] = []
+
+        async def attempt() -> httpx.Response:
+            async with self._cancelling(call.request_id, is_whole=False) as request_id:
+                ids.append(request_id)
                 with self._attempt(call, request_id) as request:
                     answer = await self._http.send(request, stream=True)
                     if answer.status_code != 200:
                         await answer.aread()
                         raise refusal(answer, self.url)
-                    return request_id, answer
+                    return answer
 
-        request_id: str
-        opened: httpx.Response
-        request_id, opened = await AsyncRetrying(**self._retrying)(attempt)
-        async with self._cancelling(request_id, is_repeated=False):
-            with transport_errors(self.url, self.timeout):
-                async with aclosing(opened):
-                    async for line in opened.aiter_lines():
-                        event = read_event(line, self.url)
-                        if event["event"] in LAST:
-                            self._in_progress.discard(request_id)
+        try:
+            opened: httpx.Response = await AsyncRetrying(**self._retrying)(attempt)
+            async with self._cancelling(ids[-1], is_repeated=False):
+                with transport_errors(self.url, self.timeout):
+                    async with aclosing(opened):
+                        async for line in opened.aiter_lines():
+                            event = read_event(line, self.url)
+                            if event["event"] in LAST:
+                                self._in_progress.discard(ids[-1])
+                                yield event
+                                return
                             yield event
-                            return
-                        yield event
+        except BaseException as error:  # such as a cancelled task between the two
+            for request_id in ids[-1:]:
+                if self._is_left(request_id, error, is_repeated=False):
+                    await self._leave(request_id)
+            raise
         raise cut_off(self.url)
 
     async def _control(self, call: ControlCall) -> Event:
@@ -193,8 +214,14 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
         return read_progress(content, self.url)
 
     @asynccontextmanager
-    async def _cancelling(self, given_id: str | None, *, is_repeated: bool = True) -> AsyncIterator[str]:
-        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves."""
+    async def _cancelling(
+        self, given_id: str | None, *, is_repeated: bool = True, is_whole: bool = True
+    ) -> AsyncIterator[str]:
+        """The id of an attempt, drawn unless given, which is cancelled if its caller leaves.
+
+        Args:
+            is_whole: the request ends with the block; a stream goes on.
+        """
         request_id = given_id or new_request_id()
         self._in_progress.add(request_id)
         try:
@@ -203,7 +230,7 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
             if self._is_left(request_id, error, is_repeated and given_id is not None):
                 await self._leave(request_id)
             raise
-        finally:
+        if is_whole:
             self._in_progress.discard(request_id)
 
     async def _leave(self, request_id: str) -> None:

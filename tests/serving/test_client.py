@@ -294,6 +294,29 @@ def test_only_what_is_left_is_cancelled(kind: str, pauses: list[float]) -> None:
         assert len(server.cancelled) == 1
 
 
+@pytest.mark.parametrize(("kind", "retrying"), [("sync", "Retrying"), ("async", "AsyncRetrying")])
+def test_who_leaves_as_a_stream_opens_cancels_it(kind: str, retrying: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come between the first line of the answer and the first event."""
+    original = getattr(tenacity, retrying).__call__
+
+    def interrupted(*arguments: Any) -> Any:
+        if kind == "sync":
+            original(*arguments)
+            raise KeyboardInterrupt
+
+        async def called() -> Any:
+            await original(*arguments)
+            raise asyncio.CancelledError
+
+        return called()
+
+    monkeypatch.setattr(getattr(tenacity, retrying), "__call__", interrupted)
+    server = Server([STREAM])
+    with pytest.raises((KeyboardInterrupt, asyncio.CancelledError)):
+        ask(kind, server, "stream")
+    assert server.cancelled == [server.requests[0].headers["x-request-id"]]
+
+
 def test_a_stream_ends_with_its_last_event_and_is_cancelled_before() -> None:
     for last in ("result", "cancelled"):
         lines = "".join(json.dumps({"event": name}) + "\n" for name in ("accepted", last, "never"))

@@ -48,11 +48,18 @@ def running(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterato
     """A server with ``bundle`` on free ports; all its files are in ``folder``."""
     with prepared(bundle, folder, with_drafts=with_drafts) as arguments:
         server = serve.start(**arguments)
+    with stopped_after(server):
+        yield server
+
+
+@contextmanager
+def stopped_after(server: serve.Server) -> Iterator[None]:
+    """Stops a server after the block; nothing of it is left then."""
     members = family(server)
     try:
-        yield server
+        yield
     finally:
-        serve.stop(folder / "state")
+        serve.stop(server.state)
     assert [member for member in members if alive(member)] == []
     assert not Path(server.temporary).exists()
 

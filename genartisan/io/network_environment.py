@@ -25,9 +25,11 @@ def environment_errors(kind: type[GenartisanError]) -> Iterator[None]:
         yield
     except OSError as error:
         name = next((name for name in CERTIFICATES if os.environ.get(name)), None)
+        if name is None:
+            raise
         reason = error.strerror or str(error)
         raise kind(
-            f"The environment ({name}) names {os.environ.get(name or '')!r}: {reason}. Give a PEM file of the "
+            f"The environment ({name}) names {os.environ[name]!r}: {reason}. Give a PEM file of the "
             "authorities to trust, or unset it.",
             name,
         ) from error

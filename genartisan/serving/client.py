@@ -80,11 +80,7 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
 
         try:
             opened = Retrying(**self._retrying)(attempt)
-            with (
-                self._cancelling(ids[-1], is_repeated=False),
-                transport_errors(self.url, self.timeout),
-                closing(opened) as answer,
-            ):
+            with transport_errors(self.url, self.timeout), closing(opened) as answer:
                 for line in answer.iter_lines():
                     event = read_event(line, self.url)
                     if event["event"] in LAST:
@@ -92,12 +88,11 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
                         yield event
                         return
                     yield event
-        except BaseException as error:  # such as Ctrl-C between the two
-            for request_id in ids[-1:]:
-                if self._is_left(request_id, error, is_repeated=False):
-                    self._leave(request_id)
+            raise cut_off(self.url)
+        except BaseException as error:
+            if ids and self._is_left(ids[-1], error, is_repeated=False):
+                self._leave(ids[-1])
             raise
-        raise cut_off(self.url)
 
     def _control(self, call: ControlCall) -> Event:
         if self.grpc is not None:
@@ -110,18 +105,18 @@ class Client(Endpoint[Reply, Generator[Event, None, None], Event]):
         return read_progress(content, self.url)
 
     @contextmanager
-    def _cancelling(self, given_id: str | None, *, is_repeated: bool = True, is_whole: bool = True) -> Iterator[str]:
+    def _cancelling(self, given_id: str | None, *, is_whole: bool = True) -> Iterator[str]:
         """The id of an attempt, drawn unless given, which is cancelled if its caller leaves.
 
         Args:
-            is_whole: the request ends with the block; a stream goes on.
+            is_whole: whether the request ends with the block; a stream stays in progress.
         """
         request_id = given_id or new_request_id()
         self._in_progress.add(request_id)
         try:
             yield request_id
         except BaseException as error:
-            if self._is_left(request_id, error, is_repeated and given_id is not None):
+            if self._is_left(request_id, error, is_repeated=given_id is not None):
                 self._leave(request_id)
             raise
         if is_whole:
@@ -186,22 +181,20 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
 
         try:
             opened: httpx.Response = await AsyncRetrying(**self._retrying)(attempt)
-            async with self._cancelling(ids[-1], is_repeated=False):
-                with transport_errors(self.url, self.timeout):
-                    async with aclosing(opened):
-                        async for line in opened.aiter_lines():
-                            event = read_event(line, self.url)
-                            if event["event"] in LAST:
-                                self._in_progress.discard(ids[-1])
-                                yield event
-                                return
+            with transport_errors(self.url, self.timeout):
+                async with aclosing(opened):
+                    async for line in opened.aiter_lines():
+                        event = read_event(line, self.url)
+                        if event["event"] in LAST:
+                            self._in_progress.discard(ids[-1])
                             yield event
-        except BaseException as error:  # such as a cancelled task between the two
-            for request_id in ids[-1:]:
-                if self._is_left(request_id, error, is_repeated=False):
-                    await self._leave(request_id)
+                            return
+                        yield event
+            raise cut_off(self.url)
+        except BaseException as error:
+            if ids and self._is_left(ids[-1], error, is_repeated=False):
+                await self._leave(ids[-1])
             raise
-        raise cut_off(self.url)
 
     async def _control(self, call: ControlCall) -> Event:
         if self.grpc is not None:
@@ -214,20 +207,18 @@ class AsyncClient(Endpoint[Coroutine[Any, Any, Reply], AsyncGenerator[Event, Non
         return read_progress(content, self.url)
 
     @asynccontextmanager
-    async def _cancelling(
-        self, given_id: str | None, *, is_repeated: bool = True, is_whole: bool = True
-    ) -> AsyncIterator[str]:
+    async def _cancelling(self, given_id: str | None, *, is_whole: bool = True) -> AsyncIterator[str]:
         """The id of an attempt, drawn unless given, which is cancelled if its caller leaves.
 
         Args:
-            is_whole: the request ends with the block; a stream goes on.
+            is_whole: whether the request ends with the block; a stream stays in progress.
         """
         request_id = given_id or new_request_id()
         self._in_progress.add(request_id)
         try:
             yield request_id
         except BaseException as error:
-            if self._is_left(request_id, error, is_repeated and given_id is not None):
+            if self._is_left(request_id, error, is_repeated=given_id is not None):
                 await self._leave(request_id)
             raise
         if is_whole:

@@ -37,8 +37,9 @@ def arguments(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture(scope="module")
 def server(arguments: dict[str, Any]) -> Iterator[serve.Server]:
-    yield serve.start(**arguments)
-    serve.stop(arguments["state"])
+    running = serve.start(**arguments)
+    with servers.stopped_after(running):
+        yield running
 
 
 @pytest.fixture

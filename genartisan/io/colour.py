@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms
 
+from genartisan.io.cicp import Cicp
 from genartisan.io.rgb_space import ADOBE_RGB, D65, SRGB, SRGB_CURVE, SRGB_PROFILE, RgbSpace
 
 MAX_PROFILE = 4 * 1024 * 1024  # bytes; printer profiles have about 2 MB
@@ -30,7 +31,8 @@ TOLERANCE = 0.002  # gAMA and cHRM this close to sRGB's mean sRGB
 def in_srgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
     """Converts an 8-bit picture to sRGB, mode RGB or RGBA; returns it with warnings about unusable colour data.
 
-    The colour space is that of the ICC profile, else EXIF's Adobe RGB, else a PNG's gAMA and cHRM, else sRGB.
+    The colour space is that of the code points (cICP), else of the ICC profile, else EXIF's Adobe RGB, else a PNG's
+    gAMA and cHRM, else sRGB.
     """
     alpha = None
     if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
@@ -58,13 +60,21 @@ def _profile(image: Image.Image) -> ImageCms.ImageCmsProfile | None:
     """
     if image.mode == "LAB":  # device-independent
         return None
-    data = image.info.get("icc_profile")
+    data, cicp = image.info.get("icc_profile"), image.info.get("cicp")
+    if isinstance(cicp, Cicp):
+        try:
+            space = cicp.space()
+        except ValueError:
+            if not data:
+                raise
+        else:
+            return None if space == SRGB else _read(space.profile())
     if isinstance(data, bytes) and data:
         return _read(data)
     if _is_adobe_rgb(image):
         return _read(ADOBE_RGB.profile())
-    if "srgb" not in image.info and (space := _png_space(image.info)) is not None:
-        return _read(space.profile())
+    if "srgb" not in image.info and (png_space := _png_space(image.info)) is not None:
+        return _read(png_space.profile())
     return None
 
 

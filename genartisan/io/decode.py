@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
-from genartisan.io import subprocess_decoder
+from genartisan.io import cicp, subprocess_decoder
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")  # of an animation, the first frame
 MAX_PIXELS = 64_000_000  # per photo; 192 MB decoded
@@ -78,6 +78,8 @@ def opened(source: PictureSource, field: str, max_pixels: int = MAX_PIXELS) -> I
             with _in_subprocess(kind, field):
                 check_pixels(subprocess_decoder.size_of(data, kind), field, max_pixels)
                 image = subprocess_decoder.decoded(data, kind)
+            if not image.info["icc_profile"] and (code_points := cicp.of_heif(data)):
+                image.info["cicp"] = code_points
         else:
             image = _opened(data, field)
     check_pixels(image.size, field, max_pixels)
@@ -155,6 +157,8 @@ def _opened(data: bytes, field: str) -> Image.Image:
         raise
     except Exception as error:
         raise damaged(field, error) from error
+    if image.format == "PNG" and (code_points := cicp.of_png(data)):
+        image.info["cicp"] = code_points
     if image.format in ("JPEG", "MPO"):
         image.decodermaxblock = JPEG_BLOCK
     return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -133,6 +134,46 @@ def test_a_png_that_says_srgb_in_chunks_stays_as_it_is() -> None:
     srgb = chromaticities(icc.Space(((0.64, 0.33), (0.3, 0.6), (0.15, 0.06))))
     for chunks in ([(b"gAMA", (45_455,))], [(b"gAMA", (45_455,)), srgb], [(b"sRGB", ()), (b"gAMA", (100_000,))]):
         assert np.array_equal(numbers(read_photo(png(*chunks))).round(), NUMBERS)
+
+
+def with_code_points(*values: int, **options: object) -> bytes:
+    """`NUMBERS` as PNG with a cICP chunk."""
+    info = PngInfo()
+    info.add(b"cICP", bytes(values))
+    return saved(Image.fromarray(NUMBERS), pnginfo=info, **options)
+
+
+BT_2020 = ((0.708, 0.292), (0.17, 0.797), (0.131, 0.046))
+
+
+@pytest.mark.parametrize(
+    ("points", "space"),
+    [((12, 4, 0, 1), icc.DISPLAY_P3), ((9, 8, 0, 1), icc.Space(BT_2020, exponent=1.0))],
+    ids=["P3", "linear BT.2020"],
+)
+def test_a_png_says_its_colours_in_code_points(points: tuple[int, ...], space: icc.Space) -> None:
+    photo = read_photo(with_code_points(*points, icc_profile=icc.PROPHOTO.profile()))  # which comes second
+    assert np.abs(numbers(photo) - space.as_srgb(NUMBERS)).mean() < 0.5
+    assert not photo.warnings
+
+
+@pytest.mark.parametrize("transfer", [1, 2, 13])
+def test_code_points_of_srgb_leave_the_numbers(transfer: int) -> None:
+    assert np.array_equal(numbers(read_photo(with_code_points(1, transfer, 0, 1))).round(), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("points", "says"), [((9, 16, 0, 1), "HDR picture .PQ."), ((3, 13, 0, 1), "primaries 3"), ((1, 13, 0, 0), "narrow")]
+)
+def test_code_points_that_cannot_be_heeded_are_told_of_unless_a_profile_says_the_same(
+    points: tuple[int, ...], says: str
+) -> None:
+    photo = read_photo(with_code_points(*points))
+    assert np.array_equal(numbers(photo).round(), NUMBERS)
+    assert re.search(says, *photo.warnings)
+    photo = read_photo(with_code_points(*points, icc_profile=icc.DISPLAY_P3.profile()))
+    assert np.abs(numbers(photo) - icc.DISPLAY_P3.as_srgb(NUMBERS)).mean() < 0.5
+    assert not photo.warnings
 
 
 BROKEN = {

@@ -14,7 +14,7 @@ import tiny
 from PIL import Image
 
 from genartisan.errors import InputError, TooLargeError, UnsupportedImageError
-from genartisan.io import decode, subprocess_decoder
+from genartisan.io import cicp, decode, subprocess_decoder
 from genartisan.io.decode import READINGS, Bounded, size_of
 from genartisan.io.images import read_mask, read_photo
 
@@ -165,6 +165,26 @@ def test_such_a_picture_is_read_with_its_colours_alpha_and_rotation(kind: str) -
     assert photo.alpha is not None
     assert float(photo.alpha[..., 40:].max()) < 0.1 < 0.9 < float(photo.alpha[..., :24].min())
     assert photo.pixels[:, 8:24, 8:24].mean(dim=(1, 2)).numpy() * 255 == pytest.approx((222, 171, 138), abs=4)
+
+
+def test_its_colours_may_be_code_points(kind: str) -> None:
+    data = saved(Image.new("RGB", (64, 32), (213, 172, 142)), kind, quality=95)
+    primaries = data.index(b"nclx") + 4
+    assert read_photo(data).pixels.mean(dim=(1, 2)).numpy() * 255 == pytest.approx((213, 172, 142), abs=4)
+    display_p3 = data[:primaries] + struct.pack(">HH", 12, 13) + data[primaries + 4 :]
+    assert read_photo(display_p3).pixels.mean(dim=(1, 2)).numpy() * 255 == pytest.approx((222, 171, 138), abs=4)
+    hdr = data[:primaries] + struct.pack(">HH", 9, 16) + data[primaries + 4 :]
+    assert "HDR" in read_photo(hdr).warnings[0]
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 2**31])
+def test_boxes_of_impossible_lengths_hold_no_colours(length: int) -> None:
+    colours = struct.pack(">I4s4sHH", length, b"colr", b"nclx", 12, 13)
+    nested = colours
+    for name in (b"ipco", b"iprp", b"meta"):
+        body = bytes(4) + nested if name == b"meta" else nested
+        nested = struct.pack(">I4s", 8 + len(body), name) + body
+    assert cicp.of_heif(nested) == (cicp.Cicp(12, 13) if length == 0 else None)  # 0: to the end
 
 
 def test_of_several_pictures_the_first_is_read(kind: str) -> None:

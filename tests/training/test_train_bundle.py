@@ -48,6 +48,12 @@ def test_a_bundle_says_what_made_each_network_and_how_good_it_is(tmp_path: Path)
         assert (entry.commit, entry.seed, entry.figures) == ("abc1234", 7, {"parameters": 1})
 
 
+def test_the_shipped_bundle_says_what_makes_it_today() -> None:
+    networks = Bundle.load().manifest.networks
+    made = {role: (networks[role].source, networks[role].licence) for role in ROLES}
+    assert made == train_bundle.ORIGINS
+
+
 def test_a_network_that_fails_is_named_and_the_others_are_made(
     tmp_path: Path, scripts: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ class Objective:
     rows_of: Tensor = field(init=False)
     layers_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
+    _rejected_before: int = field(default=0, init=False)  # the last step, in all regions
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
@@ -116,9 +117,13 @@ class Objective:
         """Losses ``(7,)`` that add up to those of a step: one part, or several on a CPU, to save memory."""
         patches, on_cpu = targets.patches.at(step), self.device.type == "cpu"
         count = len(patches.weights)
+        if on_cpu and self._most_were_rejected(count):
+            patches = self._kept(layers, targets, patches)
         groups = patches.split(VIEWS_AT_ONCE if on_cpu else count)
         terms = dict[str, Tensor]()
         for group in groups:
+            if not (len(group.weights) or targets.rows):  # nothing was kept, and no text has a part of the picture
+                continue
             views = self.cut(layers, targets, group, with_whole=group is groups[-1])  # (n, 3, S, S) or (n + G, 3, S, S)
             terms = self.directional_terms(self.embed(views), targets, group, count)
             if on_cpu:
@@ -128,6 +133,26 @@ class Objective:
         with record_function("vgg"):
             features = self.extractor.features(picture)
         yield self.weighted({**terms, **self.picture_terms(picture, features, targets)})
+
+    def _most_were_rejected(self, count: int) -> bool:
+        """Whether the last step rejected more than half as many as ``count`` patches. To be asked once a step."""
+        total = int(self.rejected.numpy().sum())  # on the CPU, where reading it takes no time
+        in_last, self._rejected_before = total - self._rejected_before, total
+        return 2 * in_last > count
+
+    @torch.no_grad()
+    def _kept(self, layers: Tensor, targets: ScaleTargets, patches: PatchBatch) -> PatchBatch:
+        """The patches that are not rejected, for which alone a gradient is worth its time; counts the others."""
+        groups = patches.split(VIEWS_AT_ONCE)
+        kept = torch.cat([
+            self._distances(self.embed(self.cut(layers, targets, group)), targets, group) > group.thresholds
+            for group in groups
+        ])  # fmt: skip
+        self.rejected.scatter_add_(0, patches.regions, (~kept).long())
+        # Embedded again in other batches, a distance may be rounded to its threshold.
+        return PatchBatch(*(column[kept] for column in patches))._replace(
+            thresholds=torch.full_like(patches.thresholds[kept], -1)
+        )
 
     def cut(self, layers: Tensor, targets: ScaleTargets, patches: PatchBatch, with_whole: bool = False) -> Tensor:
         """Patches of the picture at CLIP's size, ``(N, 3, S, S)``.
@@ -170,16 +195,22 @@ class Objective:
             embeddings: of the patches, ``(N, D)``, or, with the direction loss, ``(N + G, D)``; see `cut`.
         """
         some = len(patches.weights)
-        directions = self.rows if len(self.rows) == 1 else self.rows[self.rows_of[patches.regions]]  # (1, D) or (n, D)
-        distances = directional_distances(embeddings[:some], targets.source, directions)  # (n,)
+        distances = self._distances(embeddings[:some], targets, patches)
         self.rejected.scatter_add_(0, patches.regions, (distances.detach() <= patches.thresholds).long())
-        terms = {"patch": patch_loss(distances, patches.weights, patches.thresholds) * (some / count)}
+        terms = dict[str, Tensor]()
+        if some:
+            terms["patch"] = patch_loss(distances, patches.weights, patches.thresholds) * (some / count)
         if len(embeddings) > some:
             every = targets.rows == tuple(range(len(self.rows)))
             followed = self.rows if every else torch.stack([self.rows[row] for row in targets.rows])  # (G, D)
             whole = directional_distances(embeddings[some:], targets.global_source, followed)  # (G,)
             terms["direction"] = whole.sum()
         return terms
+
+    def _distances(self, embeddings: Tensor, targets: ScaleTargets, patches: PatchBatch) -> Tensor:
+        """The directional distance of each patch, ``(n,)``, given their embeddings, ``(n, D)``."""
+        directions = self.rows if len(self.rows) == 1 else self.rows[self.rows_of[patches.regions]]  # (1, D) or (n, D)
+        return directional_distances(embeddings, targets.source, directions)
 
     def picture_terms(self, picture: Tensor, features: list[Tensor], targets: ScaleTargets) -> dict[str, Tensor]:
         """The losses of the whole picture, ``(1, 3, H, W)``, given its VGG features."""

@@ -47,7 +47,7 @@ class PatchBatch(NamedTuple):
 
     def split(self, most: int) -> list[PatchBatch]:
         """The patches of a step in groups of about equal size, at most ``most``."""
-        parts = -(-len(self.weights) // most)
+        parts = max(1, -(-len(self.weights) // most))
         return [PatchBatch(*columns) for columns in zip(*(c.tensor_split(parts) for c in self), strict=True)]
 
 

@@ -65,3 +65,56 @@ def test_clip_sees_so_many_views_at_a_time(
     monkeypatch.setattr(type(run.extractor), "embed", watched)
     gradient(run, most, monkeypatch)
     assert seen == views
+
+
+class Embedded:
+    """How many views CLIP embedded, with and without a gradient."""
+
+    def __init__(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.with_gradient, self.without = list[int](), list[int]()
+        embed = type(run.extractor).embed
+
+        def watched(extractor: Any, squares: torch.Tensor) -> torch.Tensor:
+            (self.with_gradient if squares.requires_grad else self.without).append(len(squares))
+            return embed(extractor, squares)
+
+        monkeypatch.setattr(type(run.extractor), "embed", watched)
+
+
+@pytest.mark.parametrize("kept", [0, 2, 4, 7])
+@pytest.mark.parametrize("most", [24, 3])
+def test_where_most_patches_are_rejected_only_the_others_have_a_gradient(
+    tiny_stylizer: Stylizer, kept: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tiny_stylizer, "artisan")
+    first = torch.tensor([2.0] * (7 - kept) + [-1.0] * kept)  # a distance of at most 2 is rejected
+    run.full.patches.thresholds[0] = first[torch.randperm(7, generator=torch.Generator().manual_seed(kept))]
+    losses, slopes = gradient(run, most, monkeypatch)
+    rejected = run.objective.rejected.clone()
+    assert int(rejected.sum()) == 7 - kept
+    watched = Embedded(run, monkeypatch)
+    again, slopes_again = gradient(run, most, monkeypatch)
+    if kept <= 3:
+        assert sum(watched.without) == 7
+        assert sum(watched.with_gradient) == kept + 1  # and the whole picture
+        assert max(watched.with_gradient) <= most + 1
+    else:
+        assert sum(watched.with_gradient) == 8
+    torch.testing.assert_close(again, losses, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(slopes_again, slopes, atol=1e-3 * float(slopes.abs().max()), rtol=1e-3)
+    assert torch.equal(run.objective.rejected, 2 * rejected)
+
+
+def test_rejected_patches_of_one_step_only_matter_to_the_next(
+    tiny_stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tiny_stylizer, "artisan")
+    run.full.patches.thresholds[0] = 2.0
+    watched = Embedded(run, monkeypatch)
+    gradient(run, 24, monkeypatch)
+    run.full.patches.thresholds[0] = -1.0
+    gradient(run, 24, monkeypatch)
+    assert watched.with_gradient[-2:] == [8, 8]
+    before = sum(watched.without)
+    gradient(run, 24, monkeypatch)
+    assert sum(watched.without) == before

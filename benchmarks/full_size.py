@@ -133,6 +133,11 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         stylizer(photo, PROMPT, config=draft)
         seconds[name] = time.perf_counter() - began
     peaks["draft"] = peak_mb()
+    if arguments.output_size:
+        began = time.perf_counter()
+        stylizer(photo, PROMPT, config=draft.updated({"output_size": arguments.output_size}))
+        seconds["draft at the output size"] = time.perf_counter() - began
+        peaks["draft at the output size"] = peak_mb()
     return {
         "settings": {
             "mode": report["mode"],

@@ -79,6 +79,29 @@ def test_tiles_of_the_pastiche_network_leave_no_seam(monkeypatch: pytest.MonkeyP
     assert (rendered(net, seen, large, tile=64) - whole).abs().max() > 1e-3
 
 
+def gradient(side: int) -> torch.Tensor:
+    """A smooth picture, in which a seam would show most."""
+    down, across = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
+    return torch.stack((down, across, 1 - (down + across) / 2))[None]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("net", [network(), pastiche(1.0)])
+def test_a_gradient_shows_no_seam(net: Painter, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    def excess(margin: int) -> float:
+        """How much more the picture bends across the tiles' edges than 8 to 24 pixels beside, on the strides' grid."""
+        monkeypatch.setattr(tiling, "MARGIN", margin)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            picture = rendered(net, gradient(64), gradient(1024), tile=256)
+        bends = picture.diff(n=2, dim=-1).abs()
+        edges = [edge + offset for edge in (256, 512, 768) for offset in (-2, -1)]
+        beside = [edge + 8 * far for edge in edges for far in (-3, -2, -1, 1, 2, 3)]
+        return float(bends[..., edges].mean() / bends[..., beside].mean())
+
+    assert excess(MARGIN) < 1.2
+    assert excess(0) > 1.4
+
+
 def test_the_statistics_are_not_those_of_the_large_picture() -> None:
     net, seen = network(), content(64, 64)
     large = torch.cat((seen, 0.2 * seen), dim=3)

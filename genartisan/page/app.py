@@ -26,6 +26,7 @@ CONTROLS = (
     "amount", "area", "left", "top", "right", "bottom",
 )  # fmt: skip
 LAST = "always_last"  # by default Gradio drops an event while the one before is pending, as of a second photo
+EVERY = "multiple"  # of events that add up
 FAILED = "Something went wrong on this page; its log says what. Everything you entered is still here."
 
 Handler = Callable[[Sitting, Values], Updates]
@@ -90,7 +91,7 @@ class _Wires:
         def call(request: gr.Request, event: gr.SelectData) -> dict[Any, Any]:
             return self._placed(handler(self._sitting(request), event.index))
 
-        return {**self._event(call, ()), "inputs": None, "queue": False}
+        return {**self._event(call, ()), "inputs": None, "queue": False, "trigger_mode": LAST}
 
     def _once(self, handler: Handler) -> Callable[..., dict[Any, Any]]:
         def call(values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
@@ -130,7 +131,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["photo"].input(**wires.upload(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
-    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode="multiple")
+    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode=EVERY)
     parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode=LAST)
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
     parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode=LAST)
@@ -174,8 +175,8 @@ def _wire_regions(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
     }
     for name, change in changes.items():
         inputs = ("editor",) if name == "apply" else CONTROLS
-        parts[name].click(**wires.quick(handlers.corrected(change), *inputs))
-    parts["area_people"].click(**wires.quick(handlers.area_is(PERSON), "area"))
-    parts["area_background"].click(**wires.quick(handlers.area_is(BACKGROUND), "area"))
-    parts["undo"].click(**wires.quick(handlers.reverted))
+        parts[name].click(**wires.quick(handlers.corrected(change), *inputs), trigger_mode=EVERY)
+    parts["area_people"].click(**wires.quick(handlers.area_is(PERSON), "area"), trigger_mode=EVERY)
+    parts["area_background"].click(**wires.quick(handlers.area_is(BACKGROUND), "area"), trigger_mode=EVERY)
+    parts["undo"].click(**wires.quick(handlers.reverted), trigger_mode=EVERY)
     parts["reset"].click(**wires.quick(handlers.reset))

@@ -86,6 +86,7 @@ class Sitting:
     chosen: int = -1
     _files: int = 0
     _uploads: set[Path] = field(default_factory=set)
+    _correcting: threading.Lock = field(default_factory=threading.Lock)  # two quick clicks are answered side by side
 
     def uploaded(self, path: str, field: str) -> bytes:
         """The content of an upload; see `genartisan.page.photos.uploaded`.
@@ -158,14 +159,16 @@ class Sitting:
 
     def correct(self, change: Callable[[Labels], Labels]) -> None:
         """Changes the regions; `revert` takes it back."""
-        assert self.labels is not None
-        self.undo = [*self.undo, self.labels][-MAX_UNDO:]
-        self.labels = change(self.labels)
+        with self._correcting:
+            assert self.labels is not None
+            self.undo = [*self.undo, self.labels][-MAX_UNDO:]
+            self.labels = change(self.labels)
 
     def revert(self) -> None:
         """Takes the last correction back."""
-        if self.undo:
-            self.labels = self.undo.pop()
+        with self._correcting:
+            if self.undo:
+                self.labels = self.undo.pop()
 
     @property
     def share_of_people(self) -> float:

@@ -40,7 +40,6 @@ from genartisan.method.step import Step
 from genartisan.method.targets import FeatureExtractor, ScaleTargets, halved, region_weights, scale_targets
 from genartisan.method.tiling import RenderTarget, rendered
 from genartisan.networks.bundle import Bundle
-from genartisan.networks.stylenet import StyleNet
 
 PHASES = ("stylenet", "warp", "clip", "vgg", "backward", "adam")  # of a step, as PyTorch's profiler names them
 
@@ -205,11 +204,11 @@ class Run:
     @contextmanager
     def _capturing(self) -> Iterator[TakeStep]:
         """Yields `take_step`, or its captured form, for which the weights move to the capture's buffers and back."""
-        stylenet = self.painter
-        if self.graphs is None or self.config.steps < MIN_CAPTURE_STEPS or not isinstance(stylenet, StyleNet):
+        painter = self.painter
+        if self.graphs is None or self.config.steps < MIN_CAPTURE_STEPS or self.begins_styled:
             yield self.take_step
             return
-        with self.graphs.buffers_for(stylenet) as buffers:
+        with self.graphs.buffers_for(painter) as buffers:
             if buffers is None:
                 yield self.take_step
                 return
@@ -219,12 +218,12 @@ class Run:
                 buffers.rate.fill_(self.config.learning_rate * self.schedule.rate_factor(index))
                 return replay(targets, index)
 
-            self.painter = buffers.stylenet
+            self.painter = buffers.painter
             try:
                 yield take_captured_step
             finally:
-                self.painter = stylenet
-                stylenet.load_state_dict(buffers.stylenet.state_dict())
+                self.painter = painter
+                painter.load_state_dict(buffers.painter.state_dict())
 
     def targets_at(self, index: int) -> ScaleTargets:
         """The photo at the size of step ``index``, counted from 0."""

@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from genartisan.method.objective import Objective
-from genartisan.method.painters import adam, draw_picture
+from genartisan.method.painters import Painter, adam, composed, draw_layers
 from genartisan.method.targets import ScaleTargets
 from genartisan.networks.memory import out_of_memory
-from genartisan.networks.stylenet import StyleNet
 
 logger = logging.getLogger(__name__)
 
@@ -37,28 +36,28 @@ TakeStep = Callable[[ScaleTargets, int], Outputs]
 
 
 class StaticBuffers:
-    """A StyleNet and its optimiser in memory that does not move."""
+    """A painter and its optimiser in memory that does not move."""
 
-    def __init__(self, like: StyleNet) -> None:
-        self.stylenet = copy.deepcopy(like)
+    def __init__(self, like: Painter) -> None:
+        self.painter = copy.deepcopy(like)
         self.rate = torch.zeros((), device=self._parameters[0].device)
-        self.optimizer = adam(self.stylenet, self.rate)
+        self.optimizer = adam(self.painter, self.rate)
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()  # allocates its state
 
     @property
     def _parameters(self) -> list[Tensor]:
-        return list(self.stylenet.parameters())
+        return list(self.painter.parameters())
 
     @property
     def _state(self) -> list[Tensor]:
         return [value for state in self.optimizer.state.values() for value in state.values()]
 
     @torch.no_grad()
-    def load(self, stylenet: StyleNet) -> None:
-        """Copies a network's weights in, and resets the optimiser."""
-        for mine, theirs in zip(self._parameters, stylenet.parameters(), strict=True):
+    def load(self, painter: Painter) -> None:
+        """Copies a painter's weights in, and resets the optimiser."""
+        for mine, theirs in zip(self._parameters, painter.parameters(), strict=True):
             mine.copy_(theirs)
         for value in self._state:
             value.zero_()
@@ -94,11 +93,11 @@ class StepGraph:
         self.objective, self.targets = objective.copied(), targets.copied()
 
         def body() -> Outputs:
-            picture = draw_picture(buffers.stylenet, self.targets.net_input, dtype)
+            layers = draw_layers(buffers.painter, self.targets.net_input, dtype)
             buffers.optimizer.zero_grad(set_to_none=True)
-            losses = self.objective.backward(picture, self.targets, 0)
+            losses = self.objective.backward(layers, self.targets, 0)
             buffers.optimizer.step()
-            return picture.detach(), losses
+            return composed(layers.detach(), self.targets.net_input), losses
 
         with buffers.untouched():
             self._replay = capture(body)
@@ -157,17 +156,17 @@ class Graphs:
         self._capture = self._capturing()  # a pool with a failed capture accepts no other
 
     @contextmanager
-    def buffers_for(self, stylenet: StyleNet) -> Iterator[StaticBuffers | None]:
-        """Buffers loaded with this network; None while another run has them."""
+    def buffers_for(self, painter: Painter) -> Iterator[StaticBuffers | None]:
+        """Buffers loaded with this painter; None while another run has them."""
         if not self._in_use.acquire(blocking=False):
             logger.info("another run uses the captured steps; this run is not captured")
             yield None
             return
         try:
-            key = shape_of(stylenet)
+            key = shape_of(painter)
             if key not in self._buffers:
-                self._buffers[key] = StaticBuffers(stylenet)
-            self._buffers[key].load(stylenet)
+                self._buffers[key] = StaticBuffers(painter)
+            self._buffers[key].load(painter)
             yield self._buffers[key]
         finally:
             self._in_use.release()
@@ -187,7 +186,7 @@ class Graphs:
         return take
 
     def _graph(self, buffers: StaticBuffers, objective: Objective, targets: ScaleTargets) -> StepGraph:
-        key = (shape_of(buffers.stylenet), objective.shape, targets.shape)
+        key = (shape_of(buffers.painter), objective.shape, targets.shape)
         if key not in self._graphs:
             while len(self._graphs) >= MAX_GRAPHS:
                 self._graphs.popitem(last=False)
@@ -210,9 +209,9 @@ class Graphs:
             raise
 
 
-def shape_of(stylenet: StyleNet) -> tuple[torch.Size, ...]:
-    """Key of networks that can share buffers: the shapes of their weights."""
-    return tuple(parameter.shape for parameter in stylenet.parameters())
+def shape_of(painter: Painter) -> tuple[torch.Size, ...]:
+    """Key of painters that can share buffers: the shapes of their weights."""
+    return tuple(parameter.shape for parameter in painter.parameters())
 
 
 def cuda_capture(device: torch.device) -> Callable[[Body], Body]:

@@ -73,6 +73,18 @@ def test_a_captured_run_is_the_run_itself(
     assert captures.count == 2  # one for each scale
 
 
+def test_a_run_of_several_texts_is_captured_too(
+    tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures
+) -> None:
+    changes = {"regions": {"portrait": {"prompt": "ice", "share": 0.5}}}
+    assert same(made(capturing, **changes), made(tiny_stylizer, **changes))
+    assert captures.count == 1
+    assert same(made(capturing, seed=1), made(tiny_stylizer, seed=1))  # buffers of its own
+    assert captures.count == 2
+    assert same(made(capturing, seed=2, **changes), made(tiny_stylizer, seed=2, **changes))
+    assert captures.count == 2
+
+
 def test_a_run_from_the_draft_is_not_captured(tiny_stylizer: Stylizer, capturing: Stylizer, captures: Captures) -> None:
     changes = {"start": "draft", "numbers_rate": 0.01}
     assert same(made(capturing, **changes), made(tiny_stylizer, **changes))
@@ -223,7 +235,8 @@ def test_captured_runs_take_no_steps_together(capturing: Stylizer) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_on_a_gpu_captured_runs_are_the_runs_themselves(tiny_bundle: Bundle, precision: str) -> None:
     eager, captured = (Stylizer(tiny_bundle, "cuda", precision, graphs=graphs) for graphs in (False, True))
-    for seed, changes in enumerate(({}, {"coarse_share": 0.5}, {"mode": "clipstyler"}, {"patches": 5}, {})):
+    texts = {"regions": {"portrait": {"prompt": "ice", "share": 0.5}}}
+    for seed, changes in enumerate(({}, {"coarse_share": 0.5}, {"mode": "clipstyler"}, {"patches": 5}, texts, {})):
         one, other = (made(stylizer, seed, **changes).report["history"] for stylizer in (eager, captured))
         for ours, theirs in zip(one[:3], other[:3], strict=True):  # later steps amplify the rounding of the first
             assert ours == pytest.approx(theirs, rel=0.02, abs=1e-3)

@@ -1,5 +1,11 @@
 """``genartisan …``: the command line."""
 
-from genartisan.cli.main import main
+import os
+
+from genartisan.openmp import spin_briefly
+
+spin_briefly(os.environ)  # before the commands' modules load PyTorch
+
+from genartisan.cli.main import main  # noqa: E402
 
 __all__ = ["main"]

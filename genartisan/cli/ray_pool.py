@@ -20,7 +20,6 @@ BLOCKS = 10_000  # at most: the driver holds each, and the items of one are know
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # it warns on stderr of what Ray Data does
-    "OMP_WAIT_POLICY": "PASSIVE",  # as our server's workers have
 }
 ANSWER_WITHIN = 10.0  # seconds
 STARTS = 3  # on this machine: Ray gives itself 30 s, too short for a busy one

@@ -8,6 +8,7 @@ ViT-B/32 in fp32 on two cores of an Intel Xeon with AVX-512; not yet timed on a 
 - QuickGELU is three operations that store three maps; ``x sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``, with both
   factors merged into the neighbouring products;
 - attention is two batched products on a CPU;
+- in bf16 on a CPU large products are made in parts, because oneDNN computes those of few columns on one core;
 - the last block's attention and MLP are computed for the class token alone, the only one read.
 """
 
@@ -21,6 +22,31 @@ from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock, 
 from torch import Tensor, nn
 
 QUICK = 1.702
+MOST_ROWS = 640  # of a product: oneDNN 3.13 makes one of 768 columns and more rows on a single core
+
+
+class FrozenLinear(torch.autograd.Function):
+    """``alpha x Wᵀ + beta b`` for rows ``x``, ``(N, C)``, on a CPU; weight and bias get no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, alpha: float, beta: float) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.alpha = alpha
+        return product(rows, weight.t(), alpha, bias, beta)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (weight,) = ctx.saved_tensors
+        return product(gradient, weight, ctx.alpha, weight.new_zeros(()), 0.0), None, None, None, None
+
+
+def product(rows: Tensor, matrix: Tensor, alpha: float, bias: Tensor, beta: float) -> Tensor:
+    """``alpha (rows matrix) + beta bias``, ``(N, D)``, of ``(N, C)`` and ``(C, D)``; in bf16 `MOST_ROWS` at a time."""
+    parts = -(-len(rows) // MOST_ROWS) if rows.dtype == torch.bfloat16 else 1
+    out = rows.new_empty(len(rows), matrix.shape[1])
+    for some, of_some in zip(rows.tensor_split(parts), out.tensor_split(parts), strict=True):
+        torch.addmm(bias, some, matrix, beta=beta, alpha=alpha, out=of_some)
+    return out
 
 
 def is_plain(visual: nn.Module) -> bool:
@@ -70,10 +96,17 @@ def _tokens(visual: Any, images: Tensor) -> Tensor:
     return tokens
 
 
+def _linear(rows: Tensor, weight: Tensor, bias: Tensor, alpha: float = 1.0, beta: float = 1.0) -> Tensor:
+    """``alpha x Wᵀ + beta b``, ``(N, D)``, of rows ``x``, ``(N, C)``."""
+    if rows.device.type == "cpu":
+        return cast(Tensor, FrozenLinear.apply(rows, weight, bias, alpha, beta))
+    return torch.addmm(bias, rows, weight.t(), beta=beta, alpha=alpha)
+
+
 def _block(block: Any, x: Tensor) -> Tensor:
     count, length, width = x.shape
     rows = x.reshape(-1, width)  # (N L, C)
-    projected = F.linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)  # (N L, 3 C)
+    projected = _linear(block.ln_1(rows), block.attn.in_proj_weight, block.attn.in_proj_bias)  # (N L, 3 C)
     q, k, v = projected.reshape(count, length, 3, block.attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # (N, H, L, C / H)
     rows = rows + _joined(block, _attention(q, k, v))
     return (rows + _mlp(block.mlp, block.ln_2(rows))).reshape(x.shape)
@@ -85,8 +118,8 @@ def _last_block(block: Any, x: Tensor) -> Tensor:
     attention = block.attn
     weights, biases = (p.split((width, 2 * width)) for p in (attention.in_proj_weight, attention.in_proj_bias))
     normed = block.ln_1(x)  # (N, L, C)
-    q = F.linear(normed[:, 0], weights[0], biases[0]).reshape(count, 1, attention.num_heads, -1).transpose(1, 2)
-    projected = F.linear(normed.reshape(-1, width), weights[1], biases[1])  # (N L, 2 C)
+    q = _linear(normed[:, 0], weights[0], biases[0]).reshape(count, 1, attention.num_heads, -1).transpose(1, 2)
+    projected = _linear(normed.reshape(-1, width), weights[1], biases[1])  # (N L, 2 C)
     k, v = projected.reshape(count, length, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
     rows = x[:, 0] + _joined(block, _attention(q, k, v))
     return rows + _mlp(block.mlp, block.ln_2(rows))
@@ -103,11 +136,11 @@ def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _joined(block: Any, heads: Tensor) -> Tensor:
     """The output projection, ``(N L, C)``, of the joined heads ``(N, H, L, C / H)``."""
     rows = heads.transpose(1, 2).reshape(-1, block.attn.embed_dim)
-    return F.linear(rows, block.attn.out_proj.weight, block.attn.out_proj.bias)
+    return _linear(rows, block.attn.out_proj.weight, block.attn.out_proj.bias)
 
 
 def _mlp(mlp: Any, rows: Tensor) -> Tensor:
     if not isinstance(mlp.gelu, QuickGELU):
         return cast(Tensor, mlp(rows))
-    inner = torch.addmm(mlp.c_fc.bias, rows, mlp.c_fc.weight.t(), beta=QUICK, alpha=QUICK)
-    return torch.addmm(mlp.c_proj.bias, F.silu(inner), mlp.c_proj.weight.t(), alpha=1 / QUICK)
+    inner = _linear(rows, mlp.c_fc.weight, mlp.c_fc.bias, QUICK, QUICK)
+    return _linear(F.silu(inner), mlp.c_proj.weight, mlp.c_proj.bias, 1 / QUICK)

@@ -4,6 +4,7 @@
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
     python benchmarks/engine.py --size 256 --patches 16 --profile
+    GOMP_SPINCOUNT=10000 python benchmarks/engine.py --size 256 --patches 16 --busy 1
 
 All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
 Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
@@ -16,12 +17,14 @@ import argparse
 import copy
 import io
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, redirect_stdout
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
@@ -49,6 +52,7 @@ from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS
 from genartisan.networks.stylenet import random_stylenet
+from genartisan.openmp import COUNT, POLICY
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
@@ -63,7 +67,8 @@ def main() -> None:
         folder = arguments.bundle or work / "bundle"
         if not arguments.bundle:
             make_bundle_apart(folder, "fp32")
-        result = measure(folder, work, arguments)
+        with busy_processes(arguments.busy):
+            result = measure(folder, work, arguments)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(result, arguments.out.with_suffix(".png"))
@@ -89,6 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="also with CLIP and VGG compiled by PyTorch")
     parser.add_argument("--together", nargs="+", type=int, default=[], help="also with so many photos per step")
     parser.add_argument("--profile", action="store_true", help="also where a step's time goes")
+    parser.add_argument("--busy", type=int, default=0, help="beside so many processes, each of which fills a core")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--bundle", type=Path, help="use this bundle instead of random full-size networks")
     parser.add_argument("--out", type=Path, help="the JSON file (default: results/engine_DEVICE_SIZE_PATCHES.json)")
@@ -155,11 +161,24 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "torchvision": version("torchvision"),
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
-                     "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"})},
+                     "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
+                     "busy_processes": arguments.busy, **{name: os.environ.get(name) for name in (POLICY, COUNT)}},
         "contestants": results,
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,
     }  # fmt: skip
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """So many processes that fill a core each, within the block."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 class Clock:

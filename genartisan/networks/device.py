@@ -91,14 +91,17 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """The CPU's name and the instruction set used by PyTorch's kernels."""
+    """The CPU's name and the instruction sets used by the kernels of PyTorch, and of oneDNN in bf16 (AMX)."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    sets = [torch.backends.cpu.get_cpu_capability()]
+    if any("amx_bf16" in line.split() for line in lines if line.startswith("flags")):
+        sets.append("AMX")
+    return ", ".join((name, *sets))
 
 
 def lower_priority(niceness: int) -> None:

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import servers
 from PIL import Image
 
 pytest.importorskip("matplotlib")
@@ -86,3 +88,10 @@ def test_without_steps_to_time_it_refuses(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit):
         engine.main()
     assert "warm-up is 1" in capsys.readouterr().err
+
+
+def test_beside_a_busy_process_it_leaves_none_behind() -> None:
+    with engine.busy_processes(1):
+        (busy,) = psutil.Process().children()
+        servers.eventually(lambda: busy.cpu_times().user > 0.2, "it fills a core")
+    assert not busy.is_running()

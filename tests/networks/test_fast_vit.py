@@ -10,6 +10,7 @@ from open_clip.transformer import LayerNorm, QuickGELU, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from genartisan.networks import fast_vit
 from genartisan.networks.fast_vit import encode, is_plain
 
 SHAPE: dict[str, Any] = {
@@ -55,6 +56,26 @@ def test_half_precision_is_as_near_as_open_clips_own() -> None:
     ours, slopes = answer(lambda x: encode(half, x), images.bfloat16())
     assert ours.dtype == slopes.dtype == torch.bfloat16
     assert float((ours - exact).norm()) < 2 * float((theirs - exact).norm())
+
+
+def test_products_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images = network(act_layer=QuickGELU).bfloat16(), torch.randn(5, 3, 32, 32).bfloat16()
+    rows, addmm = list[int](), torch.addmm
+
+    def watched(bias: Tensor, some: Tensor, *matrix: Tensor, **options: Any) -> Tensor:
+        rows.append(len(some))
+        return addmm(bias, some, *matrix, **options)
+
+    monkeypatch.setattr(torch, "addmm", watched)
+    whole, slopes = answer(lambda x: encode(net, x), images)
+    assert max(rows) == 5 * 17
+    rows.clear()
+    monkeypatch.setattr(fast_vit, "MOST_ROWS", 30)
+    parts, slopes_of_parts = answer(lambda x: encode(net, x), images)
+    assert {29, 28} <= set(rows)
+    assert max(rows) <= 30
+    torch.testing.assert_close(parts, whole, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(slopes_of_parts, slopes, rtol=0.1, atol=0.05 * float(slopes.abs().max()))
 
 
 def test_the_last_block_looks_after_one_token_only() -> None:

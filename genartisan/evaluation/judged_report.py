@@ -107,7 +107,10 @@ def blocks_of(results: dict[str, Any], sheets: Mapping[str, Path]) -> list[Block
         Text(f"Pixels called a person: {called}. What is known of CLIP and FCN alone is in the model card."),
         Heading("Seconds a picture"),
         seconds_table(results["rows"]),
-        Text(f"From the reports of the pictures; up to {results['processes']} pictures were made side by side."),
+        Text(
+            f"From the reports of the pictures; up to {results['processes']} pictures were made side by side, "
+            "and beside whatever else the machine did."
+        ),
         *style_table(results),
         Heading("The pictures"),
         Text("Every style over every photo."),

@@ -128,16 +128,14 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds["render"] = time.perf_counter() - began
     peaks["render"] = peak_mb()
     draft = preset("draft", {"size": arguments.size})
-    for name in ("draft with search", "draft"):  # the first searches numbers, which are cached for the second
-        began = time.perf_counter()
-        stylizer(photo, PROMPT, config=draft)
-        seconds[name] = time.perf_counter() - began
-    peaks["draft"] = peak_mb()
+    drafts = {"draft with search": draft, "draft": draft}  # the first searches numbers, which the second finds cached
     if arguments.output_size:
+        drafts["draft at the output size"] = draft.updated({"output_size": arguments.output_size})
+    for name, settings in drafts.items():
         began = time.perf_counter()
-        stylizer(photo, PROMPT, config=draft.updated({"output_size": arguments.output_size}))
-        seconds["draft at the output size"] = time.perf_counter() - began
-        peaks["draft at the output size"] = peak_mb()
+        stylizer(photo, PROMPT, config=settings)
+        seconds[name] = time.perf_counter() - began
+        peaks[name] = peak_mb()
     return {
         "settings": {
             "mode": report["mode"],

@@ -50,23 +50,6 @@ def test_the_gradient_is_that_of_the_total(tiny_stylizer: Stylizer, monkeypatch:
     torch.testing.assert_close(ours, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
 
 
-@pytest.mark.parametrize(("most", "views"), [(24, [8]), (3, [3, 2, 3]), (4, [4, 4])])
-def test_clip_sees_so_many_views_at_a_time(
-    tiny_stylizer: Stylizer, most: int, views: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, seen = run_of(tiny_stylizer, "artisan"), list[int]()
-    run.targets_at(0)  # is prepared, for which CLIP looks at the photo
-    embed = type(run.extractor).embed
-
-    def watched(extractor: Any, squares: torch.Tensor) -> torch.Tensor:
-        seen.append(len(squares))
-        return embed(extractor, squares)
-
-    monkeypatch.setattr(type(run.extractor), "embed", watched)
-    gradient(run, most, monkeypatch)
-    assert seen == views
-
-
 class Embedded:
     """How many views CLIP embedded, with and without a gradient."""
 
@@ -79,6 +62,18 @@ class Embedded:
             return embed(extractor, squares)
 
         monkeypatch.setattr(type(run.extractor), "embed", watched)
+
+
+@pytest.mark.parametrize(("most", "views"), [(24, [8]), (3, [3, 2, 3]), (4, [4, 4])])
+def test_clip_sees_so_many_views_at_a_time(
+    tiny_stylizer: Stylizer, most: int, views: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(tiny_stylizer, "artisan")
+    run.targets_at(0)  # is prepared, for which CLIP looks at the photo
+    seen = Embedded(run, monkeypatch)
+    gradient(run, most, monkeypatch)
+    assert seen.with_gradient == views
+    assert seen.without == []
 
 
 @pytest.mark.parametrize("kept", [0, 2, 4, 7])

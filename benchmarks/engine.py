@@ -42,6 +42,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from genartisan.config import StyleConfig
+from genartisan.environment import HUGE_PAGES, SPIN_COUNT, WAIT_POLICY
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
 from genartisan.method.batching import step_together
@@ -52,7 +53,6 @@ from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS
 from genartisan.networks.stylenet import random_stylenet
-from genartisan.openmp import COUNT, POLICY
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
@@ -162,7 +162,8 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
-                     "busy_processes": arguments.busy, **{name: os.environ.get(name) for name in (POLICY, COUNT)}},
+                     "busy_processes": arguments.busy,
+                     **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, HUGE_PAGES)}},
         "contestants": results,
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,

@@ -2,9 +2,9 @@
 
 import os
 
-from genartisan.openmp import spin_briefly
+from genartisan.environment import set_defaults
 
-spin_briefly(os.environ)  # before the commands' modules load PyTorch
+set_defaults(os.environ)  # before the commands' modules load PyTorch
 
 from genartisan.cli.main import main  # noqa: E402
 

@@ -8,7 +8,7 @@ ViT-B/32 in fp32 on two cores of an Intel Xeon with AVX-512; not yet timed on a 
 - QuickGELU is three operations that store three maps; ``x sigmoid(1.702 x)`` is ``silu(1.702 x) / 1.702``, with both
   factors merged into the neighbouring products;
 - attention is two batched products on a CPU;
-- in bf16 on a CPU large products are made in parts, because oneDNN computes those of few columns on one core;
+- in bf16 on a CPU products of few columns are made in parts, because oneDNN computes the whole on one core;
 - the last block's attention and MLP are computed for the class token alone, the only one read.
 """
 
@@ -22,7 +22,8 @@ from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock, 
 from torch import Tensor, nn
 
 QUICK = 1.702
-MOST_ROWS = 640  # of a product: oneDNN 3.13 makes one of 768 columns and more rows on a single core
+NARROW = 1024  # columns: oneDNN 3.13 makes some products of so many or fewer on a single core,
+MOST_ROWS = 640  # above so many rows
 
 
 class FrozenLinear(torch.autograd.Function):
@@ -41,8 +42,9 @@ class FrozenLinear(torch.autograd.Function):
 
 
 def product(rows: Tensor, matrix: Tensor, alpha: float, bias: Tensor, beta: float) -> Tensor:
-    """``alpha (rows matrix) + beta bias``, ``(N, D)``, of ``(N, C)`` and ``(C, D)``; in bf16 `MOST_ROWS` at a time."""
-    parts = -(-len(rows) // MOST_ROWS) if rows.dtype == torch.bfloat16 else 1
+    """``alpha (rows matrix) + beta bias``, ``(N, D)``, of ``(N, C)`` and ``(C, D)``; in bf16 in parts if `NARROW`."""
+    in_parts = rows.dtype == torch.bfloat16 and matrix.shape[1] <= NARROW
+    parts = -(-len(rows) // MOST_ROWS) if in_parts else 1
     out = rows.new_empty(len(rows), matrix.shape[1])
     for some, of_some in zip(rows.tensor_split(parts), out.tensor_split(parts), strict=True):
         torch.addmm(bias, some, matrix, beta=beta, alpha=alpha, out=of_some)

@@ -19,8 +19,8 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+from genartisan.environment import set_defaults
 from genartisan.errors import ServeError
-from genartisan.openmp import spin_briefly
 from genartisan.serving.archive import project_file
 from genartisan.serving.defaults import CONTROL, DRAFT, HOST, MODEL, Ports
 from genartisan.serving.processes import MARK
@@ -178,7 +178,7 @@ def launch(folder: Path, java: Path, store: Path, state: Path, vm_arguments: lis
     environment = {**os.environ, "JAVA_HOME": str(java), "LOG_LOCATION": str(logs), "METRICS_LOCATION": str(logs)}
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     environment |= {MARK: str(state), "GENARTISAN_CONSOLE": "all" if relayed else "off"}
-    spin_briefly(environment)
+    set_defaults(environment)
     environment.pop("TS_CONFIG_FILE", None)  # it would override our settings
     if "utf-8" not in str(environment.get("LC_ALL") or environment.get("LANG")).lower():
         environment["LC_ALL"] = "C.UTF-8"  # or Java cannot open non-ASCII paths

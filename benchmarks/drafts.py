@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from servers import serving
 from tqdm import tqdm
 
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
-from genartisan.serving import serve
-from genartisan.serving.archive import project_file
 from genartisan.serving.client import Client
-from genartisan.serving.defaults import DRAFT
+from genartisan.serving.state import Server
 
 HERE = Path(__file__).resolve().parent
 PROMPT = "The Starry Night by Vincent van Gogh"
@@ -48,32 +44,16 @@ def main() -> None:
     arguments = parser.parse_args()
     result: dict[str, Any] = provenance(command_of("benchmarks/drafts.py"), torch.device("cpu"), 0)
     for name, way in tqdm(WAYS.items(), unit="way"):
-        with serving(**way) as client:
+        with server_of(**way) as server, Client(server.url, key_file=server.keys, retries=0) as client:
             result[name] = {**way, **measure(client, arguments.drafts, arguments.seconds)}
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps({name: result[name] for name in WAYS}, indent=1))
 
 
-@contextmanager
-def serving(nice: int, own: bool, workers: int) -> Iterator[Client]:
-    """A client of a server with the embedded bundle."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings, config = Path(folder) / "model-config.yaml", Path(folder) / "config.properties"
-        text = project_file("handlers/model-config.yaml").read_text(encoding="utf-8")
-        changes = {"nice": nice, "result_cache_bytes": 0, "minWorkers": workers, "maxWorkers": workers}
-        for name, value in changes.items():
-            text, changed = re.subn(rf"\b{name}: \d+", f"{name}: {value}", text)
-            assert changed == 1, name
-        settings.write_text(text, encoding="utf-8")
-        text = project_file("config.properties").read_text(encoding="utf-8")
-        config.write_text(text if own else text.replace(f"{DRAFT}=genartisan.mar,", ""), encoding="utf-8")
-        serve.archive("embedded", Path(folder) / "store", settings=settings)
-        server = serve.start(Path(folder) / "store", state=Path(folder) / "state", config=config)
-        try:
-            with Client(server.url, key_file=server.keys, retries=0) as client:
-                yield client
-        finally:
-            serve.stop(Path(folder) / "state")
+def server_of(nice: int, own: bool, workers: int) -> AbstractContextManager[Server]:
+    """A server with the embedded bundle."""
+    changes = {"nice": nice, "minWorkers": workers, "maxWorkers": workers}
+    return serving("embedded", changes, own_drafts=own)
 
 
 def measure(client: Client, drafts: int, seconds: float) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from clipstyler import TheirClip, run_script
@@ -52,7 +53,7 @@ from genartisan.method.patches import plan
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.networks.device import PRECISIONS
-from genartisan.networks.stylenet import random_stylenet
+from genartisan.networks.stylenet import StyleNet, random_stylenet
 
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
@@ -91,7 +92,7 @@ def parse() -> argparse.Namespace:
         "--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS), help="precisions of genartisan"
     )
     parser.add_argument("--graphs", action="store_true", help="also with captured steps (GPU only)")
-    parser.add_argument("--compile", action="store_true", help="also with CLIP and VGG compiled by PyTorch")
+    parser.add_argument("--compile", action="store_true", help="also with all networks compiled by PyTorch")
     parser.add_argument("--together", nargs="+", type=int, default=[], help="also with so many photos per step")
     parser.add_argument("--profile", action="store_true", help="also where a step's time goes")
     parser.add_argument("--busy", type=int, default=0, help="beside so many processes, each of which fills a core")
@@ -121,15 +122,16 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     Image.open(SAMPLE).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
     stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # without the cache of prompts
     stylizers = {name: stylizer_of(name) for name in arguments.precisions}
-    ours = {f"genartisan {name}": stylizer for name, stylizer in stylizers.items()}
-    for name in arguments.precisions:
+    contestants: dict[str, Callable[[], dict[str, Any]]] = {}
+    for name, stylizer in stylizers.items():
+        ours = {f"genartisan {name}": stylizer}
         if arguments.graphs:
             ours[f"genartisan {name}, graphs"] = stylizer_of(name, graphs=True)
+        contestants |= {of: partial(run_ours, each, photo, config) for of, each in ours.items()}
         if arguments.compile:
-            ours[f"genartisan {name}, compiled"] = compiled(stylizer_of(name))
-    contestants: dict[str, Callable[[], dict[str, Any]]] = {
-        name: partial(run_ours, stylizer, photo, config) for name, stylizer in ours.items()
-    }
+            for of, each in ours.items():
+                apart = compiled(stylizer_of(name, graphs=each.graphs is not None))
+                contestants[f"{of}, compiled"] = partial(run_compiled, apart, photo, config)
     if arguments.clipstyler:
         clip, vgg = TheirClip(bundle, device), copy.deepcopy(bundle.vgg).to(device, torch.float32)
         theirs = partial(run_theirs, arguments.clipstyler, clip, vgg, photo, config, work, device)
@@ -223,6 +225,12 @@ def compiled(stylizer: Stylizer) -> Stylizer:
     clip.encode_image = torch.compile(clip.encode_image)
     stylizer.bundle.vgg.compile()
     return stylizer
+
+
+def run_compiled(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
+    """A run with a compiled StyleNet, too, which PyTorch compiles once for all runs."""
+    with patch.object(StyleNet, "forward", torch.compile(StyleNet.forward)):
+        return run_ours(stylizer, photo, config)
 
 
 def seconds_together(stylizer: Stylizer, photo: Path, config: StyleConfig, count: int) -> float:

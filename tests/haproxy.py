@@ -18,6 +18,7 @@ import pytest
 import servers
 from proxies import CALLER, Gate, answering
 
+from genartisan.serving.defaults import Ports
 from genartisan.serving.serve import Server
 
 CONFIGURATION = servers.ROOT / "docker" / "gate" / "haproxy.cfg"
@@ -109,7 +110,7 @@ def running(
         quotas: the content of quotas.map.
         body: the time to send a body.
     """
-    ports = servers.free_ports()
+    ports = Ports.free()
     write_files(folder, certificate, rates, quotas)
     (folder / "key").write_text(servers.key(server)["Authorization"].removeprefix("Bearer "))
     with ExitStack() as stack:

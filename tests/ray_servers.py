@@ -16,6 +16,7 @@ import psutil
 import servers
 import tiny
 
+from genartisan.serving.defaults import Ports
 from genartisan.serving.serve import Server
 
 PATIENT = ("READY_CHECK_TIMEOUT_S", "HEALTH_CHECK_TIMEOUT_S")
@@ -62,7 +63,7 @@ Door = RayServer | Server  # either, for what holds for both
 @contextmanager
 def running(bundle: Path, folder: Path) -> Iterator[RayServer]:
     """The application with ``bundle`` on a free port; all its files are in ``folder``, but for Ray's."""
-    port = servers.free_ports().inference
+    port = Ports.free().inference
     settings = servers.write_settings(folder)
     styles = folder / "styles"
     styles.mkdir()

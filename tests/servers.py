@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,7 +84,7 @@ def prepared(bundle: Path, folder: Path, *, with_drafts: bool = False) -> Iterat
         patch.setenv("PYTHONPATH", str(decoy.parent))
         yield {
             "store": folder / "store",
-            "ports": free_ports(),
+            "ports": serve.Ports.free(),
             "state": folder / "state",
             "config": config,
             "timeout": 300,
@@ -102,17 +101,6 @@ def write_settings(folder: Path) -> Path:
 
 def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def free_ports() -> serve.Ports:
-    """Five free ports."""
-    probes = [socket.socket() for _ in range(5)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    numbers = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return serve.Ports(*numbers)
 
 
 def worker_pid(server: Any) -> int:

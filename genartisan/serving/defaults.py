@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 MODEL = "genartisan"  # names the archive and the endpoint
@@ -27,6 +29,13 @@ class Ports:
     metrics: int = 8082
     grpc_inference: int = 7070
     grpc_management: int = 7071
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports of this machine that nothing listens on."""
+        with ExitStack() as stack:
+            probes = [stack.enter_context(socket.create_server((HOST, 0))) for _ in fields(cls)]
+            return cls(*(probe.getsockname()[1] for probe in probes))
 
 
 URL = f"http://{HOST}:{Ports.inference}"

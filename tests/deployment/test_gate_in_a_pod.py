@@ -22,6 +22,8 @@ import servers
 from proxies import answering
 from servers import ROOT
 
+from genartisan.serving.defaults import Ports
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("haproxy") is None, reason="HAProxy is not installed"),
@@ -60,7 +62,7 @@ class Pod:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         Node.arrived, Node.health, Node.go = 0, 200, threading.Event()
-        self.folder, ports = folder, servers.free_ports()
+        self.folder, ports = folder, Ports.free()
         node = stack.enter_context(answering(Node))
         stack.callback(Node.go.set)
         text = (FOLDER / "haproxy.cfg").read_text()

@@ -17,6 +17,7 @@ import pytest
 import servers
 from servers import ROOT, TINY
 
+from genartisan.serving.defaults import Ports
 from genartisan.serving.serve import Server
 
 pytestmark = [
@@ -121,7 +122,7 @@ def test_arrivals_do_not_wait_for_answers(server: Server, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_workers_report_to_a_master(server: Server, tmp_path: Path) -> None:
-    port = str(servers.free_ports().inference)
+    port = str(Ports.free().inference)
     worker = [*COMMAND, *target(server), "--worker", "--master-port", port]
     workers = [subprocess.Popen(worker, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
     try:
@@ -139,7 +140,7 @@ def test_two_workers_report_to_a_master(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_web_interface_asks_for_a_password(server: Server) -> None:
-    port = servers.free_ports().inference
+    port = Ports.free().inference
     environment = {**os.environ, "GENARTISAN_LOADTEST_PASSWORD": "correct horse"}
     process = subprocess.Popen([*COMMAND, *target(server), "--web-port", str(port)], env=environment)
     url = f"http://127.0.0.1:{port}/"

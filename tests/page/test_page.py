@@ -24,6 +24,7 @@ from visitor import FEW_STEPS, MANY_STEPS, Site, Visitor, encoded, png, visiting
 from genartisan.cli.main import main
 from genartisan.page.picture_settings import read_settings
 from genartisan.serving import serve
+from genartisan.serving.defaults import Ports
 from genartisan.serving.serve import Server
 
 pytestmark = pytest.mark.server
@@ -469,7 +470,7 @@ def test_axe_finds_nothing_grave_in_any_state(chromium: Any, site: Site, axe: st
 @pytest.mark.slow
 def test_axe_finds_nothing_grave_without_a_server_or_at_the_login(chromium: Any, axe: str, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text('{"inference": {"key": "none"}}')
-    nowhere = f"http://127.0.0.1:{servers.free_ports().inference}"
+    nowhere = f"http://127.0.0.1:{Ports.free().inference}"
     secret = {"GENARTISAN_PAGE_PASSWORD": "correct horse"}
     with (
         visits.site(tmp_path, nowhere, str(tmp_path / "keys"), "--login", "ann", **secret) as site,

@@ -20,6 +20,8 @@ import pytest
 import servers
 from PIL import Image
 
+from genartisan.serving.defaults import Ports
+
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -51,7 +53,7 @@ class Site:
 @contextlib.contextmanager
 def site(folder: Path, url: str, key_file: str, *flags: str, **variables: str) -> Iterator[Site]:
     """`genartisan ui` on a free port, until the block ends; nothing of it is left then."""
-    port = str(servers.free_ports().inference)
+    port = str(Ports.free().inference)
     temporary = folder / "temporary"
     temporary.mkdir()
     command = [sys.executable, "-m", "genartisan", "ui", "--url", url, "--key-file", key_file, "--port", port]

@@ -25,6 +25,7 @@ from genartisan.cli.main import main
 from genartisan.errors import BusyError, EndedError
 from genartisan.serving import serve, supervisor
 from genartisan.serving.client import Client
+from genartisan.serving.defaults import Ports
 from genartisan.serving.drain import unsent_bytes
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.state import Server
@@ -59,7 +60,7 @@ def foreground(tiny_folder: Path, tmp_path: Path) -> Iterator[Foreground]:
 
 @contextmanager
 def running(arguments: dict[str, Any], folder: Path) -> Iterator[Foreground]:
-    probe, errors = servers.free_ports().inference, folder / "stderr"
+    probe, errors = Ports.free().inference, folder / "stderr"
     flags = [f"--{name.replace('_', '-')}-port={port}" for name, port in vars(arguments["ports"]).items()]
     files = [f"--{name}={arguments[name]}" for name in ("store", "state", "config")]
     command = [sys.executable, "-m", "genartisan", "serve", "--foreground", f"--probe-port={probe}", *flags, *files]

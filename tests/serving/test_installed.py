@@ -15,6 +15,7 @@ import tiny
 
 from genartisan.io.images import encode
 from genartisan.serving import serve
+from genartisan.serving.defaults import Ports
 
 pytestmark = pytest.mark.slow
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "config.properties", "genartisan", "handlers")
@@ -47,7 +48,7 @@ def genartisan(installed: Path, folder: Path, *arguments: str, missing: str = ""
 
 @pytest.mark.server
 def test_a_wheel_serves_in_an_empty_folder(installed: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    ports = vars(servers.free_ports()).items()
+    ports = vars(Ports.free()).items()
     flags = [part for name, port in ports for part in (f"--{name.replace('_', '-')}-port", str(port))]
     try:
         for arguments in (["archive", "--bundle", str(tiny_folder)], ["serve", *flags]):

@@ -22,6 +22,7 @@ from pages import headings
 from proxies import CALLER, FORM
 from servers import ROOT
 
+from genartisan.serving.defaults import Ports
 from genartisan.serving.serve import Server
 from genartisan.serving.telemetry import COUNTERS, LABELS
 
@@ -186,7 +187,7 @@ class Prometheus:
 def scraping(torchserve: str, gate: haproxy.HAProxy, folder: Path) -> Iterator[Prometheus]:
     """Prometheus and the blackbox exporter with our configuration, in which only ports and intervals are replaced."""
     shutil.copytree(FOLDER, folder / "prometheus")
-    configuration, ports = folder / "prometheus" / "prometheus.yml", servers.free_ports()
+    configuration, ports = folder / "prometheus" / "prometheus.yml", Ports.free()
     text = configuration.read_text()
     for documented, actual in {
         "127.0.0.1:8082": torchserve.removeprefix("http://"),

@@ -24,6 +24,7 @@ from genartisan.cli.main import main
 from genartisan.errors import ServeError
 from genartisan.serving import describe, management, restore, serve, stuck_workers, versions
 from genartisan.serving.access import Access
+from genartisan.serving.defaults import Ports
 from genartisan.serving.management import Models
 from genartisan.serving.processes import MARK, members
 from genartisan.serving.server_log import relay, rotate
@@ -58,7 +59,7 @@ def server_of(state: Path, process: psutil.Process) -> Server:
     """Records a server whose Java is this process."""
     state.mkdir(exist_ok=True)
     server = Server(
-        state=state, pid=process.pid, created=process.create_time(), host="127.0.0.1", ports=servers.free_ports(),
+        state=state, pid=process.pid, created=process.create_time(), host="127.0.0.1", ports=Ports.free(),
         store=state,
     )  # fmt: skip
     server.note()

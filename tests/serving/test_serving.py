@@ -38,7 +38,7 @@ from genartisan.method.saved_style import SavedStyle
 from genartisan.method.stylizer import Stylizer
 from genartisan.networks.bundle import Bundle
 from genartisan.serving import client, serve
-from genartisan.serving.defaults import DRAFT
+from genartisan.serving.defaults import DRAFT, Ports
 from genartisan.serving.inference_grpc import METHOD, decode_response, encode_request
 from genartisan.serving.limits import Limits
 from genartisan.serving.management import Models
@@ -327,7 +327,7 @@ def test_both_clients_get_the_same_picture_in_every_way(server: serve.Server) ->
 
 
 def test_the_client_says_where_no_server_answers(tmp_path: Path) -> None:
-    port = servers.free_ports().inference
+    port = Ports.free().inference
     for address in ({"url": f"http://127.0.0.1:{port}"}, {"grpc": f"127.0.0.1:{port}"}):
         with pytest.raises(ServeError, match=f"no server answers at .*127.0.0.1:{port}.*genartisan serve"):
             client.request(photo(), "fire", timeout=20, **address)  # type: ignore[arg-type]

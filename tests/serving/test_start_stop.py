@@ -27,6 +27,7 @@ from genartisan.errors import BundleError, ServeError
 from genartisan.serving import serve
 from genartisan.serving.archive import archive
 from genartisan.serving.archive_check import check
+from genartisan.serving.defaults import Ports
 from genartisan.serving.launch import read_settings, write_config
 from genartisan.serving.limits import BESIDE_PHOTO
 from genartisan.serving.management import Models
@@ -98,7 +99,7 @@ def test_missing_files_and_occupied_ports_are_named_before_anything_starts(
         serve.start(tmp_path, state=state)
     archive(tiny_folder, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = servers.free_ports()
+        ports = Ports.free()
         busy = serve.Ports(ports.inference, taken.getsockname()[1], *list(vars(ports).values())[2:])
         with pytest.raises(ServeError, match=f"management port {taken.getsockname()[1]} cannot be used"):
             serve.start(tmp_path, ports=busy, state=state)
@@ -106,12 +107,12 @@ def test_missing_files_and_occupied_ports_are_named_before_anything_starts(
         serve.start(tmp_path, ports=serve.Ports(8080, 8080), state=state)
     for host in ("203.0.113.1", "no such host", "::1"):
         with pytest.raises(ServeError, match=r"host is .* IPv4 address of this machine"):
-            serve.start(tmp_path, ports=servers.free_ports(), host=host, state=state)
+            serve.start(tmp_path, ports=Ports.free(), host=host, state=state)
     with pytest.raises(ServeError, match=r"config .* is missing"):
-        serve.start(tmp_path, ports=servers.free_ports(), state=state, config=tmp_path / "none.properties")
+        serve.start(tmp_path, ports=Ports.free(), state=state, config=tmp_path / "none.properties")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ServeError, match=r"JAVA_HOME is .* correct or unset it"):
-        serve.start(tmp_path, ports=servers.free_ports(), state=state)
+        serve.start(tmp_path, ports=Ports.free(), state=state)
     assert serve.stop(state) is False
 
 
@@ -124,7 +125,7 @@ def test_a_java_that_dies_is_reported(tiny_folder: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("JAVA_HOME", str(java.parent.parent))
     archive(tiny_folder, tmp_path)
     with pytest.raises(ServeError, match="this Java is broken"):
-        serve.start(tmp_path, ports=servers.free_ports(), state=tmp_path / "state", timeout=servers.PATIENCE)
+        serve.start(tmp_path, ports=Ports.free(), state=tmp_path / "state", timeout=servers.PATIENCE)
     assert left_behind(tmp_path / "state") == []
 
 
@@ -136,7 +137,7 @@ def test_a_model_that_fails_to_load_is_reported_with_its_error(tiny_folder: Path
     settings.write_text(re.sub(r"precision: \w+", "precision: fp3", text))
     archive(tiny_folder, tmp_path / "store", settings=settings)
     with pytest.raises(ServeError, match=r"cannot load the model: .*fp3"):
-        serve.start(tmp_path / "store", ports=servers.free_ports(), state=tmp_path / "state", timeout=servers.PATIENCE)
+        serve.start(tmp_path / "store", ports=Ports.free(), state=tmp_path / "state", timeout=servers.PATIENCE)
     assert left_behind(tmp_path / "state") == []
     assert serve.current(tmp_path / "state") is None
 
@@ -163,7 +164,7 @@ def test_a_foreground_server_logs_json_and_after_a_crash_or_restart_has_its_vers
     state, out = folder / "state", tmp_path / "out"
     with servers.prepared(tiny_folder, folder) as arguments:
         archive(tiny_folder, folder / "store", "2.0", folder / "model-config.yaml")
-        ports, probe = arguments["ports"], servers.free_ports().inference
+        ports, probe = arguments["ports"], Ports.free().inference
         flags = [part for name, port in vars(ports).items() for part in (f"--{name.replace('_', '-')}-port", str(port))]
         files = ["--store", folder / "store", "--state", state, "--config", arguments["config"]]
         command = [sys.executable, "-m", "genartisan", "serve", "--foreground", "--probe-port", str(probe), *flags]
@@ -193,7 +194,7 @@ def test_a_foreground_server_logs_json_and_after_a_crash_or_restart_has_its_vers
             assert {process.pid for process in family}.isdisjoint(process.pid for process in first)
             assert servers.worker_pid(noted) != servers.worker_pid(server)
             with pytest.raises(ServeError, match="genartisan stop"):
-                serve.start(folder / "store", ports=servers.free_ports(), state=state)
+                serve.start(folder / "store", ports=Ports.free(), state=state)
             assert main(["serve", "--foreground", "--store", str(folder / "store"), "--state", str(state)]) == 2
             assert serve.current(state) == noted  # the second attempt did not stop it
 
@@ -301,7 +302,7 @@ def test_an_altered_archive_is_refused(name: str, content: bytes | None, tiny_fo
     assert check(made).version == "1.0"
     replace_member(made, name, content)
     with pytest.raises(ServeError, match=r"not an intact archive.*genartisan archive"):
-        serve.start(tmp_path, state=tmp_path / "state", ports=servers.free_ports())
+        serve.start(tmp_path, state=tmp_path / "state", ports=Ports.free())
     archive(tiny_folder, tmp_path)  # rebuilt
     assert check(made).version == "1.0"
 
@@ -314,7 +315,7 @@ def test_only_a_signed_archive_is_served_when_a_signature_is_required(tiny_folde
 
     def refused(by: Path) -> str:
         with pytest.raises(ServeError) as error:
-            serve.start(tmp_path, state=tmp_path / "state", ports=servers.free_ports(), signature_key=by)
+            serve.start(tmp_path, state=tmp_path / "state", ports=Ports.free(), signature_key=by)
         return error.value.message
 
     made = archive(tiny_folder, tmp_path)
@@ -341,7 +342,7 @@ def test_the_control_is_checked_like_the_model(tiny_folder: Path, tmp_path: Path
         names = file.namelist()
     assert {"control_handler.py", "model-config.yaml", "genartisan/serving/jobs.py", "contents.json"} <= set(names)
     assert not [name for name in names if name.startswith("bundle")]
-    where: dict[str, Any] = {"state": tmp_path / "state", "ports": servers.free_ports()}
+    where: dict[str, Any] = {"state": tmp_path / "state", "ports": Ports.free()}
     for other, message in (
         (lambda: replace_member(control, "control_handler.py", b"import os\n"), "control_handler.py does not match"),
         (lambda: shutil.copyfile(tmp_path / "genartisan.mar", control), r"MANIFEST\.json does not match"),

@@ -4,7 +4,7 @@
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
     python benchmarks/engine.py --size 256 --patches 16 --profile
-    GOMP_SPINCOUNT=10000 python benchmarks/engine.py --size 256 --patches 16 --busy 1
+    GOMP_SPINCOUNT=10000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/engine.py --size 256 --patches 16
 
 All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
 Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
@@ -43,7 +43,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from genartisan.config import StyleConfig
-from genartisan.environment import HUGE_PAGES, SPIN_COUNT, WAIT_POLICY
+from genartisan.environment import SPIN_COUNT, TUNABLES, WAIT_POLICY
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
 from genartisan.method.batching import step_together
@@ -165,7 +165,7 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
                      "busy_processes": arguments.busy,
-                     **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, HUGE_PAGES)}},
+                     **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES)}},
         "contestants": results,
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,

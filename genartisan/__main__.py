@@ -1,7 +1,17 @@
-"""``python -m genartisan``: the command line."""
+"""The program ``genartisan``, also as ``python -m genartisan``."""
 
 import sys
 
-from genartisan.cli.main import main
+from genartisan.environment import restart_with_defaults
 
-sys.exit(main())
+
+def main() -> int:
+    """Runs a command and returns its exit status."""
+    restart_with_defaults()
+    from genartisan.cli.main import main
+
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

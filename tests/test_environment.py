@@ -1,4 +1,4 @@
-"""Our programs choose how OpenMP waits and the size of pages, before PyTorch reads it, unless the user has chosen."""
+"""Our programs choose how OpenMP waits and the size of pages in memory, unless the user has chosen."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ import sys
 
 import pytest
 
-from genartisan.environment import HUGE_PAGES, SPIN_COUNT, SPINS, WAIT_POLICY, set_defaults
+from genartisan.environment import HUGE_PAGES, SPIN_COUNT, SPINS, TUNABLES, WAIT_POLICY, set_defaults
 
-CHECK = f"""
+OURS = {SPIN_COUNT: SPINS, TUNABLES: f"{HUGE_PAGES}=1"}
+LARGE = 4 << 20  # numbers, 16 MB
+PROGRAM = f"""
 import os, sys
-from genartisan import environment
-set_defaults = environment.set_defaults
-environment.set_defaults = lambda each: (print("torch" in sys.modules), set_defaults(each))
-import genartisan.cli
-print(os.environ.get({SPIN_COUNT!r}), os.environ.get({HUGE_PAGES!r}))
+from genartisan.environment import restart_with_defaults
+print("runs", "torch" in sys.modules, flush=True)
+restart_with_defaults()
+import torch
+large = torch.ones({LARGE})
+print(os.getpid(), os.environ.get({SPIN_COUNT!r}), " hg " in open("/proc/self/smaps").read(), sys.argv[1])
 """
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, {SPIN_COUNT: SPINS, HUGE_PAGES: "1"}),
-        ({WAIT_POLICY: "ACTIVE"}, {WAIT_POLICY: "ACTIVE", HUGE_PAGES: "1"}),
-        ({SPIN_COUNT: "5", HUGE_PAGES: "0"}, {SPIN_COUNT: "5", HUGE_PAGES: "0"}),
+        ({}, OURS),
+        ({WAIT_POLICY: "ACTIVE"}, {WAIT_POLICY: "ACTIVE", TUNABLES: OURS[TUNABLES]}),
+        ({SPIN_COUNT: "5", TUNABLES: f"{HUGE_PAGES}=0"}, {SPIN_COUNT: "5", TUNABLES: f"{HUGE_PAGES}=0"}),
+        ({TUNABLES: "glibc.malloc.perturb=7"}, {**OURS, TUNABLES: f"glibc.malloc.perturb=7:{HUGE_PAGES}=1"}),
     ],
 )
 def test_the_users_choice_counts(given: dict[str, str], expected: dict[str, str]) -> None:
@@ -33,22 +37,16 @@ def test_the_users_choice_counts(given: dict[str, str], expected: dict[str, str]
     assert given == expected
 
 
-def test_the_command_line_says_it_before_pytorch_is_there_to_read_it() -> None:
-    ours = (WAIT_POLICY, SPIN_COUNT, HUGE_PAGES)
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    done = subprocess.run([sys.executable, "-c", CHECK], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", SPINS, "1"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/smaps")
-def test_pytorch_heeds_it_for_large_tensors() -> None:
-    """Asked of the kernel, ``hg`` among a mapping's flags, whether or not this machine grants any."""
-    script = "import torch; x = torch.ones(4 << 20); print(' hg ' in open('/proc/self/smaps').read())"
-    asked = {
-        value: subprocess.run(
-            [sys.executable, "-c", script], env={**os.environ, HUGE_PAGES: value}, capture_output=True, text=True,
-            check=True,
-        ).stdout.strip()
-        for value in "01"
-    }  # fmt: skip
-    assert asked == {"0": "False", "1": "True"}
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc and /proc/self/smaps")
+@pytest.mark.parametrize(("chosen", "runs", "asks"), [(None, 2, True), (f"{HUGE_PAGES}=0", 1, False)])
+def test_a_program_restarts_once_and_asks_for_huge_pages(chosen: str | None, runs: int, asks: bool) -> None:
+    """Asked of the kernel, ``hg`` among the flags of memory, whether or not this machine grants any."""
+    environment = {name: value for name, value in os.environ.items() if name not in (*OURS, WAIT_POLICY)}
+    environment |= {} if chosen is None else {TUNABLES: chosen}
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "an argument"], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    out, _ = program.communicate()
+    *before, last = out.splitlines()
+    assert before == ["runs False"] * runs
+    assert last == f"{program.pid} {SPINS} {asks} an argument"  # the same process, with the same arguments

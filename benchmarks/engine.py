@@ -3,12 +3,12 @@
     python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --turns 3
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
-    python benchmarks/engine.py --size 256 --patches 16 --profile
+    python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 5 --our-environment
     GOMP_SPINCOUNT=10000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/engine.py --size 256 --patches 16
 
 All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
 Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
-file and a plot to benchmarks/results, with ``--profile`` also a plot of a step by phase and kind of kernel.
+file, a plot, and a plot of a step by phase and kind of kernel to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -38,12 +40,11 @@ from full_size import make_bundle_apart
 from PIL import Image
 from step_profile import KINDS, profiled, table_of
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from genartisan.config import StyleConfig
-from genartisan.environment import SPIN_COUNT, TUNABLES, WAIT_POLICY
+from genartisan.environment import HUGE_PAGES, SPIN_COUNT, TUNABLES, WAIT_POLICY, set_defaults
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
 from genartisan.method.batching import step_together
@@ -58,6 +59,7 @@ from genartisan.networks.stylenet import StyleNet, random_stylenet
 HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
 STEPS_TOGETHER = 12  # at most, when several photos share a step
+Turn = Callable[[], dict[str, Any]]
 MATMUL = 4096  # side of the matrices whose product gives the hardware's rate
 
 
@@ -73,8 +75,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(result, arguments.out.with_suffix(".png"))
-    if arguments.profile:
-        draw_profile(result, arguments.out.with_suffix(".profile.png"))
+    draw_profile(result, arguments.out.with_suffix(".profile.png"))
     print(summary(result))
     print(f"{arguments.out} and {arguments.out.with_suffix('.png')}")
 
@@ -94,7 +95,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--graphs", action="store_true", help="also with captured steps (GPU only)")
     parser.add_argument("--compile", action="store_true", help="also with all networks compiled by PyTorch")
     parser.add_argument("--together", nargs="+", type=int, default=[], help="also with so many photos per step")
-    parser.add_argument("--profile", action="store_true", help="also where a step's time goes")
+    parser.add_argument("--our-environment", action="store_true", help="also in a process with that of our programs")
     parser.add_argument("--busy", type=int, default=0, help="beside so many processes, each of which fills a core")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--bundle", type=Path, help="use this bundle instead of random full-size networks")
@@ -104,6 +105,8 @@ def parse() -> argparse.Namespace:
         parser.error(f"warm-up is {arguments.warm_up}; it must leave at least two of the {arguments.steps} steps.")
     if arguments.graphs and not arguments.device.startswith("cuda"):
         parser.error(f"device is {arguments.device}; graphs need cuda.")
+    if arguments.our_environment and HUGE_PAGES in os.environ.get(TUNABLES, ""):
+        parser.error(f"{TUNABLES} is {os.environ[TUNABLES]}; --our-environment needs a process without.")
     if arguments.graphs and arguments.steps < MIN_CAPTURE_STEPS:
         parser.error(f"steps is {arguments.steps}; runs of fewer than {MIN_CAPTURE_STEPS} steps are not captured.")
     name = f"engine_{arguments.device.replace(':', '')}_{arguments.size}_{arguments.patches}.json"
@@ -111,58 +114,65 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
+class Contest:
+    """What takes turns, by name, with the networks in ``folder``."""
+
+    def __init__(self, folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+        self.device, self.bundle = torch.device(arguments.device), Bundle.load(folder)
+        self.config = StyleConfig(
+            mode="clipstyler", size=arguments.size, steps=arguments.steps, patches=arguments.patches,
+            patch_size=arguments.patch_size,
+        )  # fmt: skip
+        self.photo = work / "photo.png"
+        Image.open(SAMPLE).convert("RGB").resize((arguments.size, arguments.size)).save(self.photo)
+        stylizer_of = partial(Stylizer, self.bundle, arguments.device, prompt_bytes=0)  # without the cache of prompts
+        self.stylizers = {name: stylizer_of(name) for name in arguments.precisions}
+        self.turns: dict[str, Turn] = {}
+        if arguments.clipstyler:
+            clip = TheirClip(self.bundle, self.device)
+            vgg = copy.deepcopy(self.bundle.vgg).to(self.device, torch.float32)
+            self.turns["CLIPstyler"] = partial(
+                run_theirs, arguments.clipstyler, clip, vgg, self.photo, self.config, work, self.device
+            )
+        for name, stylizer in self.stylizers.items():
+            ours = {f"genartisan {name}": stylizer}
+            if arguments.graphs:
+                ours[f"genartisan {name}, graphs"] = stylizer_of(name, graphs=True)
+            self.turns |= {of: partial(run_ours, each, self.photo, self.config) for of, each in ours.items()}
+            if arguments.compile:
+                for of, each in ours.items():
+                    apart = compiled(stylizer_of(name, graphs=each.graphs is not None))
+                    self.turns[f"{of}, compiled"] = partial(run_compiled, apart, self.photo, self.config)
+
+
 def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Times every contestant in turns, then counts operations and profiles phases."""
-    device, bundle = torch.device(arguments.device), Bundle.load(folder)
-    config = StyleConfig(
-        mode="clipstyler", size=arguments.size, steps=arguments.steps, patches=arguments.patches,
-        patch_size=arguments.patch_size,
-    )  # fmt: skip
-    photo = work / "photo.png"
-    Image.open(SAMPLE).convert("RGB").resize((arguments.size, arguments.size)).save(photo)
-    stylizer_of = partial(Stylizer, bundle, arguments.device, prompt_bytes=0)  # without the cache of prompts
-    stylizers = {name: stylizer_of(name) for name in arguments.precisions}
-    contestants: dict[str, Callable[[], dict[str, Any]]] = {}
-    for name, stylizer in stylizers.items():
-        ours = {f"genartisan {name}": stylizer}
-        if arguments.graphs:
-            ours[f"genartisan {name}, graphs"] = stylizer_of(name, graphs=True)
-        contestants |= {of: partial(run_ours, each, photo, config) for of, each in ours.items()}
-        if arguments.compile:
-            for of, each in ours.items():
-                apart = compiled(stylizer_of(name, graphs=each.graphs is not None))
-                contestants[f"{of}, compiled"] = partial(run_compiled, apart, photo, config)
-    if arguments.clipstyler:
-        clip, vgg = TheirClip(bundle, device), copy.deepcopy(bundle.vgg).to(device, torch.float32)
-        theirs = partial(run_theirs, arguments.clipstyler, clip, vgg, photo, config, work, device)
-        contestants = {"CLIPstyler": theirs, **contestants}
-    turns: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
-    names = list(contestants)
-    order = [name for turn in range(arguments.turns) for name in names[:: (1, -1)[turn % 2]]]  # forwards, backwards
-    for name in tqdm(order, unit="turn"):
-        turns[name].append(contestants[name]())
+    contest = Contest(folder, work, arguments)
+    device, config, photo = contest.device, contest.config, contest.photo
+    with ExitStack() as stack:
+        twins = stack.enter_context(twins_of(contest, folder, work, arguments)) if arguments.our_environment else {}
+        turns = taken(contest.turns | twins, arguments.turns)
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
     results = {name: figures(timings, arguments.warm_up) for name, timings in turns.items()}
-    for name, stylizer in stylizers.items():
+    for name, stylizer in contest.stylizers.items():
         flops = count_flops(stylizer, photo, config)
         result = results[f"genartisan {name}"]
         result["gflop_a_step"] = round(flops / 1e9, 2)
         result["share_of_matmul_rate"] = round(flops / result["seconds_a_step"] / peaks[name], 3)
-        result["phases"] = phases(stylizer, photo, config)
-        if arguments.profile:
-            run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
-            next(run)
-            result["profile"] = profiled(partial(next, run), device)
+        run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
+        next(run)
+        result["profile"] = profiled(partial(next, run), device)
+        result["phases"] = phases(result["profile"]["kernels"])
     together = {
         name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
-        for name, stylizer in stylizers.items()
+        for name, stylizer in contest.stylizers.items()
     }
     words = ["CHECKOUT" if word == str(arguments.clipstyler) else word for word in sys.argv[1:]]
     return {
         **provenance(command_of("benchmarks/engine.py", words), device, SEED),
         "torchvision": version("torchvision"),
         "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
-        "settings": {"networks": bundle.name if arguments.bundle else "official ones' shapes, random weights",
+        "settings": {"networks": contest.bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
                      "busy_processes": arguments.busy,
                      **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES)}},
@@ -170,6 +180,44 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,
     }  # fmt: skip
+
+
+def taken(contestants: dict[str, Turn], count: int) -> dict[str, list[dict[str, Any]]]:
+    """The timings of each contestant's turns, taken forwards and backwards."""
+    timings: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for name in tqdm([name for turn in range(count) for name in names[:: (1, -1)[turn % 2]]], unit="turn"):
+        timings[name].append(contestants[name]())
+    return timings
+
+
+@contextmanager
+def twins_of(contest: Contest, folder: Path, work: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Turn]]:
+    """The same contestants in a process with the environment of our programs."""
+    apart = work / "apart"
+    apart.mkdir()
+    pool = ProcessPoolExecutor(1, get_context("spawn"), begin_twins, (folder, apart, arguments))
+    with pool, patch.dict(os.environ):
+        set_defaults(os.environ)
+        yield {f"{name}, our environment": partial(twin_turn, pool, name) for name in contest.turns}
+
+
+def begin_twins(folder: Path, work: Path, arguments: argparse.Namespace) -> None:
+    """Makes the contestants of this process."""
+    _twins.update(Contest(folder, work, arguments).turns)
+
+
+def twin_turn(pool: ProcessPoolExecutor, name: str) -> dict[str, Any]:
+    """A contestant's turn in the other process."""
+    return pool.submit(own_turn, name).result()
+
+
+def own_turn(name: str) -> dict[str, Any]:
+    """A contestant's turn in this process."""
+    return _twins[name]()
+
+
+_twins = dict[str, Turn]()
 
 
 @contextmanager
@@ -299,31 +347,20 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 def count_flops(stylizer: Stylizer, photo: Path, config: StyleConfig) -> float:
     """Operations of a warm step, forward and backward, counted by PyTorch in convolutions and matrix products."""
-    counter = FlopCounterMode(display=False)
-    watch_warm_step(stylizer, photo, config, counter)
+    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
+    next(run)  # creates the optimiser's state
+    with FlopCounterMode(display=False) as counter:
+        next(run)
+    run.close()
     return float(counter.get_total_flops())
 
 
-def phases(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, float]:
-    """Seconds of each phase of a warm step, by PyTorch's profiler; the backward pass is a phase of its own."""
-    cuda = stylizer.device.type == "cuda"
-    profiled = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])])
-    with torch.autograd.set_multithreading_enabled(False):  # else the backward pass runs in a thread outside its phase
-        watch_warm_step(stylizer, photo, config, profiled)
-    events = [event for event in profiled.key_averages() if event.device_type.name == "CPU"]
-    spent = {event.key: event.device_time_total if cuda else event.cpu_time_total for event in events}
-    return {phase: round(spent[phase] / 1e6, 5) for phase in PHASES}
-
-
-def watch_warm_step(
-    stylizer: Stylizer, photo: Path, config: StyleConfig, watcher: AbstractContextManager[object]
-) -> None:
-    """Takes the second step of a run within ``watcher``: the first creates the optimiser's state."""
-    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED)
-    next(run)
-    with watcher:
-        next(run)
-    run.close()
+def phases(kernels: list[dict[str, Any]]) -> dict[str, float]:
+    """Seconds of each phase, of a profile's rows; the backward pass is a phase of its own."""
+    seconds = dict.fromkeys(PHASES, 0.0)
+    for row in kernels:
+        seconds["backward" if row["phase"].endswith(", backward") else row["phase"]] += row["ms"] / 1000
+    return {phase: round(spent, 5) for phase, spent in seconds.items()}
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -331,7 +368,7 @@ def summary(result: dict[str, Any]) -> str:
     lines = []
     theirs = result["contestants"].get("CLIPstyler")
     for name, each in result["contestants"].items():
-        line = f"{name:16} {each['seconds_a_step']:8.4f} s a step {each['seconds_a_run']:8.2f} s a run"
+        line = f"{name:28} {each['seconds_a_step']:8.4f} s a step {each['seconds_a_run']:8.2f} s a run"
         if theirs and each is not theirs:
             line += f"  {theirs['seconds_a_step'] / each['seconds_a_step']:5.2f} x CLIPstyler"
         if "share_of_matmul_rate" in each:

@@ -24,7 +24,7 @@ wanted() { [ "$parts" = "  " ] || [[ "$parts" == *" $1 "* ]]; }
 engine() {  # side in pixels, patches, their side, steps, turns, numbers of photos in one step
 	# shellcheck disable=SC2086
 	"$run" engine.py --clipstyler "$checkout" --device "$device" --size "$1" --patches "$2" --patch-size "$3" \
-		--steps "$4" --turns "$5" --together $6 --precisions "$precision" --profile \
+		--steps "$4" --turns "$5" --together $6 --precisions "$precision" \
 		${graphs[@]+"${graphs[@]}"} ${compile[@]+"${compile[@]}"}
 }
 

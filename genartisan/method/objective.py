@@ -58,7 +58,7 @@ class Objective:
     rows_of: Tensor = field(init=False)
     layers_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
-    _rejected_before: int = field(default=0, init=False)  # the last step, in all regions
+    _rejected_in_last: int = field(default=0, init=False)  # step, in all regions; counted on a CPU
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
@@ -105,10 +105,12 @@ class Objective:
         """
         leaf = layers.detach().requires_grad_()
         losses = torch.zeros(len(LOSSES), device=self.device)
+        before = self._rejected_so_far()
         for part in self._parts(leaf, targets, step):
             with record_function("backward"):
                 part[0].backward()  # type: ignore[no-untyped-call]
             losses += part.detach()
+        self._rejected_in_last = self._rejected_so_far() - before
         with record_function("backward"):
             layers.backward(leaf.grad)  # type: ignore[no-untyped-call]
         return losses
@@ -117,7 +119,7 @@ class Objective:
         """Losses ``(7,)`` that add up to those of a step: one part, or several on a CPU, to save memory."""
         patches, on_cpu = targets.patches.at(step), self.device.type == "cpu"
         count = len(patches.weights)
-        if on_cpu and self._most_were_rejected(count):
+        if 2 * self._rejected_in_last > count:  # it takes less time to see all without a gradient first
             patches = self._kept(layers, targets, patches)
         groups = patches.split(VIEWS_AT_ONCE if on_cpu else count)
         terms = dict[str, Tensor]()
@@ -134,11 +136,9 @@ class Objective:
             features = self.extractor.features(picture)
         yield self.weighted({**terms, **self.picture_terms(picture, features, targets)})
 
-    def _most_were_rejected(self, count: int) -> bool:
-        """Whether the last step rejected more than half as many as ``count`` patches. To be asked once a step."""
-        total = int(self.rejected.numpy().sum())  # on the CPU, where reading it takes no time
-        in_last, self._rejected_before = total - self._rejected_before, total
-        return 2 * in_last > count
+    def _rejected_so_far(self) -> int:
+        """In all regions; 0 on other devices than a CPU, which would have to wait for it."""
+        return int(self.rejected.numpy().sum()) if self.device.type == "cpu" else 0
 
     @torch.no_grad()
     def _kept(self, layers: Tensor, targets: ScaleTargets, patches: PatchBatch) -> PatchBatch:

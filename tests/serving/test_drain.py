@@ -187,11 +187,13 @@ def test_unsent_bytes_are_those_of_slow_readers() -> None:
         with socket.create_connection(("127.0.0.1", port)) as reader:
             sender, _ = listener.accept()
             assert unsent_bytes([port]) == 0
-            thread = threading.Thread(target=sender.sendall, args=(bytes(20_000_000),))
+            count = 20_000_000
+            thread = threading.Thread(target=sender.sendall, args=(bytes(count),))
             thread.start()
             servers.eventually(lambda: unsent_bytes([port]) > 0, "it cannot send all")
-            while len(reader.recv(1 << 20)) and (thread.is_alive() or unsent_bytes([port])):
-                pass
+            reader.settimeout(servers.PATIENCE)
+            while count:
+                count -= len(reader.recv(1 << 20))
             thread.join()
-            assert unsent_bytes([port]) == 0
+            servers.eventually(lambda: unsent_bytes([port]) == 0, "the last bytes are acknowledged")
             sender.close()

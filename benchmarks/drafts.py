@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from servers import serving
+from servers import seconds_of, serving
 from tqdm import tqdm
 
 from genartisan.evaluation.provenance import command_of, provenance
@@ -79,9 +79,7 @@ def measure(client: Client, drafts: int, seconds: float) -> dict[str, Any]:
 
 def draft(client: Client, seed: int) -> float:
     """Seconds of a draft."""
-    began = time.monotonic()
-    client.stylize(SAMPLE, PROMPT, params={"preset": "draft", "seed": seed})
-    return time.monotonic() - began
+    return seconds_of(client, SAMPLE, PROMPT, {"preset": "draft", "seed": seed})
 
 
 def run(client: Client, seconds: float) -> float:

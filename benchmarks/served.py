@@ -11,7 +11,6 @@ JSON file to benchmarks/results.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import re
@@ -20,20 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from full_size import make_bundle_apart
 from PIL import Image
-from servers import serving
+from servers import seconds_of, serving
 from tqdm import tqdm
 
 from genartisan.errors import GenartisanError
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
+from genartisan.io.images import encode
 from genartisan.serving.client import Client
 from genartisan.serving.state import Server
 
@@ -64,7 +63,8 @@ def main() -> None:
                 "load": load(server, arguments, Path(name) / "load"),
             }
         if on_gpu:
-            with limited(arguments.fraction), serving(bundle, changes) as server:
+            limit = {LIMIT: f"per_process_memory_fraction:{arguments.fraction}"}
+            with patch.dict(os.environ, limit), serving(bundle, changes) as server:
                 result["too_large"] = {"fraction": arguments.fraction, **too_large(server, params_of(arguments))}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -101,9 +101,11 @@ def answers(server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
         Client(server.url, grpc=server.grpc, key_file=server.keys, retries=0) as rpc,
     ):
         seeds = tqdm(range(arguments.seed, arguments.seed + arguments.pictures), unit="picture")
-        pictures = [seconds_of(client, photo, {**params, "seed": seed}) for seed in seeds]
-        by_grpc = seconds_of(rpc, photo, params)
-        drafts = [seconds_of(client, photo, {"preset": "draft", "size": arguments.size, "seed": n}) for n in range(10)]
+        pictures = [seconds_of(client, photo, PROMPT, {**params, "seed": seed}) for seed in seeds]
+        by_grpc = seconds_of(rpc, photo, PROMPT, params)
+        drafts = [
+            seconds_of(client, photo, PROMPT, {"preset": "draft", "size": arguments.size, "seed": n}) for n in range(10)
+        ]
         began = time.monotonic()
         at = [time.monotonic() - began for _ in client.stream(photo, PROMPT, params={**params, "preview_every": 0})]
     return {
@@ -112,15 +114,6 @@ def answers(server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
         "stream_seconds": {"first event": round(at[0], 3), "last event": round(at[-1], 3), "events": len(at)},
         "draft_seconds": {"first": drafts[0], "median of the others": statistics.median(drafts[1:])},
     }
-
-
-def seconds_of(client: Client, photo: bytes, params: dict[str, Any]) -> float:
-    """Seconds from the encoded photo to the encoded picture."""
-    began = time.monotonic()
-    answer = client.stylize(photo, PROMPT, params=params)
-    seconds = time.monotonic() - began
-    Image.open(io.BytesIO(answer.content)).load()
-    return round(seconds, 3)
 
 
 def load(server: Server, arguments: argparse.Namespace, report: Path) -> dict[str, Any]:
@@ -150,30 +143,15 @@ def too_large(server: Server, params: dict[str, Any]) -> dict[str, Any]:
         size = int(fitting[1])
         return {
             "refusal": refusal,
-            "seconds_of_the_size_that_fits": seconds_of(client, photo, {**params, **TOO_LARGE, "size": size}),
-            "seconds_of_a_picture_after_it": seconds_of(client, photo, params),
+            "seconds_of_the_size_that_fits": seconds_of(client, photo, PROMPT, {**params, **TOO_LARGE, "size": size}),
+            "seconds_of_a_picture_after_it": seconds_of(client, photo, PROMPT, params),
         }
-
-
-@contextmanager
-def limited(fraction: float) -> Iterator[None]:
-    """Within the block, new processes have this fraction of the GPU's memory."""
-    before = os.environ.get(LIMIT)
-    os.environ[LIMIT] = f"per_process_memory_fraction:{fraction}"
-    try:
-        yield
-    finally:
-        os.environ.pop(LIMIT)
-        if before is not None:
-            os.environ[LIMIT] = before
 
 
 def jpeg(side: int) -> bytes:
     """The sample photo, square, with sides of ``side`` pixels."""
-    file = io.BytesIO()
     with Image.open(SAMPLE) as photo:
-        photo.convert("RGB").resize((side, side)).save(file, "JPEG")
-    return file.getvalue()
+        return encode(photo.convert("RGB").resize((side, side)), "image/jpeg")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
-"""Servers whose settings differ from the shipped ones."""
+"""Servers whose settings differ from the shipped ones, and how long they take."""
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from genartisan.serving import serve
 from genartisan.serving.archive import project_file
+from genartisan.serving.client import Client
 from genartisan.serving.defaults import DRAFT, Ports
 from genartisan.serving.state import Server
 
@@ -38,3 +44,12 @@ def serving(bundle: str | Path, changes: Mapping[str, object], *, own_drafts: bo
             yield server
         finally:
             serve.stop(folder / "state")
+
+
+def seconds_of(client: Client, photo: Path | bytes, prompt: str, params: dict[str, Any]) -> float:
+    """Seconds from the encoded photo to the encoded picture."""
+    began = time.monotonic()
+    answer = client.stylize(photo, prompt, params=params)
+    seconds = time.monotonic() - began
+    Image.open(io.BytesIO(answer.content)).load()  # it is one
+    return round(seconds, 3)

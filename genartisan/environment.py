@@ -1,4 +1,4 @@
-"""How our programs have the C library and OpenMP use memory and cores, unless the user has chosen.
+"""Settings of the C library and of OpenMP for our programs, unless the user has chosen others.
 
 Both read it from the environment when a process starts. A program that uses the library may set the same variables
 before it is started (docs/speed.md, *On a CPU*).

@@ -58,7 +58,7 @@ class Objective:
     rows_of: Tensor = field(init=False)
     layers_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
-    _rejected_in_last: int = field(default=0, init=False)  # step, in all regions; counted on a CPU
+    _rejected_in_last: int = field(default=0, init=False)  # step; counted on a CPU alone
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]

@@ -22,8 +22,8 @@ from open_clip.transformer import LayerNorm, QuickGELU, ResidualAttentionBlock, 
 from torch import Tensor, nn
 
 QUICK = 1.702
-NARROW = 1024  # columns: oneDNN 3.13 makes some products of so many or fewer on a single core,
-MOST_ROWS = 640  # above so many rows
+# oneDNN 3.13 makes some products of at most NARROW columns and more than MOST_ROWS rows on a single core.
+NARROW, MOST_ROWS = 1024, 640
 
 
 class FrozenLinear(torch.autograd.Function):

@@ -193,7 +193,9 @@ def test_unsent_bytes_are_those_of_slow_readers() -> None:
             servers.eventually(lambda: unsent_bytes([port]) > 0, "it cannot send all")
             reader.settimeout(servers.PATIENCE)
             while count:
-                count -= len(reader.recv(1 << 20))
+                received = len(reader.recv(1 << 20))
+                assert received, "the connection is closed"
+                count -= received
             thread.join()
             servers.eventually(lambda: unsent_bytes([port]) == 0, "the last bytes are acknowledged")
             sender.close()

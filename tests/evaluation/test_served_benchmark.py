@@ -12,6 +12,7 @@ import pytest
 from servers import ROOT
 
 
+@pytest.mark.server
 @pytest.mark.slow
 def test_it_measures_a_server(tiny_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "served.json"

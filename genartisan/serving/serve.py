@@ -158,14 +158,14 @@ def stop(
 
 
 def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> None:
-    logs, announced = Path(server.logs), False
+    logs, announced, reason = Path(server.logs), False, ""
     while True:
         if process.has_ended():
             raise EndedError(failure(logs, f"TorchServe died while it started, with {process.exit_reason()}"), "server")
         if all(is_ready(server, model) for model in (*server.models, CONTROL)):
             break
-        reason = failure(logs, "")
-        if reason:
+        last, reason = reason, failure(logs, "")
+        if reason and reason == last:  # its traceback is complete
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
             raise ServeError(f"the worker was not ready in time; see {logs}.", "timeout")

@@ -13,8 +13,11 @@ from typing import Any, TextIO
 
 NAMES = ("server", "worker", "access", "unreadable", "console")  # console: Java's own output
 BACKUPS = 5  # logs of earlier starts
-MESSAGE = re.compile(r"^\S+ (?:FATAL|ERROR|WARN|INFO|DEBUG)\s+\S+ - (.*)$")  # time, level, thread: handlers/log4j2.xml
-RAISED = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt)\b")
+MESSAGE = re.compile(  # handlers/log4j2.xml
+    r"^\S+ (?:FATAL|ERROR|WARN|INFO|DEBUG)\s+(?P<thread>\S+) - (?P<message>.*)$"
+)
+DIED = "Backend worker process died."  # TorchServe's words, above the traceback
+TRACEBACK = "Traceback (most recent call last):"
 FATAL = re.compile("Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:")
 
 
@@ -55,12 +58,14 @@ def _relay_line(line: str, console: TextIO, out: TextIO) -> None:
 def failure(logs: Path, summary: str) -> str:
     """Why a server failed, according to its logs: the worker's error, else the server's.
 
-    ``summary`` opens the message; without one the result is empty if the logs show no error.
+    ``summary`` opens the message; without one the result is empty if the logs show no error. While they are still
+    being written, an error may be the cause of the one that follows.
     """
-    reason = _worker_error(_lines(logs / "worker.log")) or _server_error(_lines(logs / "server.log"))
+    reason = _worker_error(_lines(logs / "worker.log")) or _server_error(_messages(logs / "server.log"))
     if not summary:
         return reason or ""
-    reason = reason or _server_error(_lines(logs / "console.log")) or " ".join(_lines(logs / "console.log")[-2:])
+    console = _messages(logs / "console.log")
+    reason = reason or _server_error(console) or " ".join(console[-2:])
     return f"{summary}: {reason or 'no error in its logs'} (logs: {logs})"
 
 
@@ -73,21 +78,28 @@ def _as_object(text: str) -> dict[str, Any] | None:
 
 
 def _worker_error(lines: list[str]) -> str | None:
-    """The last line of the traceback that ended the worker."""
-    if not any("Backend worker process died" in line for line in lines):
-        return None
-    return next((line for line in lines if RAISED.match(line)), "the worker died")
+    """The last error whose traceback is written as far as its error, of the first worker that died."""
+    named = [match.groups() for match in map(MESSAGE.match, lines) if match]
+    died = next((at for at, (_, message) in enumerate(named) if message == DIED), len(named))
+    tracebacks, error = iter(message for thread, message in named[died:] if thread == named[died][0]), None
+    for message in tracebacks:
+        if message == TRACEBACK:
+            error = next((line for line in tracebacks if not line.startswith(" ")), error)
+    return error
 
 
 def _server_error(lines: list[str]) -> str | None:
     return next((line for line in lines if FATAL.search(line)), None)
 
 
-def _lines(path: Path) -> list[str]:
+def _messages(path: Path) -> list[str]:
     """The messages of a log, without time, level and thread."""
+    matches = ((MESSAGE.match(line), line) for line in _lines(path))
+    return [match["message"] if match else line for match, line in matches]
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    matches = ((MESSAGE.match(line), line) for line in text.splitlines())
-    return [match.group(1) if match else line for match, line in matches]

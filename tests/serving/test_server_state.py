@@ -27,7 +27,7 @@ from genartisan.serving.access import Access
 from genartisan.serving.defaults import Ports
 from genartisan.serving.management import Models
 from genartisan.serving.processes import MARK, members
-from genartisan.serving.server_log import relay, rotate
+from genartisan.serving.server_log import failure, relay, rotate
 from genartisan.serving.state import KEY_FILE, LOGS, NOTE, RUN, Server, forget, make_run, noted, prepare
 from genartisan.serving.versions import Version, Worker
 
@@ -181,6 +181,33 @@ def test_logs_of_earlier_starts_are_kept(tmp_path: Path) -> None:
         (tmp_path / "worker.log").write_text(f"start {start}")
     logs = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert logs == {"worker.log": "start 7", **{f"worker.log.{n}": f"start {7 - n}" for n in range(1, 6)}}
+
+
+def test_the_error_of_a_dead_worker_is_read_from_its_traceback_and_only_once_it_is_written(tmp_path: Path) -> None:
+    said = [
+        ("W-9000", "SomeWarning: Error of a library that goes on"),
+        ("W-9001", "Torch worker started."),
+        ("W-9000", "Backend worker process died."),
+        ("W-9000", "Traceback (most recent call last):"),
+        ("W-9001", "FileError: of another worker"),
+        ("W-9000", '  File "bundle.py", line 1, in load'),
+        ("W-9000", "zipfile.BadZipFile: File is not a zip file"),
+        ("W-9000", "    "),
+        ("W-9000", "The above exception was the direct cause of the following exception:"),
+        ("W-9000", "Traceback (most recent call last):"),
+        ("W-9000", '  File "bundle.py", line 2, in load'),
+        ("W-9000", "genartisan.errors.BundleError: clip.pt is damaged;"),
+        ("W-9000", "copy it again."),
+    ]
+    log = tmp_path / "worker.log"
+    assert failure(tmp_path, "") == ""
+    reasons = []
+    for number in range(len(said)):
+        log.write_text("".join(f"2026-11-29T23:38:55,985 INFO  {thread} - {line}\n" for thread, line in said[:number]))
+        reasons.append(failure(tmp_path, ""))
+    cause, error = "zipfile.BadZipFile: File is not a zip file", "genartisan.errors.BundleError: clip.pt is damaged;"
+    assert reasons == [""] * 7 + [cause] * 5 + [error]
+    assert failure(tmp_path, "TorchServe died") == f"TorchServe died: {error} (logs: {tmp_path})"
 
 
 def test_java_output_is_relayed_as_json() -> None:

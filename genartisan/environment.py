@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 WAIT_POLICY, SPIN_COUNT = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 SPINS = "10000"  # about half a millisecond
 TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"  # settings of glibc, joined by colons, and one of them
 
 
-def set_defaults(environment: MutableMapping[str, str]) -> None:
-    """Sets the variables for processes that are started with this environment.
+def variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables for processes of ours: the user's choice in this environment, else our defaults.
 
     OpenMP's threads wait for more work in a loop, by default for about 10 ms. In that time they keep a core from the
     thread that they wait for if another process is busy: a step in fp32 beside one, on two cores, then takes twice as
@@ -25,11 +25,18 @@ def set_defaults(environment: MutableMapping[str, str]) -> None:
     glibc is to ask for huge pages, of 2 MB, which Linux by default grants only if asked: in pages of 4 kB addresses are
     looked up more often than the processor remembers them, and a step in bf16 takes a quarter longer.
     """
-    if WAIT_POLICY not in environment:
-        environment.setdefault(SPIN_COUNT, SPINS)
-    tunables = environment.get(TUNABLES, "")
+    found = {name: environment[name] for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES) if name in environment}
+    if WAIT_POLICY not in found:
+        found.setdefault(SPIN_COUNT, SPINS)
+    tunables = found.get(TUNABLES, "")
     if HUGE_PAGES not in tunables:
-        environment[TUNABLES] = f"{tunables}:{HUGE_PAGES}=1".lstrip(":")
+        found[TUNABLES] = f"{tunables}:{HUGE_PAGES}=1".lstrip(":")
+    return found
+
+
+def set_defaults(environment: MutableMapping[str, str]) -> None:
+    """Sets `variables` for processes that are started with this environment."""
+    environment.update(variables(environment))
 
 
 def restart_with_defaults() -> None:

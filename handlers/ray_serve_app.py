@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import secrets
 import sys
 import uuid
@@ -31,6 +32,7 @@ from ray.util.metrics import Counter, Gauge
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from genartisan.environment import variables
 from genartisan.errors import GenartisanError, TooLargeError
 from genartisan.method.saved_style import StyleFolder
 from genartisan.networks.bundle import resolve
@@ -306,7 +308,11 @@ def build(given: dict[str, str]) -> serve.Application:
         max_ongoing_requests=1,
         max_queued_requests=config["jobQueueSize"],
         graceful_shutdown_timeout_s=limits.max_timeout_s,
-        ray_actor_options={"num_cpus": 0, "num_gpus": arguments.gpus},
+        ray_actor_options={
+            "num_cpus": 0,
+            "num_gpus": arguments.gpus,
+            "runtime_env": {"env_vars": variables(os.environ)},
+        },
     )(Artisan)
     door: Any = serve.deployment(max_ongoing_requests=MAX_CALLERS, ray_actor_options={"num_cpus": 0})(Door)
     pictures = worker.options(name="pictures", num_replicas=config["minWorkers"])

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from genartisan.batch.items import Item
 from genartisan.batch.worker import Outcome, Worker
+from genartisan.environment import variables
 from genartisan.errors import GenartisanError, InputError
 
 STORE_BYTES = 200 * 1024 * 1024  # of Ray's object store on this machine: only texts pass through it
@@ -163,6 +164,7 @@ def _passed(items: Mapping[str, Item], worker: Worker, share: Share, blocks: int
             compute=pool,
             num_cpus=share.threads,
             num_gpus=1 if share.device == "cuda" else None,
+            runtime_env={"env_vars": variables(os.environ)},  # a node may have been started without them
             max_task_retries=RETRIES,
         )
     for row in results.iter_rows():

@@ -38,7 +38,7 @@ import torch
 from clipstyler import TheirClip, run_script
 from full_size import make_bundle_apart
 from PIL import Image
-from step_profile import KINDS, profiled, table_of
+from step_profile import draw_profiles, profiled, table_of
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -75,7 +75,8 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(result, arguments.out.with_suffix(".png"))
-    draw_profile(result, arguments.out.with_suffix(".profile.png"))
+    profiles = {name: each["profile"]["kernels"] for name, each in result["contestants"].items() if "profile" in each}
+    draw_profiles(profiles, arguments.out.with_suffix(".profile.png"))
     print(summary(result))
     print(f"{arguments.out} and {arguments.out.with_suffix('.png')}")
 
@@ -406,30 +407,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
     axes.margins(x=0.15)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
-
-
-def draw_profile(result: dict[str, Any], path: Path) -> None:
-    """Bars of a step's phases, divided into kinds of kernels, for each contestant with a profile."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    profiles = {name: each["profile"]["kernels"] for name, each in result["contestants"].items() if "profile" in each}
-    figure, all_axes = plt.subplots(len(profiles), figsize=(8, 3 * len(profiles)), sharex=True, squeeze=False)
-    for axes, (name, rows) in zip(all_axes[:, 0], profiles.items(), strict=True):
-        lefts = dict.fromkeys((row["phase"] for row in rows), 0.0)
-        for number, kind in enumerate(KINDS):
-            spent = {row["phase"]: row["ms"] for row in rows if row["kind"] == kind}
-            if spent:
-                color = plt.get_cmap("tab10")(number)
-                axes.barh(list(spent), list(spent.values()), left=[lefts[p] for p in spent], label=kind, color=color)
-                lefts |= {phase: lefts[phase] + ms for phase, ms in spent.items()}
-        axes.set_title(f"{name}: {sum(lefts.values()):.0f} ms", fontsize="medium")
-    all_axes[0, 0].legend(fontsize="small", frameon=False)
-    all_axes[-1, 0].set_xlabel("milliseconds of a step, profiled")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":

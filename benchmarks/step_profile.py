@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ KINDS = {  # of kernels, by a part of the operator's name; the first that fits
     "sum": ("sum", "mean", "std", "var"),
     "elementwise": ("",),
 }
+FORWARD = [phase for phase in PHASES if phase not in ("backward", "adam")]
+ORDER = [*FORWARD, *(f"{phase}, backward" for phase in ("loss", *reversed(FORWARD))), "adam"]  # of a step's phases
 PRIMITIVES = 20  # of oneDNN, that take most
 
 
@@ -65,6 +68,37 @@ def table_of(profile: dict[str, Any], most: int = 20) -> list[str]:
         name = " ".join(row[part] for part in ("primitive", "implementation", "layouts"))
         lines.append(f"{row['ms']:9.1f} ms {row['calls']:6} x  oneDNN {name}")
     return lines
+
+
+def draw_profiles(profiles: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Bars of a step's phases in their order, divided into kinds of kernels.
+
+    Args:
+        profiles: ``kernels`` of `profiled`, by title.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    kinds = {row["kind"] for rows in profiles.values() for row in rows}
+    colors = {kind: plt.get_cmap("tab10")(number) for number, kind in enumerate(KINDS) if kind in kinds}
+    figure, all_axes = plt.subplots(len(profiles), figsize=(8, 3 * len(profiles)), sharex=True, squeeze=False)
+    for axes, (title, rows) in zip(all_axes[:, 0], profiles.items(), strict=True):
+        found = {row["phase"] for row in rows}
+        lefts = dict.fromkeys((phase for phase in ORDER if phase in found), 0.0)
+        for kind, color in colors.items():
+            spent = dict.fromkeys(lefts, 0.0) | {row["phase"]: row["ms"] for row in rows if row["kind"] == kind}
+            widths = [spent[phase] for phase in lefts]
+            axes.barh(list(lefts), widths, left=list(lefts.values()), label=kind, color=color)
+            lefts = {phase: left + spent[phase] for phase, left in lefts.items()}
+        axes.invert_yaxis()
+        axes.set_title(f"{title}: {sum(lefts.values()):.0f} ms", fontsize="medium")
+    handles, labels = all_axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", frameon=False, loc="lower center", ncols=(len(kinds) + 1) // 2)
+    all_axes[-1, 0].set_xlabel("milliseconds of a step, profiled")
+    figure.tight_layout(rect=(0, 0.16 / len(profiles), 1, 1))
+    figure.savefig(path, dpi=110)
 
 
 def by_phase_and_kind(events: Sequence[Any], cuda: bool) -> dict[tuple[str, str], tuple[float, int]]:

@@ -4,7 +4,7 @@
     python benchmarks/engine.py --clipstyler CHECKOUT --device cuda --size 512 --patches 64 --steps 400 --turns 1 \
         --graphs --compile --together 1 2 4 8
     python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 5 --our-environment
-    GOMP_SPINCOUNT=10000 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 python benchmarks/engine.py --busy 1
+    python benchmarks/engine.py --clipstyler CHECKOUT --size 256 --patches 16 --steps 4 --our-environment --busy 1
 
 All contestants get the same photo, text, initial weights, crops and homographies. Timings synchronise with the device.
 Without ``--bundle`` the networks have the official shapes and random weights, which do not affect time. Writes a JSON
@@ -31,20 +31,21 @@ from importlib.metadata import version
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
 from clipstyler import TheirClip, run_script
+from engine_report import draw, summary
 from full_size import make_bundle_apart
 from PIL import Image
-from step_profile import draw_profiles, profiled, table_of
+from step_profile import draw_profiles, profiled
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from genartisan.config import StyleConfig
-from genartisan.environment import HUGE_PAGES, SPIN_COUNT, TUNABLES, WAIT_POLICY, set_defaults
+from genartisan.environment import HUGE_PAGES, SPIN_COUNT, TUNABLES, WAIT_POLICY, set_defaults, variables
 from genartisan.evaluation.provenance import command_of, provenance
 from genartisan.io.files import SAMPLE
 from genartisan.method.batching import step_together
@@ -60,6 +61,7 @@ HERE = Path(__file__).resolve().parent
 PROMPT, SEED = "Watercolor painting", 0
 STEPS_TOGETHER = 12  # at most, when several photos share a step
 Turn = Callable[[], dict[str, Any]]
+Result = TypeVar("Result")
 MATMUL = 4096  # side of the matrices whose product gives the hardware's rate
 
 
@@ -76,9 +78,12 @@ def main() -> None:
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(result, arguments.out.with_suffix(".png"))
     profiles = {name: each["profile"]["kernels"] for name, each in result["contestants"].items() if "profile" in each}
-    draw_profiles(profiles, arguments.out.with_suffix(".profile.png"))
+    if profiles:
+        draw_profiles(profiles, arguments.out.with_suffix(".profile.png"))
     print(summary(result))
     print(f"{arguments.out} and {arguments.out.with_suffix('.png')}")
+    if result["failed"]:
+        sys.exit("\n".join(f"{name} failed: {reason}" for name, reason in result["failed"].items()))
 
 
 def parse() -> argparse.Namespace:
@@ -147,27 +152,29 @@ class Contest:
 
 
 def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Times every contestant in turns, then counts operations and profiles phases."""
-    contest = Contest(folder, work, arguments)
+    """Times every contestant in turns, then counts operations and profiles phases. What fails stops nothing else."""
+    contest, failed = Contest(folder, work, arguments), dict[str, str]()
     device, config, photo = contest.device, contest.config, contest.photo
     with ExitStack() as stack:
         twins = stack.enter_context(twins_of(contest, folder, work, arguments)) if arguments.our_environment else {}
-        turns = taken(contest.turns | twins, arguments.turns)
+        turns = taken(contest.turns | twins, arguments.turns, failed)
     peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
     results = {name: figures(timings, arguments.warm_up) for name, timings in turns.items()}
+    together: dict[str, dict[int, float]] = {}
     for name, stylizer in contest.stylizers.items():
-        flops = count_flops(stylizer, photo, config)
-        result = results[f"genartisan {name}"]
-        result["gflop_a_step"] = round(flops / 1e9, 2)
-        result["share_of_matmul_rate"] = round(flops / result["seconds_a_step"] / peaks[name], 3)
-        run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
-        next(run)
-        result["profile"] = profiled(partial(next, run), device)
-        result["phases"] = phases(result["profile"]["kernels"])
-    together = {
-        name: {count: seconds_together(stylizer, photo, config, count) for count in arguments.together}
-        for name, stylizer in contest.stylizers.items()
-    }
+        title, together[name] = f"genartisan {name}", {}
+        if title not in results:
+            continue
+        for part in (work_of, profile_of):
+            facts = attempted(failed, f"{title}, {part.__name__}", partial(part, stylizer, photo, config))
+            results[title] |= facts or {}
+        if "gflop_a_step" in results[title]:
+            rate = results[title]["gflop_a_step"] * 1e9 / results[title]["seconds_a_step"]
+            results[title]["share_of_matmul_rate"] = round(rate / peaks[name], 3)
+        for count in arguments.together:
+            of_count = partial(seconds_together, stylizer, photo, config, count)
+            if seconds := attempted(failed, f"{title}, {count} photos", of_count):
+                together[name][count] = seconds
     words = ["CHECKOUT" if word == str(arguments.clipstyler) else word for word in sys.argv[1:]]
     return {
         **provenance(command_of("benchmarks/engine.py", words), device, SEED),
@@ -176,20 +183,32 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
         "settings": {"networks": contest.bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
                      "busy_processes": arguments.busy,
-                     **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES)}},
+                     **{name: os.environ.get(name) for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES)},
+                     **({"our environment": variables(os.environ)} if arguments.our_environment else {})},
         "contestants": results,
         "seconds_a_step_of_so_many_photos": together,
         "turns": turns,
+        "failed": failed,
     }  # fmt: skip
 
 
-def taken(contestants: dict[str, Turn], count: int) -> dict[str, list[dict[str, Any]]]:
-    """The timings of each contestant's turns, taken forwards and backwards."""
+def attempted(failed: dict[str, str], name: str, work: Callable[[], Result]) -> Result | None:
+    """The result of ``work``; None after an error, which is noted under ``name``."""
+    try:
+        return work()
+    except Exception as error:  # such as a compiler that is missing, or too little memory
+        failed[name] = f"{type(error).__name__}: {error}"
+        return None
+
+
+def taken(contestants: dict[str, Turn], count: int, failed: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """The timings of the turns of each contestant that does not fail, taken forwards and backwards."""
     timings: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
     names = list(contestants)
     for name in tqdm([name for turn in range(count) for name in names[:: (1, -1)[turn % 2]]], unit="turn"):
-        timings[name].append(contestants[name]())
-    return timings
+        if name not in failed and (timing := attempted(failed, name, contestants[name])):
+            timings[name].append(timing)
+    return {name: turns for name, turns in timings.items() if name not in failed}
 
 
 @contextmanager
@@ -346,67 +365,25 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def count_flops(stylizer: Stylizer, photo: Path, config: StyleConfig) -> float:
-    """Operations of a warm step, forward and backward, counted by PyTorch in convolutions and matrix products."""
+def work_of(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
+    """Operations of a warm step, forward and backward, that PyTorch counts: convolutions and matrix products."""
     run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
     next(run)  # creates the optimiser's state
     with FlopCounterMode(display=False) as counter:
         next(run)
     run.close()
-    return float(counter.get_total_flops())
+    return {"gflop_a_step": round(counter.get_total_flops() / 1e9, 2)}
 
 
-def phases(kernels: list[dict[str, Any]]) -> dict[str, float]:
-    """Seconds of each phase, of a profile's rows; the backward pass is a phase of its own."""
-    seconds = dict.fromkeys(PHASES, 0.0)
-    for row in kernels:
+def profile_of(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
+    """The profile of a warm step, and seconds of each phase; the backward pass is a phase of its own."""
+    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
+    next(run)
+    profile, seconds = profiled(partial(next, run), stylizer.device), dict.fromkeys(PHASES, 0.0)
+    run.close()
+    for row in profile["kernels"]:
         seconds["backward" if row["phase"].endswith(", backward") else row["phase"]] += row["ms"] / 1000
-    return {phase: round(spent, 5) for phase, spent in seconds.items()}
-
-
-def summary(result: dict[str, Any]) -> str:
-    """A line per contestant."""
-    lines = []
-    theirs = result["contestants"].get("CLIPstyler")
-    for name, each in result["contestants"].items():
-        line = f"{name:28} {each['seconds_a_step']:8.4f} s a step {each['seconds_a_run']:8.2f} s a run"
-        if theirs and each is not theirs:
-            line += f"  {theirs['seconds_a_step'] / each['seconds_a_step']:5.2f} x CLIPstyler"
-        if "share_of_matmul_rate" in each:
-            line += f"  {each['gflop_a_step']:.0f} GFLOP, {each['share_of_matmul_rate']:.0%} of a matrix product's rate"
-        lines.append(line)
-    for name, each in result["contestants"].items():
-        if "profile" in each:
-            lines += ["", f"{name}:", *table_of(each["profile"])]
-    for name, together in result["seconds_a_step_of_so_many_photos"].items():
-        for count, seconds in together.items():
-            lines.append(f"{name}: {count} photos {seconds:.4f} s a step, {seconds / count:.4f} s a photo")
-    return "\n".join(lines)
-
-
-def draw(result: dict[str, Any], path: Path) -> None:
-    """Bars of seconds per step, divided into phases."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    contestants, settings = result["contestants"], result["settings"]
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(contestants)))
-    names = list(contestants)[::-1]
-    lefts = dict.fromkeys(names, 0.0)
-    for phase in PHASES:
-        shares = [contestants[name].get("phases", {}).get(phase, 0.0) for name in names]
-        axes.barh(names, shares, left=[lefts[name] for name in names], label=phase)
-        lefts = {name: lefts[name] + share for name, share in zip(names, shares, strict=True)}
-    for name in names:
-        total = contestants[name]["seconds_a_step"]
-        axes.barh(name, max(0.0, total - lefts[name]), left=lefts[name], color="0.75")
-        axes.text(max(total, lefts[name]), name, f" {total:.3g} s", va="center")
-    axes.set_xlabel(f"seconds per step, {settings['size']} px, {settings['patches']} patches")
-    axes.margins(x=0.15)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    return {"profile": profile, "phases": {phase: round(spent, 5) for phase, spent in seconds.items()}}
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 #   512, 1024  a step beside CLIPstyler's: captured, compiled, by kernel, several photos in one step
 #   full       memory, and drafts from a photo to a picture
 #   memory, stability
-# Without names of parts, all of them in this order. Results go to benchmarks/results. DEVICE=cpu SMALL=1 tries the same
-# at small size.
+# Without names of parts, all of them in this order; one that fails does not stop the others. Results go to
+# benchmarks/results. DEVICE=cpu SMALL=1 tries the same at small size.
 set -euo pipefail
 checkout=$(realpath "${1:?give a checkout of cyclomon/CLIPstyler}")
 run=$(command -v "${PYTHON:-python}")
@@ -15,24 +15,28 @@ for part in $parts; do
 	[[ " served 512 1024 full memory stability " == *" $part "* ]] || { echo "gpu.sh: $part is no part" >&2; exit 2; }
 done
 cd "$(dirname "$0")"
-device=${DEVICE:-cuda} small=$((${SMALL:-0} > 0))
+device=${DEVICE:-cuda} status=0 small=$((${SMALL:-0} > 0))
 precision=bf16 graphs=(--graphs) compile=(--compile)
 if [ "$device" = cpu ]; then precision=fp32 graphs=() compile=(); fi
+
+attempt() {
+	"$@" || { echo "gpu.sh: failed: $*" >&2; status=1; }
+}
 
 wanted() { [ "$parts" = "  " ] || [[ "$parts" == *" $1 "* ]]; }
 
 engine() {  # side in pixels, patches, their side, steps, turns, numbers of photos in one step
 	# shellcheck disable=SC2086
-	"$run" engine.py --clipstyler "$checkout" --device "$device" --size "$1" --patches "$2" --patch-size "$3" \
+	attempt "$run" engine.py --clipstyler "$checkout" --device "$device" --size "$1" --patches "$2" --patch-size "$3" \
 		--steps "$4" --turns "$5" --together $6 --precisions "$precision" \
 		${graphs[@]+"${graphs[@]}"} ${compile[@]+"${compile[@]}"}
 }
 
 if wanted served; then
 	if ((small)); then
-		"$run" served.py --device "$device" --size 64 --patches 4 --steps 2 --pictures 2 --levels 1x5
+		attempt "$run" served.py --device "$device" --size 64 --patches 4 --steps 2 --pictures 2 --levels 1x5
 	else
-		"$run" served.py --device "$device"
+		attempt "$run" served.py --device "$device"
 	fi
 fi
 
@@ -41,13 +45,14 @@ if wanted 512; then
 fi
 if wanted 1024 && ((!small)); then engine 1024 64 128 60 1 "1 2 4"; fi
 if wanted full; then
-	"$run" full_size.py --device "$device" --precision "$precision" --size $((small ? 64 : 512)) \
+	attempt "$run" full_size.py --device "$device" --precision "$precision" --size $((small ? 64 : 512)) \
 		--patches $((small ? 4 : 64)) --steps $((small ? 2 : 400)) ${graphs[@]+"${graphs[@]}"}
 fi
 if wanted memory && [ "$device" != cpu ]; then
-	"$run" out_of_memory.py --device "$device" --megabytes 3000
+	attempt "$run" out_of_memory.py --device "$device" --megabytes 3000
 fi
 if wanted stability; then
-	"$run" stability.py --device "$device" --precision "$precision" --runs $((small ? 4 : 1000)) \
+	attempt "$run" stability.py --device "$device" --precision "$precision" --runs $((small ? 4 : 1000)) \
 		${graphs[@]+"${graphs[@]}"}
 fi
+exit "$status"

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -44,31 +45,36 @@ TOO_LARGE = {"size": 2048, "patches": 256}
 
 
 def main() -> None:
-    arguments = parse()
+    arguments, result = parse(), dict[str, Any]()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        for part in measured(arguments, Path(name)):
+            result |= part  # and is kept if a later part fails
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+def measured(arguments: argparse.Namespace, work: Path) -> Iterator[dict[str, Any]]:
+    """The parts of the result, one after another."""
     on_gpu = arguments.device == "cuda"
     changes = {"cuda_graphs": "true"} if on_gpu else {}
-    with tempfile.TemporaryDirectory() as name:
-        bundle = arguments.bundle or Path(name) / "bundle"
-        if not arguments.bundle:
-            make_bundle_apart(bundle, "bf16")
-        began = time.monotonic()
-        with serving(bundle, changes) as server:
-            seconds_until_ready = time.monotonic() - began
-            result = {
-                **provenance(command_of("benchmarks/served.py"), torch.device(arguments.device), arguments.seed),
-                "networks": arguments.bundle or "official ones' shapes, random weights",
-                "params": params_of(arguments),
-                "seconds_until_ready": round(seconds_until_ready, 1),
-                **answers(server, arguments),
-                "load": load(server, arguments, Path(name) / "load"),
-            }
-        if on_gpu:
-            limit = {LIMIT: f"per_process_memory_fraction:{arguments.fraction}"}
-            with patch.dict(os.environ, limit), serving(bundle, changes) as server:
-                result["too_large"] = {"fraction": arguments.fraction, **too_large(server, params_of(arguments))}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=1))
+    bundle = arguments.bundle or work / "bundle"
+    if not arguments.bundle:
+        make_bundle_apart(bundle, "bf16")
+    yield provenance(command_of("benchmarks/served.py"), torch.device(arguments.device), arguments.seed)
+    yield {
+        "networks": arguments.bundle or "official ones' shapes, random weights",
+        "params": params_of(arguments),
+    }
+    began = time.monotonic()
+    with serving(bundle, changes) as server:
+        yield {"seconds_to_pack_and_start": round(time.monotonic() - began, 1)}
+        yield from answers(server, arguments)
+        yield {"load": load(server, arguments, work / "load")}
+    if on_gpu:
+        limit = {LIMIT: f"per_process_memory_fraction:{arguments.fraction}"}
+        with patch.dict(os.environ, limit), serving(bundle, changes) as server:
+            yield {"too_large": {"fraction": arguments.fraction, **too_large(server, params_of(arguments))}}
 
 
 def parse() -> argparse.Namespace:
@@ -93,27 +99,22 @@ def params_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"preset": "paper", **{name: getattr(arguments, name) for name in ("size", "steps", "patches")}}
 
 
-def answers(server: Server, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of pictures by HTTP, of a stream, of gRPC and of drafts, one after another."""
+def answers(server: Server, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Seconds of pictures by HTTP, of gRPC, of drafts and of a stream, one after another."""
     params, photo = params_of(arguments), jpeg(arguments.size)
     with (
         Client(server.url, key_file=server.keys, retries=0) as client,
         Client(server.url, grpc=server.grpc, key_file=server.keys, retries=0) as rpc,
     ):
         seeds = tqdm(range(arguments.seed, arguments.seed + arguments.pictures), unit="picture")
-        pictures = [seconds_of(client, photo, PROMPT, {**params, "seed": seed}) for seed in seeds]
-        by_grpc = seconds_of(rpc, photo, PROMPT, params)
-        drafts = [
-            seconds_of(client, photo, PROMPT, {"preset": "draft", "size": arguments.size, "seed": n}) for n in range(10)
-        ]
+        yield {"picture_seconds": [seconds_of(client, photo, PROMPT, {**params, "seed": seed}) for seed in seeds]}
+        yield {"grpc_seconds": seconds_of(rpc, photo, PROMPT, params)}
+        sketch = {"preset": "draft", "size": arguments.size}
+        drafts = [seconds_of(client, photo, PROMPT, {**sketch, "seed": seed}) for seed in range(10)]
+        yield {"draft_seconds": {"first": drafts[0], "median of the others": statistics.median(drafts[1:])}}
         began = time.monotonic()
         at = [time.monotonic() - began for _ in client.stream(photo, PROMPT, params={**params, "preview_every": 0})]
-    return {
-        "picture_seconds": pictures,
-        "grpc_seconds": by_grpc,
-        "stream_seconds": {"first event": round(at[0], 3), "last event": round(at[-1], 3), "events": len(at)},
-        "draft_seconds": {"first": drafts[0], "median of the others": statistics.median(drafts[1:])},
-    }
+        yield {"stream_seconds": {"first event": round(at[0], 3), "last event": round(at[-1], 3), "events": len(at)}}
 
 
 def load(server: Server, arguments: argparse.Namespace, report: Path) -> dict[str, Any]:
@@ -122,9 +123,9 @@ def load(server: Server, arguments: argparse.Namespace, report: Path) -> dict[st
     flags += ["--levels", arguments.levels, "--presets", "paper", "--params", json.dumps(params_of(arguments))]
     flags += ["--check-share", "0" if arguments.device == "cuda" else "0.1"]
     command = [sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", str(LOCUSTFILE), *flags]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    status = subprocess.run(command, stdout=sys.stderr).returncode  # 1 if jobs failed, which the levels count
     written = json.loads((report / "report.json").read_text(encoding="utf-8"))
-    return {part: written[part] for part in ("words", "levels")}
+    return {"exit_status": status, **{part: written[part] for part in ("words", "levels")}}
 
 
 def too_large(server: Server, params: dict[str, Any]) -> dict[str, Any]:

@@ -85,8 +85,8 @@ def draw_profiles(profiles: dict[str, list[dict[str, Any]]], path: Path) -> None
     colors = {kind: plt.get_cmap("tab10")(number) for number, kind in enumerate(KINDS) if kind in kinds}
     figure, all_axes = plt.subplots(len(profiles), figsize=(8, 3 * len(profiles)), sharex=True, squeeze=False)
     for axes, (title, rows) in zip(all_axes[:, 0], profiles.items(), strict=True):
-        found = {row["phase"] for row in rows}
-        lefts = dict.fromkeys((phase for phase in ORDER if phase in found), 0.0)
+        phases = {row["phase"] for row in rows}
+        lefts = dict.fromkeys((phase for phase in ORDER if phase in phases), 0.0)
         for kind, color in colors.items():
             spent = dict.fromkeys(lefts, 0.0) | {row["phase"]: row["ms"] for row in rows if row["kind"] == kind}
             widths = [spent[phase] for phase in lefts]

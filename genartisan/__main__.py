@@ -6,7 +6,7 @@ from genartisan.environment import restart_with_defaults
 
 
 def main() -> int:
-    """Runs a command and returns its exit status."""
+    """Runs a command and returns its exit status. For the program alone: its process starts anew."""
     restart_with_defaults()
     from genartisan.cli.main import main
 

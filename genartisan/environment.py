@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 
 WAIT_POLICY, SPIN_COUNT = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 SPINS = "10000"  # about half a millisecond
 TUNABLES, HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"  # settings of glibc, joined by colons, and one of them
+RESTARTED = "GENARTISAN_RESTARTED"
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -22,16 +24,16 @@ def variables(environment: Mapping[str, str]) -> dict[str, str]:
     thread that they wait for if another process is busy: a step in fp32 beside one, on two cores, then takes twice as
     long as with `SPINS`.
 
-    glibc is to ask for huge pages, of 2 MB, which Linux by default grants only if asked: in pages of 4 kB addresses are
-    looked up more often than the processor remembers them, and a step in bf16 takes a quarter longer.
+    glibc, from 2.35 on, is to ask for huge pages, of 2 MB, which many Linux distributions grant only if asked: in pages
+    of 4 kB addresses are looked up more often than the processor remembers them, and a step takes longer.
     """
-    found = {name: environment[name] for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES) if name in environment}
-    if WAIT_POLICY not in found:
-        found.setdefault(SPIN_COUNT, SPINS)
-    tunables = found.get(TUNABLES, "")
+    chosen = {name: environment[name] for name in (WAIT_POLICY, SPIN_COUNT, TUNABLES) if name in environment}
+    if WAIT_POLICY not in chosen:
+        chosen.setdefault(SPIN_COUNT, SPINS)
+    tunables = chosen.get(TUNABLES, "")
     if HUGE_PAGES not in tunables:
-        found[TUNABLES] = f"{tunables}:{HUGE_PAGES}=1".lstrip(":")
-    return found
+        chosen[TUNABLES] = f"{tunables}:{HUGE_PAGES}=1".lstrip(":")
+    return chosen
 
 
 def set_defaults(environment: MutableMapping[str, str]) -> None:
@@ -42,9 +44,12 @@ def set_defaults(environment: MutableMapping[str, str]) -> None:
 def restart_with_defaults() -> None:
     """Sets the variables for this program before it loads PyTorch; on Linux it starts anew in its process, once.
 
-    glibc has read the environment before Python runs.
+    glibc has read the environment before Python runs. Where a new start is impossible, glibc keeps its own settings.
     """
     is_late = HUGE_PAGES not in os.environ.get(TUNABLES, "")
     set_defaults(os.environ)
-    if is_late and sys.platform == "linux":
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    # A privileged program loses glibc's variable at each start, so that a second one would not help.
+    is_first = os.environ.pop(RESTARTED, None) is None
+    if is_late and is_first and sys.executable and sys.platform == "linux":
+        with suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, RESTARTED: "1"})

@@ -164,7 +164,7 @@ def _passed(items: Mapping[str, Item], worker: Worker, share: Share, blocks: int
             compute=pool,
             num_cpus=share.threads,
             num_gpus=1 if share.device == "cuda" else None,
-            runtime_env={"env_vars": variables(os.environ)},  # a node may have been started without them
+            runtime_env={"env_vars": variables(os.environ)},  # a node may have been started without
             max_task_retries=RETRIES,
         )
     for row in results.iter_rows():

@@ -58,7 +58,7 @@ class Objective:
     rows_of: Tensor = field(init=False)
     layers_of: Tensor = field(init=False)
     rejected: Tensor = field(init=False)
-    _rejected_in_last: int = field(default=0, init=False)  # step; counted on a CPU alone
+    _rejected_last_step: int = field(default=0, init=False)  # counted on a CPU alone
 
     def __post_init__(self) -> None:
         weights = [getattr(self.config, f"lambda_{name}") for name in LOSSES[1:]]
@@ -110,7 +110,7 @@ class Objective:
             with record_function("backward"):
                 part[0].backward()  # type: ignore[no-untyped-call]
             losses += part.detach()
-        self._rejected_in_last = self._rejected_so_far() - before
+        self._rejected_last_step = self._rejected_so_far() - before
         with record_function("backward"):
             layers.backward(leaf.grad)  # type: ignore[no-untyped-call]
         return losses
@@ -119,7 +119,7 @@ class Objective:
         """Losses ``(7,)`` that add up to those of a step: one part, or several on a CPU, to save memory."""
         patches, on_cpu = targets.patches.at(step), self.device.type == "cpu"
         count = len(patches.weights)
-        if 2 * self._rejected_in_last > count:  # it takes less time to see all without a gradient first
+        if 2 * self._rejected_last_step > count:  # it takes less time to see all without a gradient first
             patches = self._kept(layers, targets, patches)
         groups = patches.split(VIEWS_AT_ONCE if on_cpu else count)
         terms = dict[str, Tensor]()

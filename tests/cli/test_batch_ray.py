@@ -17,6 +17,7 @@ import tiny
 from genartisan.batch.items import Item
 from genartisan.batch.worker import Worker
 from genartisan.cli import ray_pool
+from genartisan.environment import HUGE_PAGES, TUNABLES
 from genartisan.io.images import unique_id_of
 
 pytestmark = [
@@ -71,14 +72,14 @@ def test_ctrl_c_keeps_what_is_done_and_a_rerun_makes_the_rest(
     assert len(list(out.glob("*.png"))) == 30
 
 
-def test_an_item_that_kills_its_process_fails_alone_and_workers_ask_for_huge_pages(
+def test_an_item_that_kills_its_process_fails_alone_and_workers_are_told_to_ask_for_huge_pages(
     photos: Path, tmp_path: Path, tiny_folder: Path
 ) -> None:
     class Deadly(Worker):  # local, so that its code travels to the actor
         def __call__(self, row: Mapping[str, str]) -> dict[str, str]:
             if '"03.png"' in row["item"]:
                 os._exit(1)
-            assert " hg " in Path("/proc/self/smaps").read_text(encoding="ascii")
+            assert HUGE_PAGES in os.environ[TUNABLES]
             return super().__call__(row)
 
     items = {

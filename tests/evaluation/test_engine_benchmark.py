@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,22 @@ def test_several_photos_in_one_step_are_timed(result: dict[str, Any]) -> None:
     for together in result["seconds_a_step_of_so_many_photos"].values():
         assert set(together) == {"1", "3"}
         assert min(together.values()) > 0
+
+
+def test_what_fails_is_named_and_stops_nothing_else() -> None:
+    calls = list[str]()
+
+    def turn(name: str) -> dict[str, Any]:
+        calls.append(name)
+        if name == "compiled":
+            raise RuntimeError("no C compiler")
+        return {"seconds": 1.0}
+
+    failed = dict[str, str]()
+    timings = engine.taken({name: partial(turn, name) for name in ("ours", "compiled", "theirs")}, 2, failed)
+    assert timings == {"ours": [{"seconds": 1.0}] * 2, "theirs": [{"seconds": 1.0}] * 2}
+    assert failed == {"compiled": "RuntimeError: no C compiler"}
+    assert calls == ["ours", "compiled", "theirs", "theirs", "ours"]
 
 
 def test_without_steps_to_time_it_refuses(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

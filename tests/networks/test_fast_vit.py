@@ -60,20 +60,22 @@ def test_half_precision_is_as_near_as_open_clips_own() -> None:
 
 def test_products_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = network(act_layer=QuickGELU).bfloat16(), torch.randn(5, 3, 32, 32).bfloat16()
-    rows, addmm = list[int](), torch.addmm
+    rows, rows_of_wide, addmm = list[int](), list[int](), torch.addmm
 
-    def watched(bias: Tensor, some: Tensor, *matrix: Tensor, **options: Any) -> Tensor:
-        rows.append(len(some))
-        return addmm(bias, some, *matrix, **options)
+    def watched(bias: Tensor, some: Tensor, matrix: Tensor, **options: Any) -> Tensor:
+        (rows if matrix.shape[1] <= fast_vit.NARROW else rows_of_wide).append(len(some))
+        return addmm(bias, some, matrix, **options)
 
     monkeypatch.setattr(torch, "addmm", watched)
     whole, slopes = answer(lambda x: encode(net, x), images)
     assert max(rows) == 5 * 17
     rows.clear()
     monkeypatch.setattr(fast_vit, "MOST_ROWS", 30)
+    monkeypatch.setattr(fast_vit, "NARROW", net.conv1.out_channels)
     parts, slopes_of_parts = answer(lambda x: encode(net, x), images)
     assert {29, 28} <= set(rows)
     assert max(rows) <= 30
+    assert max(rows_of_wide) == 5 * 17
     torch.testing.assert_close(parts, whole, rtol=0.05, atol=0.05)
     torch.testing.assert_close(slopes_of_parts, slopes, rtol=0.1, atol=0.05 * float(slopes.abs().max()))
 

@@ -56,10 +56,6 @@ def test_a_key_is_needed_and_can_be_replaced(ray_server: RayServer) -> None:
         keys.write_text(before)
 
 
-def test_workers_ask_for_huge_pages(ray_server: RayServer) -> None:
-    assert " hg " in Path(f"/proc/{ray_server.worker_pid()}/smaps").read_text(encoding="utf-8")
-
-
 def test_paths_and_readiness(ray_server: RayServer) -> None:
     ready = httpx.get(f"{ray_server.url}/healthz", trust_env=False)
     assert (ready.status_code, ready.json()) == (200, {"status": "ready"})

@@ -202,11 +202,11 @@ def test_the_error_of_a_dead_worker_is_read_from_its_traceback_and_only_once_it_
     log = tmp_path / "worker.log"
     assert failure(tmp_path, "") == ""
     reasons = []
-    for number in range(len(said)):
+    for number in range(len(said) + 1):
         log.write_text("".join(f"2026-11-29T23:38:55,985 INFO  {thread} - {line}\n" for thread, line in said[:number]))
         reasons.append(failure(tmp_path, ""))
     cause, error = "zipfile.BadZipFile: File is not a zip file", "genartisan.errors.BundleError: clip.pt is damaged;"
-    assert reasons == [""] * 7 + [cause] * 5 + [error]
+    assert reasons == [""] * 7 + [cause] * 5 + [error] * 2
     assert failure(tmp_path, "TorchServe died") == f"TorchServe died: {error} (logs: {tmp_path})"
 
 

@@ -31,6 +31,7 @@ from servers import TINY, call, managed, post, send
 import genartisan
 from genartisan.cli.main import main
 from genartisan.config import StyleConfig, from_params
+from genartisan.environment import HUGE_PAGES, TUNABLES
 from genartisan.errors import DeadlineError, InputError, ServeError, TooLargeError, UnsupportedImageError
 from genartisan.io.files import sha256
 from genartisan.io.images import encode, read_photo, resized, to_image
@@ -201,6 +202,10 @@ def test_large_photos_pass_over_both_protocols(server: serve.Server) -> None:
     over_http, over_grpc = post(server, large), call(server, large)
     assert (over_http.status, over_grpc.status) == (200, "OK")
     assert over_http.content == over_grpc.content
+
+
+def test_workers_are_told_to_ask_for_huge_pages(door: Door) -> None:
+    assert HUGE_PAGES in psutil.Process(servers.worker_pid(door)).environ()[TUNABLES]
 
 
 def test_too_large_requests_are_refused(server: serve.Server) -> None:

@@ -51,5 +51,5 @@ def draw(result: dict[str, Any], path: Path) -> None:
         axes.text(max(total, lefts[name]), name, f" {total:.3g} s", va="center")
     axes.set_xlabel(f"seconds per step, {settings['size']} px, {settings['patches']} patches")
     axes.margins(x=0.15)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2), ncols=len(PHASES), fontsize="small", frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")

@@ -51,5 +51,5 @@ def restart_with_defaults() -> None:
     # A privileged program loses glibc's variable at each start, so that a second one would not help.
     is_first = os.environ.pop(RESTARTED, None) is None
     if is_late and is_first and sys.executable and sys.platform == "linux":
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # an environment may have names that Python cannot pass on
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, RESTARTED: "1"})

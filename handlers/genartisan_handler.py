@@ -27,6 +27,7 @@ from genartisan.serving.handler_context import (
     is_dropped,
     is_grpc,
     send_event,
+    told_of_failures,
 )
 from genartisan.serving.handling import answer_request
 from genartisan.serving.worker import Worker
@@ -37,6 +38,10 @@ class GenartisanHandler:
 
     def initialize(self, context: Any) -> None:
         """Loads the archive's bundle and warms up."""
+        with told_of_failures():
+            self._load(context)
+
+    def _load(self, context: Any) -> None:
         archive = Path(context.system_properties["model_dir"])
         self.worker = Worker.load(
             archive / "bundle",

@@ -9,7 +9,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ts.handler_utils.utils import send_intermediate_predict_response
@@ -23,8 +25,10 @@ from genartisan.serving.duplicate_fields import repeats_kept
 from genartisan.serving.exchange import Exchange
 from genartisan.serving.gauges import Emit
 from genartisan.serving.request import GRPC_HEADERS
+from genartisan.serving.server_log import CANNOT_LOAD
 
 logger = logging.getLogger(__name__)
+READ_WITHIN = 1.0  # seconds, by TorchServe, of a worker's output
 OWN_RPC_STATUS = (UnknownRequestError, CancelledError)  # NOT_FOUND, CANCELLED
 
 
@@ -33,6 +37,17 @@ def adapt_service() -> None:
     logging.getLogger("ts.service").addFilter(is_no_refusal)
     os.environ["TS_DECODE_INPUT_REQUEST"] = "false"  # its own decoding drops duplicate keys
     Service.retrieve_data_for_inference = staticmethod(repeats_kept(Service.retrieve_data_for_inference))
+
+
+@contextmanager
+def told_of_failures() -> Iterator[None]:
+    """Logs the error that ends the block, in time: TorchServe drops what it has not read when a worker ends."""
+    try:
+        yield
+    except Exception:
+        logger.exception(CANNOT_LOAD)
+        time.sleep(READ_WITHIN)
+        raise
 
 
 def headers_of(context: Any) -> dict[str, str]:

@@ -168,7 +168,7 @@ def _await_ready(server: Server, process: Java, deadline: float, say: Say) -> No
         if reason and reason == last:  # its traceback is complete
             raise ServeError(f"the worker cannot load the model: {reason}", "archive")
         if time.monotonic() > deadline:
-            raise ServeError(f"the worker was not ready in time; see {logs}.", "timeout")
+            raise ServeError(failure(logs, "the worker was not ready in time"), "timeout")
         if not announced and workers(server):
             say("loading the bundle")
             announced = True

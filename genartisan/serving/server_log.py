@@ -16,9 +16,16 @@ BACKUPS = 5  # logs of earlier starts
 MESSAGE = re.compile(  # handlers/log4j2.xml
     r"^\S+ (?:FATAL|ERROR|WARN|INFO|DEBUG)\s+(?P<thread>\S+) - (?P<message>.*)$"
 )
-DIED = "Backend worker process died."  # TorchServe's words, above the traceback
+CANNOT_LOAD = "the worker cannot load"  # our words, above a traceback
+DIED = "Backend worker process died."  # TorchServe's, above the same one, which it may lose
+GONE = re.compile(r"Load model failed: .*Worker died|WorkerInitializationException: Backend stream closed")
+MOST_GONE = 3  # times a worker may be gone without a traceback, as one that the kernel kills
 TRACEBACK = "Traceback (most recent call last):"
-FATAL = re.compile("Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:")
+FATAL = re.compile(
+    "Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:|"
+    "did not respond in given time"  # within startupTimeout
+)
+FULL = re.compile("No space left on device")
 
 
 def rotate(logs: Path) -> None:
@@ -61,11 +68,13 @@ def failure(logs: Path, summary: str) -> str:
     ``summary`` opens the message; without one the result is empty if the logs show no error. While they are still
     being written, an error may be the cause of the one that follows.
     """
-    reason = _worker_error(_lines(logs / "worker.log")) or _server_error(_messages(logs / "server.log"))
+    server, console = _messages(logs / "server.log"), _messages(logs / "console.log")
+    reason = (
+        _worker_error(_lines(logs / "worker.log")) or _first(FULL, console) or _first(FATAL, server) or _killed(server)
+    )
     if not summary:
-        return reason or ""
-    console = _messages(logs / "console.log")
-    reason = reason or _server_error(console) or " ".join(console[-2:])
+        return reason
+    reason = reason or _first(FATAL, console) or " ".join(console[-2:])
     return f"{summary}: {reason or 'no error in its logs'} (logs: {logs})"
 
 
@@ -77,19 +86,25 @@ def _as_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _worker_error(lines: list[str]) -> str | None:
+def _worker_error(lines: list[str]) -> str:
     """The last error whose traceback is written as far as its error, of the first worker that died."""
     named = [match.groups() for match in map(MESSAGE.match, lines) if match]
-    died = next((at for at, (_, message) in enumerate(named) if message == DIED), len(named))
-    tracebacks, error = iter(message for thread, message in named[died:] if thread == named[died][0]), None
+    died = next((at for at, (_, message) in enumerate(named) if message in (CANNOT_LOAD, DIED)), len(named))
+    tracebacks, error = iter(message for thread, message in named[died:] if thread == named[died][0]), ""
     for message in tracebacks:
         if message == TRACEBACK:
             error = next((line for line in tracebacks if not line.startswith(" ")), error)
     return error
 
 
-def _server_error(lines: list[str]) -> str | None:
-    return next((line for line in lines if FATAL.search(line)), None)
+def _killed(lines: list[str]) -> str:
+    """That workers end again and again; empty if they do not."""
+    times = sum(map(bool, map(GONE.search, lines)))
+    return "" if times < MOST_GONE else f"workers ended {times} times without a word; memory may not suffice"
+
+
+def _first(pattern: re.Pattern[str], lines: list[str]) -> str:
+    return next((line for line in lines if pattern.search(line)), "")
 
 
 def _messages(path: Path) -> list[str]:

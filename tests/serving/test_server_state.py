@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from genartisan.serving.access import Access
 from genartisan.serving.defaults import Ports
 from genartisan.serving.management import Models
 from genartisan.serving.processes import MARK, members
-from genartisan.serving.server_log import failure, relay, rotate
+from genartisan.serving.server_log import CANNOT_LOAD, failure, relay, rotate
 from genartisan.serving.state import KEY_FILE, LOGS, NOTE, RUN, Server, forget, make_run, noted, prepare
 from genartisan.serving.versions import Version, Worker
 
@@ -187,7 +188,7 @@ def test_the_error_of_a_dead_worker_is_read_from_its_traceback_and_only_once_it_
     said = [
         ("W-9000", "SomeWarning: Error of a library that goes on"),
         ("W-9001", "Torch worker started."),
-        ("W-9000", "Backend worker process died."),
+        ("W-9000", CANNOT_LOAD),
         ("W-9000", "Traceback (most recent call last):"),
         ("W-9001", "FileError: of another worker"),
         ("W-9000", '  File "bundle.py", line 1, in load'),
@@ -208,6 +209,24 @@ def test_the_error_of_a_dead_worker_is_read_from_its_traceback_and_only_once_it_
     cause, error = "zipfile.BadZipFile: File is not a zip file", "genartisan.errors.BundleError: clip.pt is damaged;"
     assert reasons == [""] * 7 + [cause] * 5 + [error] * 2
     assert failure(tmp_path, "TorchServe died") == f"TorchServe died: {error} (logs: {tmp_path})"
+
+
+@pytest.mark.parametrize(
+    ("log", "line", "times", "reason"),
+    [
+        ("server", "Load model failed: genartisan, error: Worker died.", 3, "ended 3 times .* memory may not suffice"),
+        ("server", "Load model failed: genartisan, error: Worker died.", 2, ""),
+        ("server", "WorkerInitializationException: Backend worker did not respond in given time", 1, "given time"),
+        ("console", "Caused by: java.io.IOException: No space left on device", 1, "No space left on device"),
+    ],
+)
+def test_workers_that_end_without_a_word_and_a_full_disk_are_told_of(
+    log: str, line: str, times: int, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{log}.log").write_text(f"2026-11-29T23:38:55,985 WARN  W-9000-genartisan_1.0 - {line}\n" * times)
+    assert re.search(reason, failure(tmp_path, ""))
+    assert bool(failure(tmp_path, "")) == bool(reason)
+    assert reason == "" or re.search(reason, failure(tmp_path, "the worker was not ready in time"))
 
 
 def test_java_output_is_relayed_as_json() -> None:

@@ -34,7 +34,6 @@ from genartisan.validation import (
 
 MAX_STEPS = 5000
 MAX_OUTPUT = 4096  # long side of a finished picture, pixels
-PREVIEW_EVERY = 10  # steps between two previews of a stream, by default
 MAX_REGIONS = 24  # the 21 VOC classes and a few masks
 MAX_TEXTS = 8  # of regions, and of a blend: each needs a network or 79 sentences of its own
 
@@ -355,3 +354,8 @@ def nested(keys: Sequence[str], value: Any) -> dict[str, Any]:
     for key in reversed(keys):
         value = {key: value}
     return dict(value)
+
+
+def preview_interval(steps: int) -> int:
+    """Steps between two previews, which cost time: every tenth step of a long run, four previews of a short one."""
+    return max(1, min(10, steps // 4))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from genartisan.cli.console import STREAM, read_stdin
-from genartisan.config import DEFAULT_PRESET, PRESETS, PREVIEW_EVERY, StyleConfig, assignments
+from genartisan.config import DEFAULT_PRESET, PRESETS, StyleConfig, assignments
 from genartisan.errors import InputError
 from genartisan.serving.defaults import READY_WITHIN, STATE
 from genartisan.validation import PORTRAIT, REGION_NAME, check_mask_name, merged, shown
 
 if TYPE_CHECKING:  # importing torch takes a second, which `--help` and `request` need not wait for
     from genartisan.method.stylizer import Stylizer
+
+
+TEXT_WITH_DASH = re.compile(r"unrecognized arguments: (?!--)-")
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def error(self, message: str) -> NoReturn:
-        hint = "; put a TEXT that begins with a dash last, after --" if ": -" in message else ""
+        hint = "; put a TEXT that begins with a dash last, after --" if TEXT_WITH_DASH.search(message) else ""
         raise InputError(f"{message}{hint}; see `{self.prog} --help`.")
 
 
@@ -146,7 +150,7 @@ def add_stream_flags(parser: argparse.ArgumentParser) -> None:
     """Progress and previews while a server works."""
     parser.add_argument("--stream", action="store_true", help="show a progress bar")
     parser.add_argument("--previews", type=Path, metavar="DIR", help="save previews here; implies --stream")
-    every = f"steps between previews (default: {PREVIEW_EVERY})"
+    every = "steps between previews (default: a quarter of all, at most 10)"
     parser.add_argument("--preview-every", type=number, metavar="N", help=every)
     add_quiet_flag(parser)
 

@@ -76,6 +76,8 @@ def segment(options: argparse.Namespace) -> None:
     write(options.output, encode(image, media_type))
     share = regions.pixels()[regions.names.index(name)] / regions.labels.numel()
     print_warnings(photo.warnings)
+    if not share:
+        print_warnings([f"no {name} was found; draw a mask yourself, white where it is, and pass it with --mask"])
     print_summary(f"{options.output}: {share:.1%} of the photo is {name}", to_stderr=options.output in STDOUT)
 
 

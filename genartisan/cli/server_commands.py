@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genartisan.cli.console import print_progress, print_summary
+from genartisan.cli.console import print_progress, print_summary, print_warnings
 from genartisan.cli.flags import files_read, masks_of, params_of, photo_of, seconds, style_images_of
 from genartisan.cli.outputs import MEDIA_TYPES, STDOUT, check_distinct, check_outputs, media_type_of, write
 from genartisan.errors import GenartisanError, InputError, ServeError
@@ -113,7 +113,8 @@ def status(options: argparse.Namespace) -> int:
     word = "ready" if ready else "stopped" if server is None else "not_ready"
     if leaving:
         word = "draining"
-    where = {} if server is None else {name: getattr(server, name) for name in ("pid", "url", "grpc", "logs")}
+    names = ("pid", "url", "grpc", "logs")
+    where = {"state": str(options.state)} if server is None else {name: getattr(server, name) for name in names}
     if options.json:
         print(json.dumps({"status": word, **where, "versions": [asdict(version) for version in versions]}, indent=2))
     else:
@@ -128,7 +129,7 @@ def stop(options: argparse.Namespace) -> None:
     from genartisan.serving import serve
 
     if not serve.stop(options.state, draining=options.drain, say=print_progress):
-        print_progress("no server is running")
+        print_progress(f"no server is running in state {str(options.state)!r}")
 
 
 def models(options: argparse.Namespace) -> None:
@@ -210,16 +211,18 @@ def request(options: argparse.Namespace) -> None:
         "key_file": options.key_file,
     }
     if options.stream or options.previews is not None:
-        content = streamed(options, query, accept)
+        content, warned = streamed(options, query, accept)
     else:
-        content = client.request(**query, accept=accept, grpc=options.grpc).content
+        reply = client.request(**query, accept=accept, grpc=options.grpc)
+        content, warned = reply.content, reply.warnings
     write(options.output, content)
+    print_warnings(warned)
     if options.output not in STDOUT:
         print_summary(options.output)
 
 
-def streamed(options: argparse.Namespace, query: dict[str, Any], accept: str) -> bytes:
-    """The content of the output file, requested as a stream with a progress bar."""
+def streamed(options: argparse.Namespace, query: dict[str, Any], accept: str) -> tuple[bytes, Sequence[str]]:
+    """The content of the output file, requested as a stream with a progress bar, and warnings."""
     from genartisan.cli.stream_progress import watch
     from genartisan.serving import client
 
@@ -231,5 +234,7 @@ def streamed(options: argparse.Namespace, query: dict[str, Any], accept: str) ->
     with closing(client.stream(**query, accept="image/png" if in_json else accept)) as events:  # Ctrl-C cancels
         result = watch(events, options.previews, options.quiet)
     if in_json:
-        return json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()
-    return base64.b64decode(result["photo"])
+        content = json.dumps({name: result[name] for name in ("media_type", "photo", "report")}).encode()
+    else:
+        content = base64.b64decode(result["photo"])
+    return content, result["report"]["warnings"]

@@ -16,7 +16,12 @@ from genartisan.method.region_inputs import apply_region_prompts, check_texts
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL, style_image_field, with_their_regions
-from genartisan.validation import check_prompt
+from genartisan.method.text import lone_region
+from genartisan.networks.factory import VOC_CLASSES
+from genartisan.validation import check_prompt, shown
+
+MOST_ENLARGED = 4  # times, of a photo, without a warning
+NARROW = 4  # sides of a picture as 1 to so much, or more, are warned of
 
 
 def check_words(
@@ -106,6 +111,26 @@ class Inputs:
         if self.uses_prompt or self.saved is None or self.prompt == self.saved.about.prompt:
             return []
         return [f"prompt is not used: style {self.config.style} draws in one pass; take steps to refine"]
+
+    def lone_region(self) -> list[str]:
+        """A warning about a prompt such as "person: Fire", which is one text for all."""
+        name = lone_region(self.prompt or "", {*self.config.regions.names, *VOC_CLASSES[1:]})
+        if name is None or self.config.mode == "clipstyler":
+            return []
+        return [
+            f"prompt {shown(self.prompt)} styles the whole picture; give each region a text, as in 'person: …; "
+            "background: …', or set regions.background.strength=0 to style people alone"
+        ]
+
+    def odd_sizes(self) -> list[str]:
+        """Warnings about a photo that is enlarged much, and about a picture that is very narrow."""
+        warnings, (width, height) = list[str](), self.photo.size
+        given = " x ".join(map(str, self.original.size))
+        if max(width, height) > MOST_ENLARGED * max(self.original.size):
+            warnings.append(f"photo of {given} pixels is enlarged to {width} x {height}; lower size")
+        if max(width, height) >= NARROW * min(width, height):
+            warnings.append(f"picture is {width} x {height} pixels, since the photo is {given}; raise size")
+        return warnings
 
     def unused_regions(self, regions: RegionMap | None) -> list[str]:
         """Warnings about masks, texts and pictures for regions that the mode ignores or the photo lacks."""

@@ -104,6 +104,18 @@ def unescaped(text: str) -> str:
     return ESCAPED.sub(r"\1", text)
 
 
+def parts_of(prompt: str) -> list[str]:
+    """The parts of a prompt between semicolons."""
+    return [part.strip() for part in re.split(r"(?<!\\);", prompt) if part.strip()]
+
+
+def lone_region(prompt: str, names: Collection[str]) -> str | None:
+    """The one of ``names`` with which the single part of a prompt begins, as in "portrait: oil painting"."""
+    parts = parts_of(prompt)
+    match = REGION.fullmatch(parts[0]) if len(parts) == 1 else None
+    return match[1] if match is not None and match[1].lower() in names else None
+
+
 def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     """The text of each region, as in "person: pencil sketch; background: The Starry Night".
 
@@ -113,13 +125,15 @@ def by_region(prompt: str, names: Collection[str]) -> dict[str, str] | None:
     Raises:
         InputError: only some parts name a region, or a region has two texts.
     """
-    parts = [part.strip() for part in re.split(r"(?<!\\);", prompt) if part.strip()]
+    parts = parts_of(prompt)
     matches = [REGION.fullmatch(part) for part in parts]
     matches = [match if match is not None and match[1].lower() in names else None for match in matches]
     if len(parts) < 2 or not any(matches):
         return None
     texts = dict[str, str]()
     for part, match in zip(parts, matches, strict=True):
+        if match is None and part.endswith(":") and part[:-1].strip().lower() in names:
+            raise InputError(f"prompt gives {part[:-1].strip()} no text; add one, or leave its part out.", "prompt")
         if match is None:
             raise InputError(
                 f"prompt has the part {shown(part)}, which names no region; write 'region: text' in each part, with a "

@@ -16,7 +16,7 @@ from genartisan.page import wording
 from genartisan.page.picture_settings import PictureSettings, with_settings
 from genartisan.page.sitting import Sitting
 from genartisan.page.views import Updates, hidden, idle, refusal, shown_result
-from genartisan.page.wishes import Values, Wish, file_name, preview_every, read_wish, title_of
+from genartisan.page.wishes import Values, Wish, file_name, read_wish, title_of
 from genartisan.serving.request_headers import new_request_id
 
 SEEDS = 4  # side by side
@@ -81,7 +81,7 @@ def _one(sitting: Sitting, wish: Wish, client: Client, prefix: str) -> Iterator[
         wish.prompt,
         mask=None if mask is None else {"classes": mask},
         style_image=sitting.style_image,
-        params={**wish.params, "preview_every": preview_every(wish.params)},
+        params=wish.params,
         request_id=sitting.request_id,
     )
     with closing(stream) as events:

@@ -14,7 +14,6 @@ from genartisan.validation import MAX_SEED, check_prompt, shown
 
 MIN_SIZE = 64  # pixels
 OPTIMISED = StyleConfig().size  # pixels: a larger picture is drawn by the network that was optimised at this size
-PREVIEWS = 4  # of a short run
 
 Values = dict[str, Any]  # of controls, by name
 
@@ -48,11 +47,6 @@ def read_wish(values: Values, has_style_image: bool) -> Wish:
     }
     preset(params["preset"])
     return Wish(check_prompt(text) if text.strip() else None, params)
-
-
-def preview_every(params: dict[str, Any]) -> int:
-    """Steps between two previews, which cost time: `PREVIEWS` in a short run, every tenth step in a long one."""
-    return max(1, min(10, preset(params["preset"]).steps // PREVIEWS))
 
 
 def controls_of(settings: PictureSettings) -> Values:

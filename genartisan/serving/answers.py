@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from genartisan.errors import InputError
 from genartisan.serving import events
 from genartisan.serving.defaults import JSON
 from genartisan.serving.request import StyleRequest
+
+MOST_WARNINGS, WARNING_CHARACTERS = 5, 200  # in a header, whose size proxies limit
+
+
+def in_header(warnings: Sequence[str]) -> str:
+    """The first warnings, shortened, as a header's value; `genartisan.serving.replies.read_reply` reads it."""
+    return json.dumps([warning[:WARNING_CHARACTERS] for warning in warnings[:MOST_WARNINGS]])
 
 
 def answer(

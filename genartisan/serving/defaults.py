@@ -12,6 +12,7 @@ MODEL = "genartisan"  # names the archive and the endpoint
 DRAFT = "genartisan-draft"  # the same archive once more, for drafts and explanations: they do not wait behind runs
 CONTROL = "genartisan-control"  # the model that cancels requests, and tells how far they are
 JSON = "application/json"
+WARNINGS = "X-Genartisan-Warnings"  # header of a picture: its report's warnings, as a JSON list
 HOST = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")  # listen addresses that clients cannot use
 STORE = Path("model_store")

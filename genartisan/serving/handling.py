@@ -18,8 +18,8 @@ from genartisan.method.step import Step
 from genartisan.method.stylization import Result, Stylization
 from genartisan.networks.memory import out_of_memory, peak_bytes, watch_peak
 from genartisan.serving import events
-from genartisan.serving.answers import answer
-from genartisan.serving.defaults import JSON
+from genartisan.serving.answers import answer, in_header
+from genartisan.serving.defaults import JSON, WARNINGS
 from genartisan.serving.events import MEDIA_TYPE as EVENTS
 from genartisan.serving.exchange import Exchange
 from genartisan.serving.jobs import Job
@@ -203,6 +203,8 @@ class Handling:
         content = answer(request, name, picture, facts, most, is_cancelled=self.record.outcome == "cancelled")
         if not self.exchange.is_streaming:
             self.exchange.set_media_type(request.media_type)
+            if request.media_type != JSON and "report" in facts:
+                self.exchange.set_header(WARNINGS, in_header(facts["report"]["warnings"]))
         return content
 
     def _too_large(self) -> GenartisanError:

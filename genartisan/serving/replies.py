@@ -30,7 +30,7 @@ from genartisan.errors import (
     WorkerDiedError,
 )
 from genartisan.serving.access import FILE_VARIABLE, TOKEN_VARIABLE
-from genartisan.serving.defaults import URL
+from genartisan.serving.defaults import URL, WARNINGS
 from genartisan.serving.events import Event
 
 ERRORS: dict[str, type[GenartisanError]] = {
@@ -52,10 +52,12 @@ class Reply:
     Attributes:
         content: an encoded picture, or JSON text with ``photo`` (a picture in base64) and ``report``.
         media_type: the media type of the content.
+        warnings: of a picture over HTTP; JSON has them in its report.
     """
 
     content: bytes
     media_type: str
+    warnings: tuple[str, ...] = ()
 
 
 def read_reply(answer: httpx.Response, url: str, accept: str) -> Reply:
@@ -65,8 +67,16 @@ def read_reply(answer: httpx.Response, url: str, accept: str) -> Reply:
         GenartisanError: the server refused or failed, with its message.
     """
     if answer.status_code == 200:
-        return Reply(answer.content, answer.headers.get("content-type", accept))
+        return Reply(answer.content, answer.headers.get("content-type", accept), warnings_of(answer))
     raise refusal(answer, url)
+
+
+def warnings_of(answer: httpx.Response) -> tuple[str, ...]:
+    """What the header `WARNINGS` says."""
+    try:
+        return tuple(map(str, json.loads(answer.headers.get(WARNINGS, "[]"))))
+    except (ValueError, TypeError):  # a proxy cut it
+        return ()
 
 
 def read_event(line: str, url: str) -> Event:

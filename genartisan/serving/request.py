@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genartisan.config import MAX_STEPS, PREVIEW_EVERY, StyleConfig, from_params
+from genartisan.config import MAX_STEPS, StyleConfig, from_params, preview_interval
 from genartisan.errors import InputError
 from genartisan.method.style_images import ALL, check_style_image_name, style_image_field
 from genartisan.method.style_images import FIELD as STYLE_IMAGE
@@ -193,6 +193,8 @@ def _request(
     media_type, picture_type = media_types(accept)
     params, preview_every = _without_preview({} if params is None else params)
     config, seed = from_params(params)
+    if preview_every is None:
+        preview_every = preview_interval(config.steps)
     return StyleRequest(photo, prompt, masks, style_images, config, seed, media_type, picture_type, preview_every)
 
 
@@ -220,11 +222,11 @@ def _of_kind(kind: str, pictures: Sequence[tuple[str, bytes | None]]) -> dict[st
     return by_region
 
 
-def _without_preview(params: Any) -> tuple[Any, int]:
-    """The params without ``preview_every``, and it: it concerns the answer, not the picture."""
-    if not isinstance(params, Mapping):
-        return params, PREVIEW_EVERY
-    every = params.get("preview_every", PREVIEW_EVERY)
+def _without_preview(params: Any) -> tuple[Any, int | None]:
+    """The params without ``preview_every``, and it, if given: it concerns the answer, not the picture."""
+    if not isinstance(params, Mapping) or "preview_every" not in params:
+        return params, None
+    every = params["preview_every"]
     if isinstance(every, bool) or not isinstance(every, int) or not 0 <= every <= MAX_STEPS:
         raise InputError(
             f"preview_every is {shown(every)}; give a whole number of steps from 0 (no previews) to {MAX_STEPS}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import genartisan
-from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, PREVIEW_EVERY, StyleConfig
+from genartisan.config import DEFAULT_PRESET, MAX_REGIONS, MAX_STEPS, PRESETS, StyleConfig
 from genartisan.errors import (
     CancelledError,
     DeadlineError,
@@ -54,8 +54,8 @@ def params_schema() -> Schema:
             "description": "Of the crops and of a random start.",
         },
         "preview_every": {
-            "type": "integer", "minimum": 0, "maximum": MAX_STEPS, "default": PREVIEW_EVERY,
-            "description": "Steps between two previews in a stream; 0 for none.",
+            "type": "integer", "minimum": 0, "maximum": MAX_STEPS,
+            "description": "Steps between two previews in a stream; 0 for none. Default: a quarter, at most 10.",
         },
     }  # fmt: skip
     properties = {name: _optional_default(entry) for name, entry in settings["properties"].items()}

@@ -13,7 +13,7 @@ from genartisan.config import StyleConfig
 from genartisan.errors import InputError
 from genartisan.method.style_numbers import numbers_of_text
 from genartisan.method.stylizer import Stylizer
-from genartisan.method.text import TEMPLATES, blend, by_region, text_direction, text_embedding
+from genartisan.method.text import TEMPLATES, blend, by_region, lone_region, text_direction, text_embedding
 from genartisan.networks.bundle import Bundle
 
 SOURCE = "a Photo"
@@ -174,3 +174,24 @@ def test_the_templates_are_openais_but_one() -> None:
     openais.remove("a photo of many {}.")
     assert list(TEMPLATES) == openais
     assert len(openais) == 79
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("person: oil painting", "person"), ("Person: oil painting;", "Person"), ("sky: oil painting", None),
+        ("oil painting", None), ("person: fire; background: ice", None),
+    ],
+)  # fmt: skip
+def test_a_single_region_is_noticed(prompt: str, name: str | None) -> None:
+    assert lone_region(prompt, {"person", "background"}) == name
+
+
+def test_a_prompt_for_one_region_alone_is_warned_of(tiny_bundle: Bundle) -> None:
+    stylizer = Stylizer(tiny_bundle, device="cpu", precision="fp32")
+    config = StyleConfig(size=32, steps=1, patches=1, patch_size=16)
+    warned, escaped = (
+        stylizer(tiny.picture(), text, config=config).report["warnings"] for text in ("person: fire", r"person\: fire")
+    )
+    assert [text for text in warned if "whole picture" in text]
+    assert not [text for text in escaped if "whole picture" in text]

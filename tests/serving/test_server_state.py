@@ -388,7 +388,9 @@ def test_a_stuck_worker_is_killed(tmp_path: Path, process: Start, monkeypatch: p
 
 def test_the_status_of_no_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--state", str(tmp_path), "--json"]) == 3
-    assert json.loads(capsys.readouterr().out) == {"status": "stopped", "versions": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "status": "stopped", "state": str(tmp_path), "versions": [],
+    }  # fmt: skip
 
 
 def test_a_server_that_does_not_answer_is_not_ready(

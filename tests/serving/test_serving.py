@@ -204,6 +204,21 @@ def test_large_photos_pass_over_both_protocols(server: serve.Server) -> None:
     assert over_http.content == over_grpc.content
 
 
+def test_a_picture_comes_with_its_warnings(door: Door, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small, params = photo(16, 16), {**TINY, "size": 72}
+    (tmp_path / "photo.png").write_bytes(small)
+    reply = client.request(small, "Fire", params=params, url=door.url, key_file=door.keys)
+    assert reply.media_type == "image/png"
+    assert len(reply.warnings) == 1
+    assert "16 x 16 pixels is enlarged" in reply.warnings[0]
+    words = ["request", str(tmp_path / "photo.png"), "Fire", "-o", str(tmp_path / "out.png"), "--quiet", "--overwrite"]
+    words += ["--url", door.url, "--key-file", door.keys]
+    words += [flag for name, value in params.items() if name != "seed" for flag in ("--set", f"{name}={value}")]
+    for flags in ([], ["--stream"]):
+        assert main([*words, *flags]) == 0
+        assert f"genartisan: warning: {reply.warnings[0]}" in capsys.readouterr().err
+
+
 def test_workers_are_told_to_ask_for_huge_pages(door: Door) -> None:
     assert HUGE_PAGES in psutil.Process(servers.worker_pid(door)).environ()[TUNABLES]
 

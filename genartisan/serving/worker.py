@@ -29,6 +29,8 @@ from genartisan.serving.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
+BYTES = ("prompt_cache_bytes", "result_cache_bytes", "max_response_bytes")  # settings
+
 
 @dataclass
 class Worker:
@@ -78,6 +80,7 @@ class Worker:
             ServeError: traces are wanted, but OpenTelemetry is missing.
         """
         settings = config["handler"]
+        sizes = {name: whole_bytes(settings, name) for name in BYTES}
         limits = Limits.of_server(settings.get("limits", {}), config["responseTimeout"])
         networks, bundle_hash = Bundle.load(bundle), sha256(bundle / MANIFEST)
         if not drafts_only and not device.startswith("cuda"):
@@ -87,7 +90,7 @@ class Worker:
             networks,
             device,
             settings["precision"],
-            int(settings["prompt_cache_bytes"]),
+            sizes["prompt_cache_bytes"],
             graphs=settings.get("cuda_graphs", False) is True and device.startswith("cuda"),
             styles=dict(styles),
         )
@@ -103,7 +106,7 @@ class Worker:
             bundle_hash,
             settings,
             limits,
-            ByteCache(int(settings["result_cache_bytes"])),
+            ByteCache(sizes["result_cache_bytes"]),
             counted,
             Jobs(shared),
             Watchdog(float(settings["silence_s"]), counted.beat),
@@ -112,3 +115,15 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """The package, networks, saved styles, limits and inputs, ready for JSON."""
         return describe_model(self.stylizer, self.bundle_hash, self.limits)
+
+
+def whole_bytes(settings: Mapping[str, Any], name: str) -> int:
+    """A setting that is a number of bytes.
+
+    Raises:
+        ValueError: it is missing or invalid.
+    """
+    value = settings.get(name)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is {value!r}; give a whole number of bytes, 0 or more")
+    return value

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+import yaml
 from servers import ROOT
 
 pytest.importorskip("ts")
@@ -36,7 +37,7 @@ from genartisan.networks.device import lower_priority, set_threads
 from genartisan.serving.jobs import Jobs
 from genartisan.serving.limits import Limits
 from genartisan.serving.telemetry import Record, Telemetry
-from genartisan.serving.worker import Worker
+from genartisan.serving.worker import BYTES, Worker
 
 
 class Metrics:
@@ -475,6 +476,17 @@ def test_an_invalid_niceness_is_named(niceness: Any) -> None:
 def test_an_invalid_number_of_threads_is_named(threads: Any) -> None:
     with pytest.raises(ValueError, match="threads is"):
         set_threads(threads, 1)
+
+
+@pytest.mark.parametrize("name", BYTES)
+@pytest.mark.parametrize("value", ["abc", -1, 1.5, True, None])
+def test_an_invalid_number_of_bytes_is_named_before_the_networks_are_loaded(name: str, value: Any) -> None:
+    config = yaml.safe_load((ROOT / "handlers" / "model-config.yaml").read_text(encoding="utf-8"))
+    config["handler"][name] = value
+    with pytest.raises(ValueError, match=f"{name} is {value!r}; give"):
+        Worker.load(
+            Path("no bundle"), {}, config, "cpu", drafts_only=True, version="1.0", shared=Path(), emit=lambda *_: None
+        )
 
 
 def test_a_request_that_expired_in_the_queue_is_refused_at_once(

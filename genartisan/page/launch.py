@@ -88,9 +88,17 @@ def opened(
             try:
                 yield url
             finally:
-                blocks.close(verbose=False)
+                close(blocks)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def close(blocks: Any) -> None:
+    """Closes the page. Gradio wakes its streams from another thread than theirs; a second attempt passes them by."""
+    try:
+        blocks.close(verbose=False)
+    except RuntimeError:  # the streams' list changed meanwhile
+        blocks.close(verbose=False)
 
 
 def show(

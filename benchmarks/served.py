@@ -61,8 +61,8 @@ def measured(arguments: argparse.Namespace, work: Path) -> Iterator[dict[str, An
     bundle = arguments.bundle or work / "bundle"
     if not arguments.bundle:
         make_bundle_apart(bundle, "bf16")
-    yield provenance(command_of("benchmarks/served.py"), torch.device(arguments.device), arguments.seed)
     yield {
+        **provenance(command_of("benchmarks/served.py"), torch.device(arguments.device), arguments.seed),
         "networks": arguments.bundle or "official ones' shapes, random weights",
         "params": params_of(arguments),
     }

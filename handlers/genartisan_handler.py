@@ -36,12 +36,9 @@ from genartisan.serving.worker import Worker
 class GenartisanHandler:
     """Answers one request at a time (batchSize 1), over HTTP and gRPC."""
 
+    @told_of_failures()
     def initialize(self, context: Any) -> None:
         """Loads the archive's bundle and warms up."""
-        with told_of_failures():
-            self._load(context)
-
-    def _load(self, context: Any) -> None:
         archive = Path(context.system_properties["model_dir"])
         self.worker = Worker.load(
             archive / "bundle",

@@ -12,12 +12,11 @@ from genartisan.config import StyleConfig
 from genartisan.errors import DeadlineError
 from genartisan.io.images import Photo
 from genartisan.method.phases import Phases
-from genartisan.method.region_inputs import apply_region_prompts, check_texts
+from genartisan.method.region_inputs import apply_region_prompts, check_texts, nameable
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL, style_image_field, with_their_regions
 from genartisan.method.text import lone_region
-from genartisan.networks.factory import VOC_CLASSES
 from genartisan.validation import check_prompt, shown
 
 MOST_ENLARGED = 4  # times, of a photo, without a warning
@@ -112,10 +111,9 @@ class Inputs:
             return []
         return [f"prompt is not used: style {self.config.style} draws in one pass; take steps to refine"]
 
-    def lone_region(self) -> list[str]:
+    def lone_text(self) -> list[str]:
         """A warning about a prompt such as "person: Fire", which is one text for all."""
-        name = lone_region(self.prompt or "", {*self.config.regions.names, *VOC_CLASSES[1:]})
-        if name is None or self.config.mode == "clipstyler":
+        if self.config.mode == "clipstyler" or lone_region(self.prompt or "", nameable(self.config)) is None:
             return []
         return [
             f"prompt {shown(self.prompt)} styles the whole picture; give each region a text, as in 'person: …; "
@@ -128,7 +126,7 @@ class Inputs:
         given = " x ".join(map(str, self.original.size))
         if max(width, height) > MOST_ENLARGED * max(self.original.size):
             warnings.append(f"photo of {given} pixels is enlarged to {width} x {height}; lower size")
-        if max(width, height) >= NARROW * min(width, height):
+        if self.config.output_size is None and max(width, height) >= NARROW * min(width, height):
             warnings.append(f"picture is {width} x {height} pixels, since the photo is {given}; raise size")
         return warnings
 

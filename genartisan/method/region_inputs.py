@@ -58,6 +58,11 @@ def pictures_by_region(
     return pictures
 
 
+def nameable(config: StyleConfig, masks: Collection[str] = ()) -> set[str]:
+    """The regions that a prompt may name: those of the settings, those with masks, and FCN's classes."""
+    return {*config.regions.names, *masks, *VOC_CLASSES[1:]}
+
+
 def apply_region_prompts(
     prompt: str | None, config: StyleConfig, masks: Collection[str]
 ) -> tuple[str | None, StyleConfig]:
@@ -73,7 +78,7 @@ def apply_region_prompts(
     """
     # Sorted, because a gRPC map has no order.
     changes: dict[str, Any] = {name: {} for name in sorted(masks) if name not in (*config.regions.names, CLASSES)}
-    texts = None if prompt is None else by_region(prompt, {*config.regions.names, *changes, *VOC_CLASSES[1:]})
+    texts = None if prompt is None else by_region(prompt, nameable(config, changes))
     if texts is not None:
         twice = [name for name in texts if name in config.regions.names and config.regions[name].prompt is not None]
         if twice:

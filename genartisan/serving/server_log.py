@@ -19,7 +19,7 @@ MESSAGE = re.compile(  # handlers/log4j2.xml
 CANNOT_LOAD = "the worker cannot load"  # our words, above a traceback
 DIED = "Backend worker process died."  # TorchServe's, above the same one, which it may lose
 GONE = re.compile(r"Load model failed: .*Worker died|WorkerInitializationException: Backend stream closed")
-MOST_GONE = 3  # times a worker may be gone without a traceback, as one that the kernel kills
+REPEATED = 3  # so many ends without an error, as when the kernel kills workers, are no accident
 TRACEBACK = "Traceback (most recent call last):"
 FATAL = re.compile(
     "Failed to load model|Failed to bind|already in use|Invalid configuration|java not found|Error:|"
@@ -100,7 +100,7 @@ def _worker_error(lines: list[str]) -> str:
 def _killed(lines: list[str]) -> str:
     """That workers end again and again; empty if they do not."""
     times = sum(map(bool, map(GONE.search, lines)))
-    return "" if times < MOST_GONE else f"workers ended {times} times without a word; memory may not suffice"
+    return "" if times < REPEATED else f"workers ended {times} times without an error; memory may not suffice"
 
 
 def _first(pattern: re.Pattern[str], lines: list[str]) -> str:

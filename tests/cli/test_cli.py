@@ -124,6 +124,18 @@ def test_the_output_s_suffix_chooses_the_format(
     assert Image.open(tmp_path / name).format == kind
 
 
+def test_a_region_that_is_not_found_is_told_of(
+    photo: str, tmp_path: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told, empty = list[bool](), list[bool]()
+    for region in ("portrait", "background"):
+        mask = tmp_path / f"{region}.png"
+        assert main(["segment", photo, "-o", str(mask), "--region", region, "--bundle", str(tiny_folder)]) == 0
+        told.append(f"no {region} was found" in capsys.readouterr().err)
+        empty.append(not np.asarray(Image.open(mask)).any())
+    assert told == empty == [True, False]
+
+
 def test_a_mask_from_segment_is_a_mask_for_stylize(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
     mask = tmp_path / "mask.png"
     assert main(["segment", photo, "-o", str(mask), "--bundle", str(tiny_folder)]) == 0
@@ -288,10 +300,11 @@ def test_outputs_are_checked_before_the_work(
 def test_a_picture_s_name_need_not_be_utf_8(photo: str, tmp_path: Path, tiny_folder: Path) -> None:
     out = tmp_path / "\udcff.png"
     code = "import sys\nfrom genartisan.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, "segment", photo, "-o", str(out), "--bundle", str(tiny_folder)]
+    words = ["segment", photo, "-o", str(out), "--region", "background", "--bundle", str(tiny_folder)]
+    command = [sys.executable, "-c", code, *words]
     path = {**os.environ, "PYTHONPATH": str(Path(genartisan.__path__[0]).parent)}
     done = subprocess.run(command, env=path, capture_output=True)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, b"")
     assert os.fsencode(out) in done.stdout
     assert out.exists()
 

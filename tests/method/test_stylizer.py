@@ -512,3 +512,10 @@ def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPat
     assert 0.005 < bf16_gain() < 50  # 0.02 where bf16 is emulated
     with pytest.raises(InputError, match="fp32 or bf16"):
         find_precision("fp16", torch.device("cpu"))
+
+
+def test_a_narrow_picture_is_warned_of_unless_a_larger_one_is_asked_for(tiny_stylizer: Stylizer) -> None:
+    config = StyleConfig(size=64, steps=1, patches=1, patch_size=16)
+    for output_size, is_warned in ((None, True), (128, False)):
+        result = tiny_stylizer(tiny.picture(320, 80), "fire", config=config.updated({"output_size": output_size}))
+        assert any("picture is 64 x 16 pixels" in text for text in result.report["warnings"]) == is_warned

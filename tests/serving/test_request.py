@@ -74,7 +74,7 @@ def test_preview_every_is_no_setting_of_the_picture() -> None:
     body = {"photo": "AAAA", "prompt": "fire"}
     plain = read_body(body, "", None)
     often = read_body({**body, "params": {"preview_every": 1}}, "", None)
-    assert (often.preview_every, often.config) == (1, plain.config)
+    assert (plain.preview_every, often.preview_every, often.config) == (2, 1, plain.config)
     for bad in (-1, 5001, 1.5, True, "1", None):
         with pytest.raises(InputError, match=r"preview_every is .*from 0") as caught:
             read_body({**body, "params": {"preview_every": bad}}, "", None)

@@ -131,7 +131,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["photo"].input(**wires.upload(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
-    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode=EVERY)
+    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode=LAST)
     parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode=LAST)
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
     parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode=LAST)
@@ -162,21 +162,24 @@ def _wire_runs(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
     for name in ("vary", "less", "stronger"):
         parts[name].click(**wires.quick(getattr(handlers, name))).then(**begin).then(**go)
     parts["four"].click(**wires.quick(handlers.four)).then(**begin).then(**go_four)
-    parts["cancel"].click(**wires.quick(handlers.cancelled))
+    parts["cancel"].click(**wires.quick(handlers.cancelling)).then(**wires.quick(handlers.cancelled))
 
 
 def _wire_regions(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
     changes: dict[str, Callable[[masks.Labels, Values], masks.Labels]] = {
-        "apply": painted,
         "grow": lambda labels, values: masks.resized_people(labels, round(values["amount"])),
         "shrink": lambda labels, values: masks.resized_people(labels, -round(values["amount"])),
         "box_people": lambda labels, values: masks.with_rectangle(labels, box_of(values), PERSON),
         "box_background": lambda labels, values: masks.with_rectangle(labels, box_of(values), BACKGROUND),
     }
-    for name, change in changes.items():
-        inputs = ("editor",) if name == "apply" else CONTROLS
-        parts[name].click(**wires.quick(handlers.corrected(change), *inputs), trigger_mode=EVERY)
-    parts["area_people"].click(**wires.quick(handlers.area_is(PERSON), "area"), trigger_mode=EVERY)
-    parts["area_background"].click(**wires.quick(handlers.area_is(BACKGROUND), "area"), trigger_mode=EVERY)
-    parts["undo"].click(**wires.quick(handlers.reverted), trigger_mode=EVERY)
-    parts["reset"].click(**wires.quick(handlers.reset))
+    events = {
+        **{name: wires.quick(handlers.corrected(change)) for name, change in changes.items()},
+        "apply": wires.quick(handlers.corrected(painted), "editor"),
+        "area_people": wires.quick(handlers.area_is(PERSON), "area"),
+        "area_background": wires.quick(handlers.area_is(BACKGROUND), "area"),
+        "undo": wires.quick(handlers.reverted),
+        "reset": wires.quick(handlers.reset),
+    }
+    shown = wires.quick(handlers.corrections_shown)
+    for name, event in events.items():
+        parts[name].click(**event, trigger_mode=EVERY).then(**shown, trigger_mode=LAST)

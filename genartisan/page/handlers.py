@@ -143,17 +143,23 @@ class Handlers:
             text += f" It also had {' and '.join(lacking)}, which is not in the file: add it again."
         return {**controls_of(settings), "status": wording.paragraph(text)}
 
-    def cancelled(self, sitting: Sitting, values: Values) -> Updates:
-        """The run is to end."""
+    def cancelling(self, sitting: Sitting, values: Values) -> Updates:
+        """The run is to end; said before the server is told, or the page might hear this after the run's last word."""
+        if sitting.request_id is None:
+            return {}
         sitting.is_cancelled = True
-        try:
-            self.cancel(sitting)
-        except GenartisanError as error:
-            return server_trouble(error, self.client.url)
         return {
             "cancel": gr.update(interactive=False),
             "status": wording.paragraph("Cancelling: the server ends the present step…"),
         }
+
+    def cancelled(self, sitting: Sitting, values: Values) -> Updates:
+        """The server is told that the run is to end."""
+        try:
+            self.cancel(sitting)
+        except GenartisanError as error:
+            return server_trouble(error, self.client.url)
+        return {}
 
     def cancel(self, sitting: Sitting) -> None:
         """Frees the worker of a sitting's run, if there is one.
@@ -213,7 +219,7 @@ class Handlers:
             if sitting.labels is None:
                 return {}
             sitting.correct(lambda labels: change(labels, values))
-            return {**hidden("mask_error"), **regions(sitting)}
+            return hidden("mask_error")
 
         return handler
 
@@ -232,13 +238,21 @@ class Handlers:
     def reverted(self, sitting: Sitting, values: Values) -> Updates:
         """The last correction is taken back."""
         sitting.revert()
-        return regions(sitting)
+        return {}
 
     def reset(self, sitting: Sitting, values: Values) -> Updates:
         """The regions as the endpoint found them."""
         if sitting.found is not None:
             found = sitting.found
             sitting.correct(lambda _: found)
+        return {}
+
+    def corrections_shown(self, sitting: Sitting, values: Values) -> Updates:
+        """The regions after a correction.
+
+        Asked for apart: corrections in quick succession are answered side by side, and their answers may overtake each
+        other.
+        """
         return regions(sitting)
 
 

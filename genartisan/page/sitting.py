@@ -158,11 +158,13 @@ class Sitting:
         self.undo.clear()
 
     def correct(self, change: Callable[[Labels], Labels]) -> None:
-        """Changes the regions; `revert` takes it back."""
+        """Changes the regions; `revert` takes it back, if there was anything to change."""
         with self._correcting:
             assert self.labels is not None
-            self.undo = [*self.undo, self.labels][-MAX_UNDO:]
-            self.labels = change(self.labels)
+            changed = change(self.labels)
+            if (changed != self.labels).any():
+                self.undo = [*self.undo, self.labels][-MAX_UNDO:]
+                self.labels = changed
 
     def revert(self) -> None:
         """Takes the last correction back."""

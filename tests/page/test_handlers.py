@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ class Endpoint:
 
     before: Callable[[], Any]
     url: str = "http://127.0.0.1:8080"
+    cancelled: list[str] = field(default_factory=list)
+
+    def cancel(self, request_id: str) -> None:
+        self.cancelled.append(request_id)
 
     def explain(self, photo: bytes, prompt: str, **_: Any) -> Endpoint:
         self.before()
@@ -47,3 +51,15 @@ def test_regions_that_come_late_leave_the_status_of_a_run(is_pressed: bool, tmp_
     updates = handlers.find_regions(sitting, {})
     assert ("status" in updates) is not is_pressed
     assert "No people" in updates["regions_text"]
+
+
+def test_a_run_is_cancelled_only_while_there_is_one(tmp_path: Path) -> None:
+    sitting: Sitting = Sittings(tmp_path).of("visitor")
+    endpoint = Endpoint(lambda: None)
+    handlers = Handlers(endpoint)  # type: ignore[arg-type]
+    assert handlers.cancelling(sitting, {}) == handlers.cancelled(sitting, {}) == {}
+    prepare(sitting, {})
+    assert "Cancelling" in handlers.cancelling(sitting, {})["status"]
+    assert (sitting.is_cancelled, endpoint.cancelled) == (True, [])  # the visitor is told first
+    assert handlers.cancelled(sitting, {}) == {}
+    assert endpoint.cancelled == [sitting.request_id]

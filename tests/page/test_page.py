@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shutil
@@ -153,6 +154,27 @@ def test_a_closed_tab_ends_its_run_and_leaves_no_file(chromium: Any, site: Site,
     servers.eventually(lambda: site.files() == [], "the files are removed", 60)
 
 
+@contextlib.contextmanager
+def answered_late(visitor: Visitor) -> Iterator[None]:
+    """Within it the page's calls are made one by one, and the first is answered after all others."""
+    calls, made = [], []
+
+    def held(route: Any) -> None:
+        calls.append(route)
+        while len(made) < calls.index(route):
+            visitor.page.wait_for_timeout(20)
+        answer = route.fetch()
+        made.append(route)
+        if route is calls[0]:
+            visitor.page.wait_for_timeout(2000)
+        route.fulfill(response=answer)
+
+    visitor.page.route(re.compile(r"/gradio_api/(run/predict|queue/join)"), held)
+    yield
+    assert len(calls) > 1
+    visitor.page.unroute_all(behavior="wait")
+
+
 @pytest.mark.slow
 def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> None:
     visitor.begins(png(320, 240), size=64)
@@ -196,15 +218,15 @@ def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> Non
         visitor.page.focus(button)
         changes(lambda: visitor.page.keyboard.press("Enter"))
     before = said()
-    changes(lambda: visitor.page.evaluate("for (let n = 0; n < 3; n++) document.querySelector('#shrink').click()"))
-    settled = ""
-    while settled != said():  # or the last clicks may change it back while an undo is watched
-        settled = said()
-        visitor.page.wait_for_timeout(2000)
-    for _ in range(3):  # each click counted
-        assert said() != before
+    with answered_late(visitor):
+        changes(lambda: visitor.page.evaluate("for (let n = 0; n < 3; n++) document.querySelector('#shrink').click()"))
+        visitor.page.wait_for_timeout(3000)
+    shown = [said()]
+    for _ in range(3):
         changes(lambda: visitor.presses("#undo"))
-    assert said() == before
+        shown.append(said())
+    assert len(set(shown)) == 4  # each click counted, and the page showed the last
+    assert shown[-1] == before
     visitor.presses("#reset")
     visits.sync_api.expect(text).not_to_contain_text("Corrected", timeout=visits.WAIT)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genartisan.errors import InputError
+from genartisan.io.files import SAMPLE
 from genartisan.page.sitting import Sittings
 
 
@@ -41,3 +43,15 @@ def test_the_end_of_a_sitting_removes_its_files_alone(tmp_path: Path) -> None:
     assert [path.exists() for path in paths] == [False, True]
     assert sittings.end("mine") is None
     assert not mine.folder.exists()
+
+
+def test_a_correction_that_changes_nothing_is_not_undone(tmp_path: Path) -> None:
+    sitting = Sittings(tmp_path).of("visitor")
+    view = sitting.take_photo(SAMPLE.read_bytes()).view
+    empty = np.zeros(view.size[::-1], np.uint8)
+    sitting.found = sitting.labels = empty
+    sitting.correct(lambda labels: labels + np.uint8(15))
+    sitting.correct(np.copy)
+    sitting.revert()
+    assert np.array_equal(sitting.labels, empty)
+    assert sitting.undo == []

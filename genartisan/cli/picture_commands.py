@@ -33,17 +33,18 @@ def stylize(options: argparse.Namespace) -> None:
     """Stylise a photo by a text, a picture or a saved style."""
     from tqdm import tqdm
 
-    from genartisan.io.images import encode
-
     config, seed = from_params(params_of(options))
     media_type = media_type_of(options.output, options.format)
     report = [] if options.report is None else [("report", options.report)]
     check_outputs(files_read(options), [("output", options.output), *report], options.overwrite)
+    photo = checked_photo(options)
+    from genartisan.io.images import encode
+
     stylizer = load_stylizer(options)
     if not options.quiet:  # with full-size networks the search for style numbers takes a minute
         logging.getLogger("genartisan.method.style_encoder").setLevel(logging.INFO)
     steps = stylizer.steps(
-        photo_of(options),
+        photo,
         options.text,
         config=config,
         mask=masks_of(options),
@@ -65,12 +66,13 @@ def stylize(options: argparse.Namespace) -> None:
 
 def segment(options: argparse.Namespace) -> None:
     """Write the mask of people, or of another region, for --mask."""
+    media_type = media_type_of(options.output, options.format)
+    check_outputs([("photo", options.photo)], [("output", options.output)])
+    source = checked_photo(options)
     from genartisan.io.images import encode, read_photo
     from genartisan.method.regions import NAMES
 
-    media_type = media_type_of(options.output, options.format)
-    check_outputs([("photo", options.photo)], [("output", options.output)])
-    photo, name = read_photo(photo_of(options)), PORTRAIT if options.region == PERSON else options.region
+    photo, name = read_photo(source), PORTRAIT if options.region == PERSON else options.region
     regions = load_stylizer(options).regions(photo, names=tuple(dict.fromkeys((*NAMES, name))))
     image = regions.overlay(photo) if options.overlay else regions.as_mask(name)
     write(options.output, encode(image, media_type))
@@ -79,6 +81,19 @@ def segment(options: argparse.Namespace) -> None:
     if not share:
         print_warnings([f"no {name} was found; draw a mask yourself, white where it is, and pass it with --mask"])
     print_summary(f"{options.output}: {share:.1%} of the photo is {name}", to_stderr=options.output in STDOUT)
+
+
+def checked_photo(options: argparse.Namespace) -> str | bytes:
+    """The photo, which is refused before PyTorch and the networks are loaded, which takes seconds.
+
+    Raises:
+        InputError: it cannot be read, or is no picture.
+    """
+    from genartisan.io.decode import opened
+
+    photo = photo_of(options)
+    opened(photo, "photo")
+    return photo
 
 
 def add_stylize_flags(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from genartisan.method.region_inputs import apply_region_prompts, check_texts, n
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL, style_image_field, with_their_regions
-from genartisan.method.text import lone_region
+from genartisan.method.text import counts, lone_region
 from genartisan.validation import check_prompt, shown
 
 MOST_ENLARGED = 4  # times, of a photo, without a warning
@@ -111,14 +111,18 @@ class Inputs:
             return []
         return [f"prompt is not used: style {self.config.style} draws in one pass; take steps to refine"]
 
-    def lone_text(self) -> list[str]:
-        """A warning about a prompt such as "person: Fire", which is one text for all."""
-        if self.config.mode == "clipstyler" or lone_region(self.prompt or "", nameable(self.config)) is None:
-            return []
-        return [
-            f"prompt {shown(self.prompt)} styles the whole picture; give each region a text, as in 'person: …; "
-            "background: …', or set regions.background.strength=0 to style people alone"
-        ]
+    def read_as_one(self) -> list[str]:
+        """Warnings about texts such as "person: Fire" and "2 fire + 1 ice", which may be meant otherwise."""
+        warnings, prompt = list[str](), self.prompt or ""
+        if self.config.mode != "clipstyler" and lone_region(prompt, nameable(self.config)) is not None:
+            warnings.append(
+                f"prompt {shown(prompt)} styles the whole picture; give each region a text, as in 'person: …; "
+                "background: …', or set regions.background.strength=0 to style people alone"
+            )
+        for text in dict.fromkeys((self.text or "", *self.config.texts.values())):
+            if counts(text):
+                warnings.append(f"{shown(text)} is read as one text; for a blend, write weights with a decimal point")
+        return warnings
 
     def odd_sizes(self) -> list[str]:
         """Warnings about a photo that is enlarged much, and about a picture that is very narrow."""

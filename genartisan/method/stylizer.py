@@ -251,7 +251,7 @@ class Stylizer:
             *(warning for picture in (inputs.original, *inputs.style_images.values()) for warning in picture.warnings),
             *self._remarks(texts),
             *inputs.odd_sizes(),
-            *inputs.lone_text(),
+            *inputs.read_as_one(),
             *inputs.unused_prompt(),
             *self._remarks({f"regions.{name}.prompt": config.regions[name].prompt for name in styled}),
             *inputs.unused_regions(regions),

@@ -21,6 +21,7 @@ from genartisan.networks.factory import Clip
 from genartisan.validation import PERSON, PORTRAIT, shown
 
 SHARE = re.compile(r"(\d*\.\d+)\s+(\S.*)")  # of a blend: a weight with its decimal point, and a text
+COUNT = re.compile(r"\d+\s+\S.*")  # as a share, but for the point
 REGION = re.compile(r"([A-Za-z][A-Za-z0-9_]*)\s*:\s*(\S.*)")  # a region's name and its text
 ESCAPED = re.compile(r"\\([;:+])")
 MIN_DIFFERENCE = 1e-3  # of unit vectors: shorter ones are rounding, the texts the same to this CLIP
@@ -97,6 +98,12 @@ def blend(prompt: str) -> list[Part]:
             "prompt",
         )
     return [Part(float(match[1]) / total, match[2]) for match in shares if float(match[1]) > 0]
+
+
+def counts(prompt: str) -> bool:
+    """Whether a prompt is one text that may be meant as a blend, such as "2 fire + 1 ice"."""
+    texts = re.split(r"\s+\+\s+", prompt)
+    return len(texts) > 1 and all(map(COUNT.fullmatch, texts))
 
 
 def unescaped(text: str) -> str:

@@ -17,6 +17,7 @@ from genartisan.errors import InputError
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ISA_LIMIT = "ONEDNN_MAX_CPU_ISA"  # oneDNN's variable: the highest instruction set that it may use
 BF16_PAYS = 1.5  # smallest speed-up over fp32 that is worth the lost accuracy
 
 
@@ -91,7 +92,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """The CPU's name and the instruction sets used by the kernels of PyTorch, and of oneDNN in bf16 (AMX)."""
+    """The CPU's name, and the instruction sets of PyTorch's kernels and of oneDNN's in bf16: AMX, or a limit."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
@@ -99,7 +100,9 @@ def processor() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     sets = [torch.backends.cpu.get_cpu_capability()]
-    if any("amx_bf16" in line.split() for line in lines if line.startswith("flags")):
+    if limit := os.environ.get(ISA_LIMIT):
+        sets.append(f"{ISA_LIMIT}={limit}")
+    elif any("amx_bf16" in line.split() for line in lines if line.startswith("flags")):
         sets.append("AMX")
     return ", ".join((name, *sets))
 

@@ -353,6 +353,9 @@ def test_styles_of_a_clip_with_an_open_vocabulary(
         "models list",
         "keys show",
         f"request {SAMPLE} Fire -o x.png --url http://127.0.0.1:9",
+        "stylize none.png Fire -o x.png",
+        f"stylize {SAMPLE} Fire -o x.png --size 5",
+        f"segment {Path(__file__)} -o x.png",
     ],
 )
 def test_what_needs_no_network_of_its_own_does_not_import_torch(command: str, tmp_path: Path) -> None:

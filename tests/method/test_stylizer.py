@@ -26,7 +26,7 @@ from genartisan.method.stylizer import Stylizer
 from genartisan.method.targets import ScaleTargets, halved
 from genartisan.method.tiling import rendered
 from genartisan.networks.bundle import Bundle
-from genartisan.networks.device import bf16_gain, find_device, find_precision
+from genartisan.networks.device import bf16_gain, find_device, find_precision, processor
 from genartisan.networks.stylenet import StyleNet, random_stylenet
 
 QUICK = StyleConfig(size=64, steps=4, patches=4, patch_size=32, learning_rate=2e-3)
@@ -512,6 +512,13 @@ def test_precision_is_chosen_by_device_and_checked(monkeypatch: pytest.MonkeyPat
     assert 0.005 < bf16_gain() < 50  # 0.02 where bf16 is emulated
     with pytest.raises(InputError, match="fp32 or bf16"):
         find_precision("fp16", torch.device("cpu"))
+
+
+def test_a_report_names_a_limit_of_the_instruction_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    named = processor.__wrapped__()  # not the one that is kept
+    assert named.endswith("ONEDNN_MAX_CPU_ISA=AVX2")
+    assert "AMX" not in named
 
 
 def test_a_narrow_picture_is_warned_of_unless_a_larger_one_is_asked_for(tiny_stylizer: Stylizer) -> None:

@@ -195,3 +195,17 @@ def test_a_prompt_for_one_region_alone_is_warned_of(tiny_bundle: Bundle) -> None
     )
     assert [text for text in warned if "whole picture" in text]
     assert not [text for text in escaped if "whole picture" in text]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_warned_of"),
+    [
+        ("2 fire + 1 ice", True), ("person: 2 fire + 1 ice; background: ice", True), ("2.0 fire + 1.0 ice", False),
+        (r"2 fire \+ 1 ice", False), ("fire + ice", False),
+    ],
+)  # fmt: skip
+def test_whole_weights_are_warned_of(prompt: str, is_warned_of: bool, tiny_bundle: Bundle) -> None:
+    stylizer = Stylizer(tiny_bundle, device="cpu", precision="fp32")
+    config = StyleConfig(size=32, steps=1, patches=1, patch_size=16)
+    warnings = stylizer(tiny.picture(), prompt, config=config).report["warnings"]
+    assert any("decimal point" in text for text in warnings) is is_warned_of

@@ -31,7 +31,10 @@ def summary(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Bars of seconds per step, divided into phases."""
+    """Bars of seconds per step, divided into the phases of a profiled step; what they leave is grey.
+
+    A profiled step may take longer, by what the profiler adds: its phases are then scaled to the bar.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -40,16 +43,23 @@ def draw(result: dict[str, Any], path: Path) -> None:
     contestants, settings = result["contestants"], result["settings"]
     figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(contestants)))
     names = list(contestants)[::-1]
-    lefts = dict.fromkeys(names, 0.0)
+    totals = [contestants[name]["seconds_a_step"] for name in names]
+    axes.barh(names, totals, color="0.75")
+    parts = [scaled(contestants[name].get("phases", {}), total) for name, total in zip(names, totals, strict=True)]
+    lefts = [0.0] * len(names)
     for phase in PHASES:
-        shares = [contestants[name].get("phases", {}).get(phase, 0.0) for name in names]
-        axes.barh(names, shares, left=[lefts[name] for name in names], label=phase)
-        lefts = {name: lefts[name] + share for name, share in zip(names, shares, strict=True)}
-    for name in names:
-        total = contestants[name]["seconds_a_step"]
-        axes.barh(name, max(0.0, total - lefts[name]), left=lefts[name], color="0.75")
-        axes.text(max(total, lefts[name]), name, f" {total:.3g} s", va="center")
+        widths = [part.get(phase, 0.0) for part in parts]
+        axes.barh(names, widths, left=lefts, label=phase)
+        lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
+    for name, total in zip(names, totals, strict=True):
+        axes.text(total, name, f" {total:.3g} s", va="center")
     axes.set_xlabel(f"seconds per step, {settings['size']} px, {settings['patches']} patches")
-    axes.margins(x=0.15)
+    axes.set_xlim(0, 1.12 * max(totals))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
+
+
+def scaled(phases: dict[str, float], total: float) -> dict[str, float]:
+    """Seconds of each phase, together at most ``total``."""
+    factor = min(1.0, total / (sum(phases.values()) or total))
+    return {phase: factor * seconds for phase, seconds in phases.items()}

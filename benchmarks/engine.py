@@ -39,9 +39,8 @@ from clipstyler import TheirClip, run_script
 from engine_report import draw, summary
 from full_size import make_bundle_apart
 from PIL import Image
-from step_profile import draw_profiles, profiled
+from step_profile import Rates, draw_profiles, profiled
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from genartisan.config import StyleConfig
@@ -63,6 +62,8 @@ STEPS_TOGETHER = 12  # at most, when several photos share a step
 Turn = Callable[[], dict[str, Any]]
 Result = TypeVar("Result")
 MATMUL = 4096  # side of the matrices whose product gives the hardware's rate
+PROFILED = 4  # steps: one that makes the optimiser's state, and those of `profiled`
+COPIED = 2**28  # bytes whose copy gives the memory's rate
 
 
 def main() -> None:
@@ -158,19 +159,18 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     with ExitStack() as stack:
         twins = stack.enter_context(twins_of(contest, folder, work, arguments)) if arguments.our_environment else {}
         turns = taken(contest.turns | twins, arguments.turns, failed)
-    peaks = {name: matmul_rate(device, PRECISIONS[name]) for name in arguments.precisions}
+    copied = copy_rate(device)
+    rates = {name: Rates(matmul_rate(device, PRECISIONS[name]), copied) for name in arguments.precisions}
     results = {name: figures(timings, arguments.warm_up) for name, timings in turns.items()}
     together: dict[str, dict[int, float]] = {}
     for name, stylizer in contest.stylizers.items():
         title, together[name] = f"genartisan {name}", {}
         if title not in results:
             continue
-        for part in (work_of, profile_of):
-            facts = attempted(failed, f"{title}, {part.__name__}", partial(part, stylizer, photo, config))
-            results[title] |= facts or {}
-        if "gflop_a_step" in results[title]:
-            rate = results[title]["gflop_a_step"] * 1e9 / results[title]["seconds_a_step"]
-            results[title]["share_of_matmul_rate"] = round(rate / peaks[name], 3)
+        profile = partial(profile_of, stylizer, photo, config, rates[name])
+        if facts := attempted(failed, f"{title}, profile", profile):
+            rate = facts["gflop_a_step"] * 1e9 / results[title]["seconds_a_step"]
+            results[title] |= facts | {"share_of_matmul_rate": round(rate / rates[name].flops, 3)}
         for count in arguments.together:
             of_count = partial(seconds_together, stylizer, photo, config, count)
             if seconds := attempted(failed, f"{title}, {count} photos", of_count):
@@ -179,7 +179,8 @@ def measure(folder: Path, work: Path, arguments: argparse.Namespace) -> dict[str
     return {
         **provenance(command_of("benchmarks/engine.py", words), device, SEED),
         "torchvision": version("torchvision"),
-        "matmul_tflops": {name: round(rate / 1e12, 3) for name, rate in peaks.items()},
+        "matmul_tflops": {name: round(rate.flops / 1e12, 3) for name, rate in rates.items()},
+        "copy_gbytes_a_second": round(copied / 1e9, 1),
         "settings": {"networks": contest.bundle.name if arguments.bundle else "official ones' shapes, random weights",
                      "seed": SEED, **config.model_dump(include={"size", "steps", "patches", "patch_size"}),
                      "busy_processes": arguments.busy,
@@ -365,25 +366,31 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def work_of(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
-    """Operations of a warm step, forward and backward, that PyTorch counts: convolutions and matrix products."""
-    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
-    next(run)  # creates the optimiser's state
-    with FlopCounterMode(display=False) as counter:
-        next(run)
-    run.close()
-    return {"gflop_a_step": round(counter.get_total_flops() / 1e9, 2)}
+def copy_rate(device: torch.device) -> float:
+    """Bytes/s that a large copy reads and writes."""
+    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
+    target, clock, seconds = torch.empty_like(source), Clock(device), list[float]()
+    for _ in range(8):
+        began = clock.now()
+        target.copy_(source)
+        seconds.append(clock.now() - began)
+    return 2 * COPIED / min(seconds)
 
 
-def profile_of(stylizer: Stylizer, photo: Path, config: StyleConfig) -> dict[str, Any]:
-    """The profile of a warm step, and seconds of each phase; the backward pass is a phase of its own."""
-    run = stylizer.steps(photo, PROMPT, config=config, seed=SEED).run
+def profile_of(stylizer: Stylizer, photo: Path, config: StyleConfig, rates: Rates) -> dict[str, Any]:
+    """The profile of a warm step, seconds of each phase, and the operations that PyTorch counts in a step.
+
+    Those are of convolutions and matrix products, forward and backward.
+    """
+    run = stylizer.steps(photo, PROMPT, config=config.updated({"steps": PROFILED}), seed=SEED).run
     next(run)
-    profile, seconds = profiled(partial(next, run), stylizer.device), dict.fromkeys(PHASES, 0.0)
+    profile, seconds = profiled(partial(next, run), stylizer.device, rates), dict.fromkeys(PHASES, 0.0)
     run.close()
     for row in profile["kernels"]:
         seconds["backward" if row["phase"].endswith(", backward") else row["phase"]] += row["ms"] / 1000
-    return {"profile": profile, "phases": {phase: round(spent, 5) for phase, spent in seconds.items()}}
+    gflop = round(sum(row["gflop"] for row in profile["kernels"]), 2)
+    phases = {phase: round(spent, 5) for phase, spent in seconds.items()}
+    return {"profile": profile, "phases": phases, "gflop_a_step": gflop}
 
 
 if __name__ == "__main__":

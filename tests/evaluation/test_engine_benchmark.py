@@ -11,11 +11,14 @@ from typing import Any
 import psutil
 import pytest
 import servers
+import torch
 from PIL import Image
+from torch.profiler import record_function
 
 pytest.importorskip("matplotlib")
 
 import engine
+from step_profile import Rates, profiled, size_of
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +33,7 @@ def result(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     out = tmp_path_factory.mktemp("results") / "engine.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "MATMUL", 512)  # in bf16, large products take minutes where the CPU has none
+        patch.setattr(engine, "COPIED", 2**24)
         patch.setattr(sys, "argv", ["engine.py", "--bundle", str(tiny_folder), "--out", str(out), *SMALL])
         engine.main()
     for suffix in (".png", ".profile.png"):
@@ -82,6 +86,25 @@ def test_a_profile_divides_a_step_by_phase_and_kind(result: dict[str, Any]) -> N
         assert 0 < sum(row["ms"] for row in rows) < 60_000
         assert [row["ms"] for row in rows] == sorted((row["ms"] for row in rows), reverse=True)
         assert {"convolution", "reorder"} <= {row["primitive"] for row in primitives}
+
+
+def test_a_profile_tells_the_work_of_each_phase() -> None:
+    side, rates = 256, Rates(1e12, 1e11)
+    square = torch.ones(side, side, requires_grad=True)
+
+    def step() -> None:
+        with record_function("clip"):
+            product = square @ torch.ones(side, side)
+        with record_function("backward"):
+            product.backward(torch.ones(side, side))
+
+    rows = {(row["phase"], row["kind"]): row for row in profiled(step, torch.device("cpu"), rates)["kernels"]}
+    for phase in ("clip", "clip, backward"):
+        row = rows[phase, "matrix product"]
+        assert row["gflop"] == pytest.approx(2 * side**3 / 1e9, abs=1e-3)
+        assert row["mb"] == pytest.approx(3 * 4 * side**2 / 1e6, abs=0.01)
+        assert row["share_of_rate"] == pytest.approx(2 * side**3 / 1e12 / (row["ms"] / 1e3), abs=1e-3)
+    assert size_of(torch.ones(1).expand(100)) == 4
 
 
 def test_several_photos_in_one_step_are_timed(result: dict[str, Any]) -> None:

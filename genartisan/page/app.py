@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,8 +13,9 @@ import gradio as gr
 from genartisan.client import Client
 from genartisan.errors import GenartisanError
 from genartisan.page import masks, runs, wording
+from genartisan.page.gallery import PROMPTS
 from genartisan.page.handlers import Handlers, box_of, painted
-from genartisan.page.layout import Parts, build_parts
+from genartisan.page.layout import POSITIONS, Parts, build_parts
 from genartisan.page.masks import BACKGROUND, PERSON
 from genartisan.page.sitting import Sitting, Sittings
 from genartisan.page.views import Updates, idle, no_errors
@@ -25,8 +27,12 @@ CONTROLS = (
     "prompt", "gallery", "style_share", "portrait", "background", "preset", "size", "seed", "keep_colors", "view",
     "amount", "area", "left", "top", "right", "bottom",
 )  # fmt: skip
+QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 LAST = "always_last"  # by default Gradio drops an event while the one before is pending, as of a second photo
 EVERY = "multiple"  # of events that add up
+# What the browser does by itself, in JavaScript: a function of the chosen value that returns the outputs.
+STYLE_PICKED = f"label => [{json.dumps(PROMPTS)}[label], {{__type__: 'update', visible: false}}]"
+VIEW_CHOSEN = f"view => ({{__type__: 'update', slider_position: {json.dumps(POSITIONS)}[view]}})"
 FAILED = "Something went wrong on this page; its log says what. Everything you entered is still here."
 
 Handler = Callable[[Sitting, Values], Updates]
@@ -55,6 +61,11 @@ class _Wires:
     def quick(self, handler: Handler, *inputs: str) -> dict[str, Any]:
         """The arguments of an event that is not queued behind runs."""
         return {**self._event(self._once(handler), inputs or CONTROLS), "queue": False}
+
+    def in_browser(self, function: str, source: str, *targets: str) -> dict[str, Any]:
+        """The arguments of an event that the browser answers, at once: the last of quick choices stands."""
+        inputs, outputs = self._parts[source], [self._parts[name] for name in targets]
+        return {**QUIET, "fn": None, "js": function, "inputs": inputs, "outputs": outputs}
 
     def upload(self, handler: Handler, name: str) -> dict[str, Any]:
         """The arguments of an event with a file: as it is, where Gradio would decode pictures and save them anew."""
@@ -104,13 +115,7 @@ class _Wires:
         return call
 
     def _event(self, call: Callable[..., Any], inputs: tuple[str, ...]) -> dict[str, Any]:
-        return {
-            "fn": call,
-            "inputs": {self._parts[name] for name in inputs},
-            "outputs": self._outputs,
-            "show_progress": "hidden",
-            "api_visibility": "private",
-        }
+        return {**QUIET, "fn": call, "inputs": {self._parts[name] for name in inputs}, "outputs": self._outputs}
 
     def _named(self, values: dict[Any, Any]) -> Values:
         return {self._names[component]: value for component, value in values.items()}
@@ -131,10 +136,10 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["photo"].input(**wires.upload(handlers.photo_given, "photo")).then(**find)
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
-    parts["gallery"].input(**wires.quick(handlers.style_picked, "gallery"), trigger_mode=LAST)
+    parts["gallery"].input(**wires.in_browser(STYLE_PICKED, "gallery", "prompt", "prompt_error"))
     parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode=LAST)
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
-    parts["view"].input(**wires.quick(handlers.view_chosen, "view"), trigger_mode=LAST)
+    parts["view"].input(**wires.in_browser(VIEW_CHOSEN, "view", "slider"))
     _wire_runs(parts, handlers, wires)
     parts["history"].select(**wires.choice(handlers.result_chosen))
     parts["seeds"].select(**wires.choice(handlers.seed_chosen))

@@ -14,7 +14,7 @@ from genartisan.client import Client
 from genartisan.errors import GenartisanError, InputError, ServeError, UnknownRequestError
 from genartisan.io.files import SAMPLE
 from genartisan.page import masks, wording
-from genartisan.page.gallery import PROMPTS, STYLES, label_of
+from genartisan.page.gallery import STYLES, label_of
 from genartisan.page.layout import READY
 from genartisan.page.masks import Labels
 from genartisan.page.picture_settings import PictureSettings, read_settings
@@ -120,10 +120,6 @@ class Handlers:
             return {**no_errors(), **refusal(error, self.client.url), "style_image": None}
         return {**no_errors(), "style_image": str(view)}
 
-    def style_picked(self, sitting: Sitting, values: Values) -> Updates:
-        """A thumbnail was picked."""
-        return {"prompt": PROMPTS[values["gallery"]], **hidden("prompt_error")}
-
     def prompt_written(self, sitting: Sitting, values: Values) -> Updates:
         """The text was changed: the thumbnail follows."""
         return {"gallery": label_of(values["prompt"]), **hidden("prompt_error")}
@@ -206,11 +202,6 @@ class Handlers:
     def seed_chosen(self, sitting: Sitting, position: int) -> Updates:
         """One of the pictures side by side, which are the newest; ``position`` counts from the oldest of them."""
         return self.result_chosen(sitting, SEEDS - 1 - position)
-
-    def view_chosen(self, sitting: Sitting, values: Values) -> Updates:
-        """The photo, the picture, or both."""
-        position = {"Before": 100, "After": 0}.get(values["view"], 50)
-        return {"slider": gr.update(slider_position=position)}
 
     def corrected(self, change: Callable[[Labels, Values], Labels]) -> Callable[[Sitting, Values], Updates]:
         """A handler that changes the regions."""

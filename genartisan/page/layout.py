@@ -14,6 +14,8 @@ from genartisan.page.wishes import MIN_SIZE, OPTIMISED
 Parts = dict[str, Any]  # components by name
 
 FAST = preset("fast")
+COMPARE = "Compare"
+POSITIONS = {COMPARE: 50, "Before": 100, "After": 0}  # percent: of the slider in each view
 PRESET_LABELS = {
     "draft": "Draft: one pass, about a second",
     "fast": "Fast: refines the draft, best for most photos",
@@ -130,9 +132,7 @@ def _picture(parts: Parts) -> None:
         visible=False, max_height=640, elem_id="slider",
     )  # fmt: skip
     with gr.Row(visible=False, elem_id="actions") as parts["actions"]:
-        parts["view"] = gr.Radio(
-            ["Compare", "Before", "After"], value="Compare", label="Show", container=False, elem_id="view"
-        )
+        parts["view"] = gr.Radio(list(POSITIONS), value=COMPARE, label="Show", container=False, elem_id="view")
         parts["download"] = gr.DownloadButton("Download PNG", size="sm", variant="primary", elem_id="download")
     with gr.Row(visible=False, elem_id="again") as parts["again"]:
         parts["less"] = gr.Button("Less style", size="sm", min_width=100, elem_id="less")

@@ -8,12 +8,10 @@ import gradio as gr
 
 from genartisan.errors import GenartisanError, InputError
 from genartisan.page import masks, wording
-from genartisan.page.layout import ABOUT_REGIONS, FIELDS
+from genartisan.page.layout import ABOUT_REGIONS, COMPARE, FIELDS, POSITIONS
 from genartisan.page.sitting import Sitting
 
 Updates = dict[str, Any]  # of components, by name
-
-MIDDLE = 50  # percent: position of the slider
 
 
 def idle(sitting: Sitting) -> Updates:
@@ -34,9 +32,10 @@ def hidden(*names: str) -> Updates:
 def shown_result(sitting: Sitting) -> Updates:
     """The chosen result, and the history."""
     made = sitting.results[sitting.chosen]
+    pictures = str(made.before), str(made.picture)
     return {
-        "slider": gr.update(value=(str(made.before), str(made.picture)), visible=True, slider_position=MIDDLE),
-        "view": "Compare",
+        "slider": gr.update(value=pictures, visible=True, slider_position=POSITIONS[COMPARE]),
+        "view": COMPARE,
         "download": gr.update(value=str(made.picture)),
         "history": gr.update(value=history(sitting), visible=True),
         **hidden("live", "empty"),

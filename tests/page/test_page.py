@@ -24,6 +24,7 @@ from visitor import FEW_STEPS, MANY_STEPS, Site, Visitor, encoded, png, visiting
 
 from genartisan.cli.main import main
 from genartisan.page import launch
+from genartisan.page.gallery import STYLES
 from genartisan.page.picture_settings import read_settings
 from genartisan.serving import serve
 from genartisan.serving.defaults import Ports
@@ -81,6 +82,10 @@ def test_a_photo_becomes_a_picture_whose_settings_come_back(visitor: Visitor) ->
     assert visitor.stylises() == picture
 
     visitor.presses("#view label:has-text('Before')")
+    drawn = visitor.page.locator("#slider img.fixed")
+    visits.sync_api.expect(drawn).to_have_attribute(
+        "style", re.compile(r"inset\(0px 0px 0px (9\d|100)"), timeout=visits.WAIT
+    )
     visitor.makes("#stronger")
     assert read_settings(visitor.downloads()).params["regions"]["portrait"]["strength"] == 0.65
 
@@ -285,6 +290,20 @@ def test_the_keyboard_suffices(visitor: Visitor) -> None:
     visitor.page.focus("#run")
     visitor.page.keyboard.press("Enter")
     visitor.sees("Done in")
+
+
+@pytest.mark.slow
+def test_the_last_of_quick_choices_stands(visitor: Visitor) -> None:
+    visitor.presses("#run")
+    visitor.sees("Drop a photo first", "#photo-error [role=alert]")
+    visitor.begins(png())
+    visitor.presses("#run")
+    visitor.sees("Describe a style", "#prompt-error [role=alert]")
+    visitor.page.evaluate("[...document.querySelectorAll('#gallery input')].slice(0, 4).forEach(each => each.click())")
+    prompt = visitor.page.locator("#prompt textarea")
+    visits.sync_api.expect(prompt).to_have_value(STYLES[3].prompt, timeout=visits.WAIT)
+    visits.sync_api.expect(visitor.page.locator("#prompt-error")).to_be_hidden(timeout=visits.WAIT)
+    assert visitor.page.locator("#gallery input:checked").get_attribute("value") == STYLES[3].label
 
 
 @pytest.mark.slow

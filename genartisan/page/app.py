@@ -24,7 +24,7 @@ from genartisan.page.wishes import Values
 AT_ONCE = 8  # runs of all visitors that wait for the server; the endpoint has its own queue
 CACHE = (600, 12 * 3600)  # seconds: how often files that a lost sitting left are removed, and from what age on
 CONTROLS = (
-    "prompt", "gallery", "style_share", "portrait", "background", "preset", "size", "seed", "keep_colors", "view",
+    "prompt", "style_share", "portrait", "background", "preset", "size", "seed", "keep_colors",
     "amount", "area", "left", "top", "right", "bottom",
 )  # fmt: skip
 QUIET = {"show_progress": "hidden", "api_visibility": "private"}

@@ -54,7 +54,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for name, total in zip(names, totals, strict=True):
         axes.text(total, name, f" {total:.3g} s", va="center")
     axes.set_xlabel(f"seconds per step, {settings['size']} px, {settings['patches']} patches")
-    axes.set_xlim(0, 1.12 * max(totals))
+    axes.set_xlim(0, 1.12 * max(totals, default=1.0))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(PHASES), fontsize="small", frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 

@@ -25,11 +25,11 @@ from torch.utils.flop_counter import flop_registry
 from genartisan.method.engine import PHASES
 
 KINDS = {  # of kernels, by a part of the operator's name; the first that fits
+    "resampling": ("grid_sampl", "upsample", "interpolate"),
     "matrix product": ("mm", "linear", "matmul"),
     "convolution": ("conv",),
     "attention": ("attention",),
     "norm": ("norm",),
-    "resampling": ("grid_sampl", "upsample", "interpolate"),
     "copy": ("copy", "clone", "contiguous", "cat", "_to_copy", "fill", "zero", "pad", "reorder", "index", "select"),
     "optimiser": ("adam",),
     "sum": ("sum", "mean", "std", "var"),
@@ -38,6 +38,8 @@ KINDS = {  # of kernels, by a part of the operator's name; the first that fits
 FORWARD = [phase for phase in PHASES if phase not in ("backward", "adam")]
 ORDER = [*FORWARD, *(f"{phase}, backward" for phase in ("loss", *reversed(FORWARD))), "adam"]  # of a step's phases
 PRIMITIVES = 20  # of oneDNN, that take most
+FREE = ("empty", "new_empty", "_unsafe_view")  # operators that move nothing
+OVERWRITING = ("copy_", "fill_", "zero_")  # those that do not read what they write to
 WORK = "genartisan-work"  # first word of the events of `Weighed`
 NOTHING = 0, 0
 
@@ -68,12 +70,28 @@ class Weighed(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         packet = func.overloadpacket
-        if not func.is_view and "empty" not in packet.__name__:
+        if not func.is_view and not packet.__name__.startswith(FREE):
             flops = flop_registry[packet](*args, **kwargs, out_val=result) if packet in flop_registry else 0
-            moved = sum(size_of(leaf) for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor))
-            with record_function(f"{WORK} {packet.__name__} {flops} {moved}"):
+            with record_function(f"{WORK} {packet.__name__} {flops} {moved_by(func, args, kwargs, result)}"):
                 pass
         return result
+
+
+def moved_by(func: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Bytes that an operator reads and writes, if each tensor passes once."""
+    name, schema = func.overloadpacket.__name__, func._schema.arguments
+    given = [*zip(schema, args, strict=False), *((each, kwargs[each.name]) for each in schema if each.name in kwargs)]
+    writes = [value for each, value in given if each.alias_info is not None and each.alias_info.is_write]
+    reads = [value for each, value in given if not each.is_out]
+    if name.startswith("new_") or name.endswith("_like"):
+        reads = []
+    elif name in OVERWRITING:
+        reads = reads[1:]
+    return sum(map(size_of, tensors_in(reads))) + sum(map(size_of, tensors_in(result) or tensors_in(writes)))
+
+
+def tensors_in(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def size_of(tensor: Tensor) -> int:
@@ -87,8 +105,8 @@ def profiled(step: Callable[[], object], device: torch.device, rates: Rates) -> 
     Returns:
         ``kernels``: milliseconds and launches by phase, the backward pass by the phase that it belongs to, and by kind,
         with GFLOP, megabytes read and written, and the share of ``rates`` that this comes to, which data in a cache
-        may exceed; ``onednn``: on a CPU, of each primitive its implementation, layouts, calls and milliseconds, the
-        slowest first.
+        may exceed; an operator's inner copies have time, but no bytes, of their own. ``onednn``: on a CPU, of each
+        primitive its implementation, layouts, calls and milliseconds, the slowest first.
     """
     cuda = device.type == "cuda"
     spent = times(events_of(step, cuda), cuda)

@@ -89,10 +89,10 @@ def checked_photo(options: argparse.Namespace) -> str | bytes:
     Raises:
         InputError: it cannot be read, or is no picture.
     """
-    from genartisan.io.decode import opened
+    from genartisan.io.decode import size_of
 
     photo = photo_of(options)
-    opened(photo, "photo")
+    size_of(photo, "photo")
     return photo
 
 

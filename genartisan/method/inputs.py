@@ -16,7 +16,7 @@ from genartisan.method.region_inputs import apply_region_prompts, check_texts, n
 from genartisan.method.regions import RegionMap
 from genartisan.method.saved_style import SavedStyle
 from genartisan.method.style_images import ALL, style_image_field, with_their_regions
-from genartisan.method.text import counts, lone_region
+from genartisan.method.text import has_whole_weights, lone_region
 from genartisan.validation import check_prompt, shown
 
 MOST_ENLARGED = 4  # times, of a photo, without a warning
@@ -120,7 +120,7 @@ class Inputs:
                 "background: …', or set regions.background.strength=0 to style people alone"
             )
         for text in dict.fromkeys((self.text or "", *self.config.texts.values())):
-            if counts(text):
+            if has_whole_weights(text):
                 warnings.append(f"{shown(text)} is read as one text; for a blend, write weights with a decimal point")
         return warnings
 

@@ -100,7 +100,7 @@ def blend(prompt: str) -> list[Part]:
     return [Part(float(match[1]) / total, match[2]) for match in shares if float(match[1]) > 0]
 
 
-def counts(prompt: str) -> bool:
+def has_whole_weights(prompt: str) -> bool:
     """Whether a prompt is one text that may be meant as a blend, such as "2 fire + 1 ice"."""
     texts = re.split(r"\s+\+\s+", prompt)
     return len(texts) > 1 and all(map(COUNT.fullmatch, texts))

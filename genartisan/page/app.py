@@ -13,7 +13,7 @@ import gradio as gr
 from genartisan.client import Client
 from genartisan.errors import GenartisanError
 from genartisan.page import masks, runs, wording
-from genartisan.page.gallery import PROMPTS
+from genartisan.page.gallery import LABELS, PROMPTS
 from genartisan.page.handlers import Handlers, box_of, painted
 from genartisan.page.layout import POSITIONS, Parts, build_parts
 from genartisan.page.masks import BACKGROUND, PERSON
@@ -31,7 +31,10 @@ QUIET = {"show_progress": "hidden", "api_visibility": "private"}
 LAST = "always_last"  # by default Gradio drops an event while the one before is pending, as of a second photo
 EVERY = "multiple"  # of events that add up
 # What the browser does by itself, in JavaScript: a function of the chosen value that returns the outputs.
-STYLE_PICKED = f"label => [{json.dumps(PROMPTS)}[label], {{__type__: 'update', visible: false}}]"
+HIDDEN = "{__type__: 'update', visible: false}"
+STYLE_PICKED = f"label => [{json.dumps(PROMPTS)}[label], {HIDDEN}]"
+WORDS = "text.trim().split(/\\s+/).join(' ').toLowerCase()"  # as `label_of` compares them
+PROMPT_WRITTEN = f"text => [{json.dumps(LABELS)}[{WORDS}] ?? null, {HIDDEN}]"
 VIEW_CHOSEN = f"view => ({{__type__: 'update', slider_position: {json.dumps(POSITIONS)}[view]}})"
 FAILED = "Something went wrong on this page; its log says what. Everything you entered is still here."
 
@@ -137,7 +140,7 @@ def _wire(parts: Parts, handlers: Handlers, sittings: Sittings, blocks: gr.Block
     parts["sample"].click(**wires.quick(handlers.sample_wanted)).then(**find)
     parts["style_image"].input(**wires.upload(handlers.style_image_given, "style_image"))
     parts["gallery"].input(**wires.in_browser(STYLE_PICKED, "gallery", "prompt", "prompt_error"))
-    parts["prompt"].input(**wires.quick(handlers.prompt_written, "prompt"), trigger_mode=LAST)
+    parts["prompt"].input(**wires.in_browser(PROMPT_WRITTEN, "prompt", "gallery", "prompt_error"))
     parts["settings"].upload(**wires.upload(handlers.settings_given, "settings"))
     parts["view"].input(**wires.in_browser(VIEW_CHOSEN, "view", "slider"))
     _wire_runs(parts, handlers, wires)
@@ -177,14 +180,14 @@ def _wire_regions(parts: Parts, handlers: Handlers, wires: _Wires) -> None:
         "box_people": lambda labels, values: masks.with_rectangle(labels, box_of(values), PERSON),
         "box_background": lambda labels, values: masks.with_rectangle(labels, box_of(values), BACKGROUND),
     }
-    events = {
+    adding = {
         **{name: wires.quick(handlers.corrected(change)) for name, change in changes.items()},
         "apply": wires.quick(handlers.corrected(painted), "editor"),
-        "area_people": wires.quick(handlers.area_is(PERSON), "area"),
-        "area_background": wires.quick(handlers.area_is(BACKGROUND), "area"),
         "undo": wires.quick(handlers.reverted),
         "reset": wires.quick(handlers.reset),
     }
-    shown = wires.quick(handlers.corrections_shown)
-    for name, event in events.items():
-        parts[name].click(**event, trigger_mode=EVERY).then(**shown, trigger_mode=LAST)
+    for name, event in adding.items():
+        parts[name].click(**event, trigger_mode=EVERY)
+    parts["area_people"].click(**wires.quick(handlers.area_is(PERSON), "area"))
+    parts["area_background"].click(**wires.quick(handlers.area_is(BACKGROUND), "area"))
+    parts["corrections"].change(**wires.quick(handlers.corrections_shown), trigger_mode=LAST)

@@ -14,7 +14,7 @@ from genartisan.client import Client
 from genartisan.errors import GenartisanError, InputError, ServeError, UnknownRequestError
 from genartisan.io.files import SAMPLE
 from genartisan.page import masks, wording
-from genartisan.page.gallery import STYLES, label_of
+from genartisan.page.gallery import STYLES
 from genartisan.page.layout import READY
 from genartisan.page.masks import Labels
 from genartisan.page.picture_settings import PictureSettings, read_settings
@@ -120,10 +120,6 @@ class Handlers:
             return {**no_errors(), **refusal(error, self.client.url), "style_image": None}
         return {**no_errors(), "style_image": str(view)}
 
-    def prompt_written(self, sitting: Sitting, values: Values) -> Updates:
-        """The text was changed: the thumbnail follows."""
-        return {"gallery": label_of(values["prompt"]), **hidden("prompt_error")}
-
     def settings_given(self, sitting: Sitting, values: Values) -> Updates:
         """A picture of ours was dropped, to get its settings back."""
         try:
@@ -150,7 +146,9 @@ class Handlers:
         }
 
     def cancelled(self, sitting: Sitting, values: Values) -> Updates:
-        """The server is told that the run is to end."""
+        """The server is told that the run is to end, unless another has begun meanwhile."""
+        if not sitting.is_cancelled:
+            return {}
         try:
             self.cancel(sitting)
         except GenartisanError as error:
@@ -210,7 +208,7 @@ class Handlers:
             if sitting.labels is None:
                 return {}
             sitting.correct(lambda labels: change(labels, values))
-            return hidden("mask_error")
+            return self._corrected(sitting)
 
         return handler
 
@@ -229,20 +227,24 @@ class Handlers:
     def reverted(self, sitting: Sitting, values: Values) -> Updates:
         """The last correction is taken back."""
         sitting.revert()
-        return {}
+        return self._corrected(sitting)
 
     def reset(self, sitting: Sitting, values: Values) -> Updates:
         """The regions as the endpoint found them."""
         if sitting.found is not None:
             found = sitting.found
             sitting.correct(lambda _: found)
-        return {}
+        return self._corrected(sitting)
+
+    def _corrected(self, sitting: Sitting) -> Updates:
+        """After a correction, whose number makes the page ask for the regions; the areas are others now."""
+        return {**hidden("mask_error"), "area": None, "corrections": sitting.corrections}
 
     def corrections_shown(self, sitting: Sitting, values: Values) -> Updates:
         """The regions after a correction.
 
-        Asked for apart: corrections in quick succession are answered side by side, and their answers may overtake each
-        other.
+        Asked for apart, after each answer: corrections in quick succession are answered side by side, and their answers
+        may overtake each other.
         """
         return regions(sitting)
 

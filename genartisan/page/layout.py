@@ -150,6 +150,7 @@ def _picture(parts: Parts) -> None:
 
 
 def _regions(parts: Parts) -> None:
+    parts["corrections"] = gr.Number(0, label="Corrections", visible="hidden", elem_id="corrections")
     parts["regions_text"] = gr.HTML(f"<p>{ABOUT_REGIONS}</p>", elem_id="regions-text")
     with gr.Column(visible=False, elem_id="regions-tools") as parts["regions"]:
         colours: list[str | tuple[str, float]] = [f"rgb{colour}" for colour in BRUSHES.values()]

@@ -64,6 +64,7 @@ class Sitting:
 
     Attributes:
         found: the region map that the endpoint found, and ``labels`` the corrected one; None before it is known.
+        corrections: their number so far, with those that were taken back.
         request_id: of the run in progress, or None.
         is_cancelled: whether that run was cancelled.
         is_due: whether a run was asked for and has not begun.
@@ -78,6 +79,7 @@ class Sitting:
     found: Labels | None = None
     labels: Labels | None = None
     undo: list[Labels] = field(default_factory=list)
+    corrections: int = 0
     request_id: str | None = None
     is_cancelled: bool = False
     is_due: bool = False
@@ -165,12 +167,14 @@ class Sitting:
             if (changed != self.labels).any():
                 self.undo = [*self.undo, self.labels][-MAX_UNDO:]
                 self.labels = changed
+            self.corrections += 1
 
     def revert(self) -> None:
         """Takes the last correction back."""
         with self._correcting:
             if self.undo:
                 self.labels = self.undo.pop()
+            self.corrections += 1
 
     @property
     def share_of_people(self) -> float:

@@ -18,7 +18,7 @@ from torch.profiler import record_function
 pytest.importorskip("matplotlib")
 
 import engine
-from step_profile import Rates, profiled, size_of
+from step_profile import Rates, kind_of, profiled, size_of
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,7 @@ def test_a_profile_divides_a_step_by_phase_and_kind(result: dict[str, Any]) -> N
 
 
 def test_a_profile_tells_the_work_of_each_phase() -> None:
-    side, rates = 256, Rates(1e12, 1e11)
+    side, rates = 1024, Rates(1e12, 1e11)
     square = torch.ones(side, side, requires_grad=True)
 
     def step() -> None:
@@ -105,6 +105,30 @@ def test_a_profile_tells_the_work_of_each_phase() -> None:
         assert row["mb"] == pytest.approx(3 * 4 * side**2 / 1e6, abs=0.01)
         assert row["share_of_rate"] == pytest.approx(2 * side**3 / 1e12 / (row["ms"] / 1e3), abs=1e-3)
     assert size_of(torch.ones(1).expand(100)) == 4
+
+
+@pytest.mark.parametrize(
+    ("operation", "tensors"),
+    [
+        (lambda a, b: a + b, 3), (lambda a, b: a.add_(b), 3), (lambda a, b: a.copy_(b), 2), (lambda a, b: a.zero_(), 1),
+        (lambda a, b: torch.add(a, b, out=a.clone()), 5), (lambda a, b: torch.zeros_like(a), 1),
+        (lambda a, b: torch._foreach_add_([a, b], 1.0), 4),
+    ],
+)  # fmt: skip
+def test_bytes_are_those_that_an_operator_reads_and_writes(operation: Any, tensors: int) -> None:
+    a, b = torch.ones(512, 512), torch.ones(512, 512)
+
+    def step() -> None:
+        with record_function("clip"):
+            operation(a, b)
+
+    rows = profiled(step, torch.device("cpu"), Rates(1e12, 1e11))["kernels"]
+    assert sum(row["mb"] for row in rows) == pytest.approx(tensors * a.nbytes / 1e6, abs=0.1)
+
+
+def test_bilinear_resampling_is_no_matrix_product() -> None:
+    assert kind_of("aten::upsample_bilinear2d") == "resampling"
+    assert kind_of("aten::linear") == "matrix product"
 
 
 def test_several_photos_in_one_step_are_timed(result: dict[str, Any]) -> None:

@@ -160,23 +160,31 @@ def test_a_closed_tab_ends_its_run_and_leaves_no_file(chromium: Any, site: Site,
 
 
 @contextlib.contextmanager
-def answered_late(visitor: Visitor) -> Iterator[None]:
-    """Within it the page's calls are made one by one, and the first is answered after all others."""
-    calls, made = [], []
+def answered_late(visitor: Visitor, count: int) -> Iterator[None]:
+    """Within it so many calls are made one by one, and the first is answered after the others; all are answered."""
+    calls, made, answered = [], [], []
 
     def held(route: Any) -> None:
+        number = len(calls)
         calls.append(route)
-        while len(made) < calls.index(route):
+        if number >= count:
+            route.continue_()
+            return
+        while len(made) < number:
             visitor.page.wait_for_timeout(20)
         answer = route.fetch()
         made.append(route)
-        if route is calls[0]:
-            visitor.page.wait_for_timeout(2000)
+        while number == 0 and len(answered) < count - 1:
+            visitor.page.wait_for_timeout(20)
         route.fulfill(response=answer)
+        answered.append(route)
 
     visitor.page.route(re.compile(r"/gradio_api/(run/predict|queue/join)"), held)
     yield
-    assert len(calls) > 1
+    until = time.monotonic() + visits.WAIT / 1000
+    while len(answered) < count:
+        assert time.monotonic() < until, "the calls are answered"
+        visitor.page.wait_for_timeout(20)
     visitor.page.unroute_all(behavior="wait")
 
 
@@ -223,9 +231,10 @@ def test_the_regions_are_corrected_by_brush_and_by_keys(visitor: Visitor) -> Non
         visitor.page.focus(button)
         changes(lambda: visitor.page.keyboard.press("Enter"))
     before = said()
-    with answered_late(visitor):
-        changes(lambda: visitor.page.evaluate("for (let n = 0; n < 3; n++) document.querySelector('#shrink').click()"))
-        visitor.page.wait_for_timeout(3000)
+    quick = ("shrink", "shrink", "box-background")
+    with answered_late(visitor, len(quick)):
+        visitor.page.evaluate("names => names.forEach(name => document.getElementById(name).click())", quick)
+    visits.sync_api.expect(text).to_contain_text("No people were found.", timeout=visits.WAIT)
     shown = [said()]
     for _ in range(3):
         changes(lambda: visitor.presses("#undo"))
@@ -303,7 +312,14 @@ def test_the_last_of_quick_choices_stands(visitor: Visitor) -> None:
     prompt = visitor.page.locator("#prompt textarea")
     visits.sync_api.expect(prompt).to_have_value(STYLES[3].prompt, timeout=visits.WAIT)
     visits.sync_api.expect(visitor.page.locator("#prompt-error")).to_be_hidden(timeout=visits.WAIT)
-    assert visitor.page.locator("#gallery input:checked").get_attribute("value") == STYLES[3].label
+    chosen = visitor.page.locator("#gallery input:checked")
+    visits.sync_api.expect(chosen).to_have_value(STYLES[3].label, timeout=visits.WAIT)
+    visitor.page.focus("#prompt textarea")
+    visitor.page.keyboard.press("Control+A")
+    visitor.page.keyboard.type("oil  PAINTING ")  # the thumbnails follow
+    visits.sync_api.expect(chosen).to_have_value("Oil painting", timeout=visits.WAIT)
+    visitor.page.keyboard.type("s")
+    visits.sync_api.expect(chosen).to_have_count(0, timeout=visits.WAIT)
 
 
 @pytest.mark.slow

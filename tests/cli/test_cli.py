@@ -353,9 +353,6 @@ def test_styles_of_a_clip_with_an_open_vocabulary(
         "models list",
         "keys show",
         f"request {SAMPLE} Fire -o x.png --url http://127.0.0.1:9",
-        "stylize none.png Fire -o x.png",
-        f"stylize {SAMPLE} Fire -o x.png --size 5",
-        f"segment {Path(__file__)} -o x.png",
     ],
 )
 def test_what_needs_no_network_of_its_own_does_not_import_torch(command: str, tmp_path: Path) -> None:
@@ -367,6 +364,23 @@ def test_what_needs_no_network_of_its_own_does_not_import_torch(command: str, tm
         [sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.stdout.split()[-1] == "False", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        ("stylize none.png Fire -o x.png", "photo"),
+        (f"stylize {SAMPLE} Fire -o x.png --size 5", "size"),
+        (f"segment {Path(__file__)} -o x.png", "photo"),
+    ],
+)
+def test_what_is_refused_at_once_does_not_wait_for_torch(command: str, field: str, tmp_path: Path) -> None:
+    code = "import sys\nfrom genartisan.cli.main import main\nprint(main(sys.argv[1:]), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.split() == ["2", "False"], done.stderr
+    assert done.stderr.startswith(f"genartisan: {field} "), done.stderr
 
 
 def test_public_names_can_be_imported() -> None:

@@ -208,7 +208,7 @@ class Handlers:
             if sitting.labels is None:
                 return {}
             sitting.correct(lambda labels: change(labels, values))
-            return self._corrected(sitting)
+            return self._after_correction(sitting)
 
         return handler
 
@@ -227,17 +227,17 @@ class Handlers:
     def reverted(self, sitting: Sitting, values: Values) -> Updates:
         """The last correction is taken back."""
         sitting.revert()
-        return self._corrected(sitting)
+        return self._after_correction(sitting)
 
     def reset(self, sitting: Sitting, values: Values) -> Updates:
         """The regions as the endpoint found them."""
         if sitting.found is not None:
             found = sitting.found
             sitting.correct(lambda _: found)
-        return self._corrected(sitting)
+        return self._after_correction(sitting)
 
-    def _corrected(self, sitting: Sitting) -> Updates:
-        """After a correction, whose number makes the page ask for the regions; the areas are others now."""
+    def _after_correction(self, sitting: Sitting) -> Updates:
+        """The number of the correction, at whose change the page asks for the regions; the chosen area is gone."""
         return {**hidden("mask_error"), "area": None, "corrections": sitting.corrections}
 
     def corrections_shown(self, sitting: Sitting, values: Values) -> Updates:
